@@ -1,0 +1,1 @@
+"""Video understanding with in-encoder token compression."""
