@@ -1,0 +1,5 @@
+"""The `ipcv` command."""
+
+
+def run() -> None:
+    """Run the command line."""
