@@ -52,12 +52,17 @@ class IPCV:
             raise ValueError(f"blend={self.blend!r} is not known; known: {', '.join(get_args(Blend))}")
 
     @contextmanager
-    def __call__(self, model: PreTrainedModel) -> Iterator[None]:
-        """Compress the encoder of `model` for the length of the `with`; the model is left as it was."""
+    def __call__(self, model: PreTrainedModel) -> Iterator[list[Tensor]]:
+        """Compress the encoder of `model` for the length of the `with`; the model is left as it was.
+
+        Yields a list that grows by one tensor per forward pass: the bounds (`cu_seqlens`) of its frames once only the
+        kept tokens are left. With `keep=1` nothing is changed and the list stays empty.
+        """
         encoder = find_encoder(model)
         self.check_depth(len(encoder.blocks))
-        with installed(_Hooks(self, encoder), encoder.blocks) if self.keep < 1 else nullcontext():
-            yield
+        hooks = _Hooks(self, encoder)
+        with installed(hooks, encoder.blocks) if self.keep < 1 else nullcontext():
+            yield hooks.kept_bounds
 
     def check_depth(self, depth: int) -> None:
         """Raise `ValueError` if an encoder of `depth` blocks ends before `layer`."""
@@ -82,6 +87,7 @@ class _Hooks:
         self.settings = settings
         self.blocks = encoder.blocks
         self.current: _Pass
+        self.kept_bounds: list[Tensor] = []
 
     def install(self) -> Iterator[RemovableHandle]:
         """Put the hooks on the blocks, one handle each."""
@@ -108,6 +114,7 @@ class _Hooks:
         split = Split.of(output, keep, self.settings.neighbors)
         bounds = kept_bounds(kwargs["cu_seqlens"], keep, tokens)
         positions = tuple(table[keep] for table in kwargs["position_embeddings"])
+        self.kept_bounds.append(bounds)
         self.current = _Pass(split, {"cu_seqlens": bounds, "position_embeddings": positions})
         return split.kept
 
