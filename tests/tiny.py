@@ -1,0 +1,95 @@
+"""Tiny random models of real families, and inputs for them."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel, Qwen2VLConfig, Qwen2VLForConditionalGeneration
+
+IMAGE, VIDEO, START, END = 95, 96, 97, 98  # the tiny vocabulary's special tokens; text is 0 to 89
+CHANNELS, FRAMES, PATCH = 3, 2, 4  # of one patch
+
+
+def qwen2_vl(depth: int = 6, layers: int = 5, seed: int = 0) -> Qwen2VLForConditionalGeneration:
+    """A random Qwen2-VL in float32 with `depth` vision blocks and `layers` decoder layers."""
+    config = Qwen2VLConfig(
+        vision_config={
+            "depth": depth,
+            "embed_dim": 32,
+            "hidden_size": 32,
+            "num_heads": 2,
+            "mlp_ratio": 2,
+            "patch_size": PATCH,
+            "temporal_patch_size": FRAMES,
+        },
+        text_config={
+            "vocab_size": 100,
+            "hidden_size": 32,
+            "intermediate_size": 48,
+            "num_hidden_layers": layers,
+            "num_attention_heads": 4,
+            "num_key_value_heads": 2,
+            "max_position_embeddings": 1024,
+            "bos_token_id": None,
+            "eos_token_id": None,
+            "pad_token_id": None,
+            "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [2, 1, 1]},
+        },
+        image_token_id=IMAGE,
+        video_token_id=VIDEO,
+        vision_start_token_id=START,
+        vision_end_token_id=END,
+    )
+    model = Qwen2VLForConditionalGeneration(config).eval().requires_grad_(False)
+    model.generation_config.eos_token_id = None
+    model.generation_config.pad_token_id = 0
+    unit_gain(model, seed)
+    return model
+
+
+def unit_gain(model: PreTrainedModel, seed: int) -> None:
+    """Redraw the weights so that every layer keeps its input's scale: attention is then far from uniform."""
+    generator = torch.Generator().manual_seed(seed)
+    for module in model.modules():
+        for name, parameter in module.named_parameters(recurse=False):
+            noise = torch.randn(parameter.shape, generator=generator)
+            if isinstance(module, nn.Embedding):
+                parameter.copy_(noise)
+            elif parameter.ndim > 1:
+                parameter.copy_(noise / parameter[0].numel() ** 0.5)
+            else:
+                parameter.copy_(noise / 10 + (name == "weight"))
+
+
+def patches(grids: list[tuple[int, int, int]], seed: int = 0) -> Tensor:
+    """Random pixels `[tokens, values]` for visual inputs of these sizes (time, height, width, in patches)."""
+    tokens = sum(t * h * w for t, h, w in grids)
+    return torch.randn(tokens, CHANNELS * FRAMES * PATCH**2, generator=torch.Generator().manual_seed(seed))
+
+
+def prompt(*parts: int | tuple[str, int, int, int], seed: int = 0) -> dict[str, Any]:
+    """A model's inputs for a prompt of `parts`: so many text tokens, or `("image" or "video", time, height, width)`."""
+    generator = torch.Generator().manual_seed(seed)
+    ids: list[int] = []
+    grids: dict[str, list[tuple[int, int, int]]] = {"image": [], "video": []}
+    for part in parts:
+        if isinstance(part, int):
+            ids += torch.randint(0, 90, (part,), generator=generator).tolist()
+        else:
+            kind, t, h, w = part
+            grids[kind].append((t, h, w))
+            ids += [IMAGE if kind == "image" else VIDEO] * (t * h * w // 4)
+    input_ids = torch.tensor([ids])
+    inputs = {
+        "input_ids": input_ids,
+        "attention_mask": torch.ones_like(input_ids),
+        "mm_token_type_ids": (input_ids == IMAGE) + 2 * (input_ids == VIDEO),
+    }
+    if grids["image"]:
+        inputs |= {"pixel_values": patches(grids["image"], seed + 1), "image_grid_thw": torch.tensor(grids["image"])}
+    if grids["video"]:
+        inputs |= {
+            "pixel_values_videos": patches(grids["video"], seed + 2),
+            "video_grid_thw": torch.tensor(grids["video"]),
+        }
+    return inputs
