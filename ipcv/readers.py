@@ -1,0 +1,171 @@
+"""Two ways to decode chosen frames of a video, in display order and at the size asked for: decord and PyAV."""
+
+from collections.abc import Generator, Iterator, Sequence
+from typing import Any
+
+import av
+import numpy as np
+from av.video.frame import VideoFrame
+from numpy.typing import NDArray
+
+from ipcv.errors import VideoError
+from ipcv.probe import Video, decodable, open_container, shown, video_stream
+
+Frames = NDArray[np.uint8]
+Size = tuple[int, int]  # height, width
+FrameStream = Generator[Frames, None, None]  # one picture [height, width, 3] after the other
+Gaps = list[int]  # positions of frames that could not be decoded
+Stamped = tuple[int, VideoFrame]  # ticks, picture
+
+
+class DecordError(Exception):
+    """decord failed on this file; PyAV may still read it."""
+
+
+def decord_frames(video: Video, size: Size, batches: Sequence[Sequence[int]]) -> FrameStream:
+    """Frames [height, width, 3] at ascending positions, one by one, through decord. Raises `DecordError`.
+
+    decord decodes ahead into memory without limit while its reader is alive, so one reader serves one batch.
+    """
+    for batch in batches:
+        reader = _decord_reader(video, size)
+        for position in batch:
+            yield _decord_frame(reader, position, size)
+        del reader
+
+
+def _decord_reader(video: Video, size: Size) -> Any:
+    try:
+        import torch  # noqa: F401 - some builds crash when decord is imported before torch
+        import decord  # isort: skip
+
+        decord.logging.set_level(decord.logging.QUIET)
+        height, width = size
+        # a fault tolerance of next to nothing: an error instead of a neighbour's copy
+        reader = decord.VideoReader(str(video.path.absolute()), width=width, height=height, fault_tol=1e-9)
+        stamps = reader.get_frame_timestamp(range(len(reader)))[:, 0]
+    except Exception as error:
+        raise DecordError(_first_line(error)) from error
+    since_first = video.times - video.times[0]
+    if len(stamps) != len(since_first) or not np.allclose(stamps - stamps[0], since_first, rtol=1e-6, atol=2e-3):
+        raise DecordError("its frame index differs from the file's")
+    return reader
+
+
+def _decord_frame(reader: Any, position: int, size: Size) -> Frames:
+    try:
+        frame: Frames = reader.get_batch([position]).asnumpy()[0]
+    except Exception as error:
+        raise DecordError(_first_line(error)) from error
+    if frame.shape != (*size, 3):
+        raise DecordError(f"it returned a frame of shape {frame.shape}")
+    return frame
+
+
+def _first_line(error: Exception) -> str:
+    """decord's reason without its source position and stack."""
+    text = str(error).strip().splitlines() or [type(error).__name__]
+    return shown(text[0].rsplit(": ", 1)[-1])[:160]
+
+
+def pyav_frames(video: Video, size: Size, positions: Sequence[int], gaps: Gaps) -> FrameStream:
+    """Frames [height, width, 3] at ascending positions, one by one, through PyAV.
+
+    A frame that cannot be decoded is replaced by the one before it (or after it, at the start) and noted in `gaps`.
+    Raises `VideoError` where nothing can be decoded.
+    """
+    stream = _Stream(video)
+    try:
+        for position in positions:
+            wanted = int(video.pts[position])
+            stamp, frame = stream.at(wanted)
+            if stamp != wanted:
+                gaps.append(position)
+            yield _upright(frame, size, video.facts.rotation)
+    finally:
+        stream.close()
+
+
+class _Stream:
+    """A decoder that moves forward to wanted frames, from a key frame on where that saves decoding."""
+
+    def __init__(self, video: Video) -> None:
+        self._video = video
+        self._seeks = video.exact
+        self._open()
+
+    def _open(self) -> None:
+        self._container = open_container(self._video.path)
+        self._stream = video_stream(self._container, self._video.path)
+        self._restart()
+
+    def _restart(self) -> None:
+        self._frames = self._stamped()
+        self._now: Stamped | None = None  # the last frame at or before the wanted one
+        self._next: Stamped | None = next(self._frames, None)
+
+    def _stamped(self) -> Iterator[Stamped]:
+        """Decoded frames with their place in the index: by their own time, or by counting where they have none."""
+        for count, frame in enumerate(decodable(self._container, self._stream)):
+            if not self._video.exact:
+                yield int(self._video.pts[min(count, len(self._video.pts) - 1)]), frame
+            elif frame.pts is not None:
+                yield frame.pts, frame
+
+    def close(self) -> None:
+        self._container.close()
+
+    def at(self, wanted: int) -> Stamped:
+        """The frame on display at `wanted` ticks (not before the last one asked for), else the first after it."""
+        self._skip_to(wanted)
+        while self._next is not None and self._next[0] <= wanted:
+            self._now, self._next = self._next, next(self._frames, None)
+        found = self._now or self._next
+        if found is None:
+            raise VideoError(f"{shown(self._video.path)} holds no frame here that can be decoded: try another start")
+        return found
+
+    def _skip_to(self, wanted: int) -> None:
+        """Seek to the last key frame at or before `wanted` if it is still ahead."""
+        keys = self._video.keys
+        key = int(np.searchsorted(keys, wanted, side="right")) - 1
+        reached = self._next or self._now
+        if not self._seeks or key < 0 or (reached is not None and keys[key] <= reached[0]):
+            return
+        before = self._now
+        for back in (0, 1, 3, 7):  # a seek may land late; then an earlier key frame is the way
+            if key - back < 0 or not self._seek(int(keys[key - back])):
+                break
+            if self._next is not None and self._next[0] <= wanted:
+                return
+        self._seeks = False
+        self.close()
+        self._open()
+        self._now = before
+
+    def _seek(self, stamp: int) -> bool:
+        try:
+            self._container.seek(stamp, stream=self._stream)
+        except av.error.FFmpegError:
+            return False
+        self._restart()
+        return True
+
+
+def _upright(frame: VideoFrame, size: Size, rotation: int) -> Frames:
+    """The picture [height, width, 3] as displayed, scaled as decord scales (bicubic)."""
+    height, width = size if rotation % 180 == 0 else size[::-1]
+    stored = _resized(frame, height, width)
+    return np.ascontiguousarray(np.rot90(stored, -rotation // 90))
+
+
+def scaled(picture: Frames, size: Size) -> Frames:
+    """A picture [height, width, 3] in memory, scaled like one from a file."""
+    if picture.shape[:2] == size:
+        return picture
+    return _resized(VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24"), *size)
+
+
+def _resized(frame: VideoFrame, height: int, width: int) -> Frames:
+    resized = frame.reformat(width=width, height=height, format="rgb24", interpolation="BICUBIC", threads=1)
+    return np.asarray(resized.to_ndarray(), dtype=np.uint8)

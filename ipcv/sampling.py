@@ -1,0 +1,128 @@
+"""Which frames of a video to read: a pure choice of timestamps."""
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ipcv.errors import VideoError
+
+ROUNDING = 1e-3  # seconds: containers such as Matroska round each frame's time to a millisecond
+Times = NDArray[np.float64]
+Positions = NDArray[np.intp]
+_TIME = re.compile(r"(?:(?:(\d+):)?(\d+):)?(\d+(?:\.\d*)?|\.\d+)", re.ASCII)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sampling:
+    """How densely and from where to where a video is read. All times are seconds of source time."""
+
+    fps: float = 2.0  # frames per second of source time
+    max_frames: int = 64  # at most this many, evenly over the clip when the cap binds
+    start: float | None = None  # from here on; None: from the first frame
+    end: float | None = None  # up to here, exclusive; None: to the last frame
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.fps) and self.fps > 0):
+            raise ValueError(f"fps must be a number above 0, not {self.fps}")
+        if self.max_frames < 2:
+            raise ValueError(f"max_frames must be at least 2 (frames are encoded in pairs), not {self.max_frames}")
+        for name, value in (("start", self.start), ("end", self.end)):
+            if value is not None and not (math.isfinite(value) and value >= 0):
+                raise ValueError(f"{name} must be a time of 0 seconds or more, not {value}")
+        if self.end is not None and self.end <= (self.start or 0.0):
+            raise ValueError(f"end ({self.end:g} s) must come after start ({self.start or 0.0:g} s)")
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The frames to read, and what the caller should know about the choice."""
+
+    positions: tuple[int, ...]  # into the frame times, ascending; a last one may be repeated to fill a pair
+    warnings: tuple[str, ...]
+
+
+def parse_time(text: str) -> float:
+    """Seconds from `90`, `1:30` or `0:01:30.5`; `ValueError` for anything else.
+
+    >>> parse_time("0:01:30.5")
+    90.5
+    """
+    found = _TIME.fullmatch(text.strip())
+    if not found:
+        raise ValueError(
+            f"{text!r} is not a time: write seconds or [hours:]minutes:seconds, as in 90, 1:30 or 0:01:30.5"
+        )
+    hours, minutes, seconds = (float(part) if part else 0.0 for part in found.groups())
+    if (found[2] and seconds >= 60) or (found[1] and minutes >= 60):
+        raise ValueError(f"{text!r} is not a time: minutes and seconds after a colon stay below 60, as in 1:30")
+    return hours * 3600 + minutes * 60 + seconds
+
+
+def choose(times: Sequence[float], sampling: Sampling, *, duration: float | None = None, multiple: int = 2) -> Choice:
+    """The frames on display at every `1/fps` seconds, or evenly over the clip where `max_frames` is fewer.
+
+    `times`: when each frame appears, in seconds, ascending, at any spacing; `duration`: when the last one disappears.
+    No frame is taken twice, however long it stays on display, unless there are too few for a `multiple`.
+    Raises `VideoError` where the clip starts after the video's end.
+    """
+    shown = np.asarray(times, dtype=np.float64)
+    over = float(shown[-1]) + ROUNDING if duration is None else duration
+    warnings = []
+    if sampling.start is not None and sampling.start >= over:
+        raise VideoError(
+            f"the clip would start at {sampling.start:g} s, but the video ends at {over:.3f} s: start earlier"
+        )
+    if sampling.end is not None and sampling.end > over + ROUNDING:
+        warnings.append(f"the clip ends with the video at {over:.3f} s, before the end asked for ({sampling.end:g} s)")
+    first, last = _span(shown, sampling)
+    begin = float(shown[first]) if sampling.start is None else max(sampling.start, float(shown[first]))
+    chosen = first + _at_fps(shown[first : last + 1] - begin, sampling.fps)
+    cap = sampling.max_frames // multiple * multiple
+    if len(chosen) > cap:
+        targets = np.linspace(begin, float(shown[last]), cap)
+        even = np.unique(np.searchsorted(shown, targets + ROUNDING, side="right") - 1)
+        warnings.append(f"capped: {len(even)} of {len(chosen)} frames, {targets[1] - targets[0]:.2f} s apart")
+        chosen = even
+    positions = chosen.tolist()
+    missing = _fill(positions, last, multiple)
+    if missing:
+        warnings.append(f"the last frame is repeated {_times(missing)}: frames are encoded {multiple} at a time")
+    return Choice(tuple(positions), tuple(warnings))
+
+
+def _at_fps(shown: Times, fps: float) -> Positions:
+    """Frames on display at 0, 1/fps, 2/fps … seconds, each once; `shown`: when each appears, on that clock."""
+    tick = np.maximum(np.ceil((shown - ROUNDING) * fps), 0)  # the first one at which the frame is there
+    until = np.append(tick[1:], tick[-1] + 1)
+    return np.flatnonzero((tick < until) & (tick <= (max(shown[-1], 0.0) + ROUNDING) * fps))
+
+
+def _span(shown: Times, sampling: Sampling) -> tuple[int, int]:
+    """First and last frame of the clip: the one on display at its start, and the last to appear before its end."""
+    first = 0 if sampling.start is None else int(np.searchsorted(shown, sampling.start + ROUNDING, side="right")) - 1
+    last = len(shown) - 1 if sampling.end is None else int(np.searchsorted(shown, sampling.end - ROUNDING)) - 1
+    first = max(first, 0)
+    return first, max(last, first)
+
+
+def _fill(chosen: list[int], last: int, multiple: int) -> int:
+    """Add frames near the end until the count is a `multiple`; how many of them had to be repeats."""
+    repeats = 0
+    while len(chosen) % multiple:
+        between = (chosen[-2] + chosen[-1]) // 2 if len(chosen) > 1 else chosen[-1]
+        if chosen[-1] < last:
+            chosen.append(last)
+        elif len(chosen) > 1 and between > chosen[-2]:
+            chosen.insert(-1, between)
+        else:
+            chosen.append(last)
+            repeats += 1
+    return repeats
+
+
+def _times(count: int) -> str:
+    return "once" if count == 1 else f"{count} times"

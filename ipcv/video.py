@@ -1,0 +1,265 @@
+"""From a video file, or frames in memory, to timed frames in batches that a thread reads one ahead."""
+
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import replace
+from itertools import islice, takewhile
+from pathlib import Path
+from types import TracebackType
+from typing import Protocol, Self
+
+import numpy as np
+
+from ipcv.probe import Video, VideoFacts, probe
+from ipcv.readers import DecordError, Frames, FrameStream, Size, decord_frames, pyav_frames, scaled
+from ipcv.sampling import Sampling, choose
+
+__all__ = ["Clip", "Sampling", "VideoFacts", "clip_from_frames", "open_video"]
+Resize = Callable[[int, int], Size]  # (height, width) as displayed -> (height, width) wanted
+_PATIENCE = 5.0  # seconds that closing waits for a decoder; a stuck one is left behind in its daemon thread
+
+
+def open_video(
+    path: str | Path,
+    sampling: Sampling | None = None,
+    *,
+    resize: Resize | None = None,
+    frame_batch: int = 16,
+    multiple: int = 2,
+) -> "Clip":
+    """A clip of the file, sampled by timestamp; only its first frame is decoded yet.
+
+    `resize(height, width)` gives the size of the frames handed out; their count is a multiple of `multiple`.
+    Raises `VideoError` if the file cannot be read or `sampling` starts after its end.
+    """
+    started = time.perf_counter()
+    _check_batch(frame_batch, multiple)
+    video = probe(path)
+    choice = choose(video.times.tolist(), sampling or Sampling(), duration=video.facts.duration, multiple=multiple)
+    size = _size(resize, video.facts.height, video.facts.width)
+    times = video.times[list(choice.positions)].tolist()
+    source = _File(video, size, choice.positions, frame_batch, [*video.warnings, *choice.warnings])
+    return Clip(source, times, size, frame_batch, spent=time.perf_counter() - started)
+
+
+def clip_from_frames(
+    frames: Frames,
+    times: Sequence[float] | None = None,
+    *,
+    resize: Resize | None = None,
+    frame_batch: int = 16,
+    multiple: int = 2,
+) -> "Clip":
+    """A clip of all `frames` (uint8 RGB [n, height, width, 3]), shown at `times` seconds (None: two per second)."""
+    _check_batch(frame_batch, multiple)
+    if frames.ndim != 4 or frames.shape[-1] != 3 or frames.dtype != np.uint8 or 0 in frames.shape:
+        raise ValueError(f"frames must be uint8 of shape [n, height, width, 3], not {frames.dtype} {frames.shape}")
+    count = len(frames)
+    warnings = [] if times is not None else ["no frame times were given: taken as two frames per second"]
+    stamps = [index / 2 for index in range(count)] if times is None else [float(stamp) for stamp in times]
+    if len(stamps) != count or stamps != sorted(stamps):
+        raise ValueError(f"times must be {count} ascending numbers of seconds, one per frame")
+    positions = [*range(count), *[count - 1] * (-count % multiple)]
+    if len(positions) > count:
+        warnings.append(f"the last frame is repeated: frames are encoded {multiple} at a time")
+    size = _size(resize, *frames.shape[1:3])
+    source = _Memory(frames, size, positions, stamps, warnings)
+    return Clip(source, [stamps[position] for position in positions], size, frame_batch)
+
+
+class Clip:
+    """Sampled frames of one video. Iterate for batches; each iteration is a fresh pass over the source.
+
+    >>> with open_video("clip.mp4") as clip:
+    ...     for frames in clip:  # uint8 RGB [n, height, width, 3], n = frame_batch, fewer in the last batch
+    ...         ...
+
+    While a batch is in use, a thread reads the next one and no further. When iteration ends, by exhaustion, an
+    error or `close()`, the thread has ended and the file is closed. Raises `VideoError` where nothing can be decoded.
+    """
+
+    def __init__(
+        self, source: "_Source", times: Sequence[float], size: Size, frame_batch: int, *, spent: float = 0.0
+    ) -> None:
+        self.times = tuple(times)  # seconds of source time at which each frame handed out appears
+        self.size = size  # (height, width) of the frames handed out
+        self._source = source
+        self._frame_batch = frame_batch
+        self._spent = [spent]
+        self._pass: _ReadAhead | None = None
+
+    @property
+    def facts(self) -> VideoFacts:
+        """What the video is; `reader` is the one in use, final once iteration has ended."""
+        return self._source.facts
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What the answer should not hide; complete once iteration has ended."""
+        return tuple(dict.fromkeys(self._source.warnings))
+
+    @property
+    def read_seconds(self) -> float:
+        """How long reading has been at work so far, opening included and waiting excluded."""
+        return sum(self._spent)
+
+    def __iter__(self) -> Iterator[Frames]:
+        self.close()
+        self._pass = current = _ReadAhead(self._source.frames, len(self.times), self._frame_batch, self._spent)
+        try:
+            yield from current
+        finally:
+            current.close()
+
+    def close(self) -> None:
+        """Stop reading and close the file; harmless when nothing is being read."""
+        if self._pass is not None:
+            self._pass.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class _Source(Protocol):
+    """Where a clip's frames come from."""
+
+    facts: VideoFacts
+    warnings: list[str]
+
+    def frames(self) -> FrameStream: ...
+
+
+class _File:
+    """A file read through decord, or through PyAV from where decord fails."""
+
+    def __init__(
+        self, video: Video, size: Size, positions: Sequence[int], frame_batch: int, warnings: list[str]
+    ) -> None:
+        self.facts = video.facts
+        self.warnings = warnings
+        self._video, self._size, self._positions, self._batch = video, size, positions, frame_batch
+        self._objection = video.objection
+
+    def frames(self) -> FrameStream:
+        done = 0
+        if self._objection is None:
+            try:
+                with closing(decord_frames(self._video, self._size, self._batches())) as stream:
+                    for frame in stream:
+                        done += 1
+                        yield frame
+            except DecordError as error:
+                self._objection = str(error)
+        if self._objection is not None:
+            yield from self._fall_back(done)
+
+    def _batches(self) -> list[Sequence[int]]:
+        return [self._positions[at : at + self._batch] for at in range(0, len(self._positions), self._batch)]
+
+    def _fall_back(self, done: int) -> FrameStream:
+        """The frames that are left, through PyAV."""
+        since = f" from frame {done + 1} on" if done else ""
+        self.facts = replace(self.facts, reader="pyav")
+        self.warnings.append(f"read with PyAV{since}, because decord cannot: {self._objection}")
+        gaps: list[int] = []
+        try:
+            yield from pyav_frames(self._video, self._size, self._positions[done:], gaps)
+        finally:
+            if gaps:
+                first = f"the first at {self._video.times[gaps[0]]:.3f} s"
+                count = f"{len(gaps)} of {len(self._positions)} frames"
+                self.warnings.append(f"{count} cannot be decoded ({first}): the nearest good one stands in")
+
+
+class _Memory:
+    """Frames that are already here."""
+
+    def __init__(
+        self, frames: Frames, size: Size, positions: Sequence[int], times: Sequence[float], warnings: list[str]
+    ) -> None:
+        count, height, width = frames.shape[:3]
+        span = times[-1] - times[0]
+        fps = (count - 1) / span if span > 0 else 0.0
+        self.facts = VideoFacts(
+            path="",
+            duration=times[-1] + (1 / fps if fps else 0.0),
+            width=width,
+            height=height,
+            fps=fps,
+            frames=count,
+            codec="rawvideo",
+            container="memory",
+            rotation=0,
+            reader="memory",
+        )
+        self.warnings = warnings
+        self._frames, self._size, self._positions = frames, size, positions
+
+    def frames(self) -> FrameStream:
+        for position in self._positions:
+            yield scaled(self._frames[position], self._size)
+
+
+class _ReadAhead:
+    """One pass over the frames in a thread that stays at most one batch ahead."""
+
+    def __init__(self, frames: Callable[[], FrameStream], count: int, batch: int, spent: list[float]) -> None:
+        self._sizes = [min(batch, count - first) for first in range(0, count, batch)]
+        self._spent = spent
+        self._done: queue.SimpleQueue[Frames | BaseException] = queue.SimpleQueue()
+        self._permit = threading.Semaphore(1)  # to read one batch that nobody has asked for yet
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, args=(frames,), name="ipcv-reader", daemon=True)
+        self._thread.start()
+
+    def __iter__(self) -> Iterator[Frames]:
+        for _ in self._sizes:
+            batch = self._done.get()
+            if isinstance(batch, BaseException):
+                raise batch
+            self._permit.release()
+            yield batch
+
+    def close(self) -> None:
+        self._stop.set()
+        self._permit.release()
+        self._thread.join(_PATIENCE)
+
+    def _run(self, frames: Callable[[], FrameStream]) -> None:
+        try:
+            for batch in self._batches(frames()):
+                self._done.put(batch)
+        except BaseException as error:  # whatever it is, it belongs to the one who waits for the batch
+            self._done.put(error)
+
+    def _batches(self, frames: FrameStream) -> Iterator[Frames]:
+        """Stacked batches; the source is closed before the last one is handed over."""
+        last = len(self._sizes) - 1
+        with closing(frames):
+            for index, size in enumerate(self._sizes):
+                self._permit.acquire()
+                started = time.perf_counter()
+                batch = list(takewhile(lambda _: not self._stop.is_set(), islice(frames, size)))
+                if self._stop.is_set():
+                    raise RuntimeError("the clip was closed while it was being read")
+                if index == last:
+                    frames.close()
+                self._spent.append(time.perf_counter() - started)
+                yield np.stack(batch)
+
+
+def _check_batch(frame_batch: int, multiple: int) -> None:
+    if multiple < 1 or frame_batch < 1 or frame_batch % multiple:
+        raise ValueError(f"frame_batch must be a multiple of {multiple} above 0, not {frame_batch}")
+
+
+def _size(resize: Resize | None, height: int, width: int) -> Size:
+    return resize(height, width) if resize else (height, width)
