@@ -1,8 +1,20 @@
 """Fixtures that several test files share."""
 
+from collections.abc import Iterator
+
 import pytest
 import tiny
+import torch
 from transformers import Qwen2VLForConditionalGeneration
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> Iterator[None]:
+    """Tiny models are many times slower on several threads when the cores are busy."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="session")

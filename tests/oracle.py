@@ -1,0 +1,321 @@
+"""The method written naively, straight from its description: loops over tokens, float64, nothing shared with `ipcv`.
+
+It computes a transformers Qwen2-VL from its bare weights: the vision encoder with IPCV, the language model with
+DART or FastV, and the position rule. Tokens are rows of plain Python lists wherever that is not too slow.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+from transformers import Qwen2VLForConditionalGeneration
+
+Grid = Sequence[int]  # time, height, width in patches
+Place = tuple[int, ...]  # a token's position on each axis
+
+
+def weights_of(model: Qwen2VLForConditionalGeneration) -> dict[str, Tensor]:
+    return {name: tensor.double() for name, tensor in model.state_dict().items()}
+
+
+def layer_norm(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    centred = x - x.mean(-1, keepdim=True)
+    return centred / (centred.square().mean(-1, keepdim=True) + 1e-6).sqrt() * weight + bias
+
+
+def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
+    return x / (x.square().mean(-1, keepdim=True) + eps).sqrt() * weight
+
+
+def rotate(x: Tensor, angles: Tensor) -> Tensor:
+    """Turn each pair `(i, i + half)` of the last axis by its angle `[half]`."""
+    first, second = x.chunk(2, dim=-1)
+    return torch.cat(
+        [first * angles.cos() - second * angles.sin(), second * angles.cos() + first * angles.sin()], dim=-1
+    )
+
+
+# ---------------------------------------------------------------------------------------------- vision encoder
+
+
+@dataclass
+class Compressed:
+    """What the compressed encoder gives."""
+
+    tokens: Tensor  # [n, d] behind the last block, restored
+    merged: Tensor  # [n / 4, d of the language model]
+    keep: list[int]  # the kept tokens
+    lengths: list[int]  # kept tokens of each frame, those that keep nothing left out
+
+
+class Encoder:
+    """The vision encoder of `model` on one packed pass over `grids`."""
+
+    def __init__(self, model: Qwen2VLForConditionalGeneration, grids: Sequence[Grid]) -> None:
+        self.config = model.config.vision_config
+        self.weights = weights_of(model)
+        self.places: list[Place] = []
+        self.frames: list[int] = []
+        for t, h, w in grids:
+            for _ in range(t):
+                frame = self.frames[-1] + 1 if self.frames else 0
+                # patches come in 2×2 groups that the merger joins
+                for row in range(0, h, 2):
+                    for column in range(0, w, 2):
+                        self.places += [(row + down, column + right) for down in (0, 1) for right in (0, 1)]
+                self.frames += [frame] * (h * w)
+
+    def get(self, name: str) -> Tensor:
+        return self.weights[f"model.visual.{name}"]
+
+    def linear(self, x: Tensor, name: str) -> Tensor:
+        return x @ self.get(f"{name}.weight").T + self.get(f"{name}.bias")
+
+    def norm(self, x: Tensor, name: str) -> Tensor:
+        return layer_norm(x, self.get(f"{name}.weight"), self.get(f"{name}.bias"))
+
+    def angles(self, place: Place) -> Tensor:
+        quarter = self.config.embed_dim // self.config.num_heads // 4
+        frequencies = torch.tensor([10000.0 ** (-i / quarter) for i in range(quarter)], dtype=torch.float64)
+        row, column = place
+        return torch.cat([row * frequencies, column * frequencies])
+
+    def attention(self, x: Tensor, block: int, tokens: list[int]) -> Tensor:
+        """Attention of the rows of `x`, which are these `tokens`: each sees the rows of its own frame only."""
+        heads = self.config.num_heads
+        width = self.config.embed_dim // heads
+        qkv = self.linear(self.norm(x, f"blocks.{block}.norm1"), f"blocks.{block}.attn.qkv")
+        qkv = qkv.view(len(tokens), 3, heads, width)
+        query = [rotate(qkv[i, 0], self.angles(self.places[token])) for i, token in enumerate(tokens)]
+        key = torch.stack([rotate(qkv[i, 1], self.angles(self.places[token])) for i, token in enumerate(tokens)])
+        rows = []
+        for i, token in enumerate(tokens):
+            seen = [j for j, other in enumerate(tokens) if self.frames[other] == self.frames[token]]
+            mixed = []
+            for head in range(heads):
+                logits = key[seen, head] @ query[i][head] / width**0.5
+                mixed.append(logits.softmax(0) @ qkv[seen, 2, head])
+            rows.append(torch.cat(mixed))
+        return self.linear(torch.stack(rows), f"blocks.{block}.attn.proj")
+
+    def mlp(self, x: Tensor, block: int) -> Tensor:
+        x = self.linear(self.norm(x, f"blocks.{block}.norm2"), f"blocks.{block}.mlp.fc1")
+        return self.linear(x * torch.sigmoid(1.702 * x), f"blocks.{block}.mlp.fc2")
+
+    def block(self, x: Tensor, block: int, tokens: list[int]) -> Tensor:
+        x = x + self.attention(x, block, tokens)
+        return x + self.mlp(x, block)
+
+    def embed(self, patches: Tensor) -> Tensor:
+        return patches.double() @ self.get("patch_embed.proj.weight").flatten(1).T
+
+    def merge(self, tokens: Tensor) -> Tensor:
+        x = self.norm(tokens, "merger.ln_q").view(len(tokens) // 4, -1)
+        return self.linear(torch.nn.functional.gelu(self.linear(x, "merger.mlp.0")), "merger.mlp.2")
+
+    def plain(self, patches: Tensor) -> Compressed:
+        tokens = list(range(len(patches)))
+        x = self.embed(patches)
+        for block in range(self.config.depth):
+            x = self.block(x, block, tokens)
+        return Compressed(x, self.merge(x), tokens, self.lengths(tokens))
+
+    def compressed(self, patches: Tensor, keep: float, layer: int, stabilize: int, neighbors: int) -> Compressed:
+        everything = list(range(len(patches)))
+        x = self.embed(patches)
+        for block in range(layer):
+            before, x = x, self.block(x, block, everything)
+        changes = [float((after - ahead).norm()) for after, ahead in zip(x, before, strict=True)]
+        ranking = sorted(everything, key=lambda token: -changes[token])
+        kept = sorted(ranking[: int(len(everything) * keep)])
+        then = {token: x[token] for token in everything}
+        nearby = {
+            token: sorted(kept, key=lambda other: float((then[token] - then[other]).norm()))[:neighbors]
+            for token in everything
+            if token not in kept
+        }
+
+        def restored(now: Tensor) -> Tensor:
+            state = dict(zip(kept, now, strict=True))
+            moved = {token: state[token] - then[token] for token in kept}
+            for token, others in nearby.items():
+                state[token] = then[token] + sum(moved[other] for other in others) / len(others)
+            return torch.stack([state[token] for token in everything])
+
+        now = x[kept]
+        for block in range(layer, self.config.depth):
+            if block < layer + stabilize:
+                full = restored(now)
+                now = (full + self.attention(full, block, everything))[kept]
+                now = now + self.mlp(now, block)
+            else:
+                now = self.block(now, block, kept)
+        full = restored(now)
+        return Compressed(full, self.merge(full), kept, self.lengths(kept))
+
+    def lengths(self, tokens: list[int]) -> list[int]:
+        frames = [self.frames[token] for token in tokens]
+        return [frames.count(frame) for frame in sorted(set(frames))]
+
+
+# ---------------------------------------------------------------------------------------------- language model
+
+
+@dataclass
+class Row:
+    """One token at the input of a decoder layer."""
+
+    state: Tensor
+    place: Place
+    index: int  # in the prompt
+    visual: bool
+
+
+@dataclass
+class Seen:
+    """What one decoder layer knows of one token."""
+
+    key: Tensor  # [key heads, width], rotated
+    value: Tensor
+    index: int
+
+
+Pruner = Callable[[list[Row], "LanguageModel", int], set[int]]  # the prompt indices that stay
+
+
+@dataclass
+class LanguageModel:
+    """The language model, layer by layer and token by token. `cache[layer]` grows by each token the layer sees."""
+
+    model: Qwen2VLForConditionalGeneration
+    layer: int | None = None  # the pruning layer
+    pruner: Pruner | None = None
+    cache: list[list[Seen]] = field(default_factory=list)
+    attention: Tensor | None = None  # [query heads, length] of the last token that went through the last layer run
+
+    def __post_init__(self) -> None:
+        self.config = self.model.config.text_config
+        self.weights = weights_of(self.model)
+        self.cache = [[] for _ in range(self.config.num_hidden_layers)]
+        self.length = 0
+
+    def get(self, name: str) -> Tensor:
+        return self.weights[f"model.language_model.{name}"]
+
+    def angles(self, place: Place) -> Tensor:
+        """The first frequencies turn with time, the next with height, the last with width."""
+        sections = self.config.rope_parameters["mrope_section"]
+        half = sum(sections)
+        axes = [axis for axis, count in enumerate(sections) for _ in range(count)]
+        theta = self.config.rope_parameters["rope_theta"]
+        return torch.tensor([place[axis] * theta ** (-i / half) for i, axis in enumerate(axes)], dtype=torch.float64)
+
+    def embed(self, ids: list[int]) -> Tensor:
+        return self.get("embed_tokens.weight")[ids]
+
+    def feed(self, states: Tensor, places: Sequence[Place], visual: Sequence[bool]) -> Tensor:
+        """Run the next tokens through every layer; the last one's logits."""
+        rows = [
+            Row(state, place, self.length + i, is_visual)
+            for i, (state, place, is_visual) in enumerate(zip(states, places, visual, strict=True))
+        ]
+        is_prompt = self.length == 0
+        self.length += len(rows)
+        for layer in range(self.config.num_hidden_layers):
+            if is_prompt and layer == self.layer and self.pruner and any(row.visual for row in rows):
+                stays = self.pruner(rows, self, layer)
+                rows = [row for row in rows if row.index in stays]
+            rows = [Row(self.through(row, layer), row.place, row.index, row.visual) for row in rows]
+        final = rms_norm(rows[-1].state, self.get("norm.weight"), self.config.rms_norm_eps)
+        return self.weights["lm_head.weight"] @ final
+
+    def through(self, row: Row, layer: int) -> Tensor:
+        """One token through one layer: it sees the tokens before it, and itself."""
+        prefix, eps = f"layers.{layer}", self.config.rms_norm_eps
+        heads, groups = self.config.num_attention_heads, self.config.num_key_value_heads
+        width = self.config.hidden_size // heads
+
+        x = rms_norm(row.state, self.get(f"{prefix}.input_layernorm.weight"), eps)
+        query, key, value = (
+            self.get(f"{prefix}.self_attn.{name}.weight") @ x + self.get(f"{prefix}.self_attn.{name}.bias")
+            for name in ("q_proj", "k_proj", "v_proj")
+        )
+        angles = self.angles(row.place)
+        query = rotate(query.view(heads, width), angles)
+        self.cache[layer].append(Seen(rotate(key.view(groups, width), angles), value.view(groups, width), row.index))
+        attention, mixed = [], []
+        for head in range(heads):
+            group = head // (heads // groups)
+            logits = torch.stack([query[head] @ seen.key[group] for seen in self.cache[layer]]) / width**0.5
+            attention.append(logits.softmax(0))
+            mixed.append(
+                sum(share * seen.value[group] for share, seen in zip(attention[-1], self.cache[layer], strict=True))
+            )
+        self.attention = torch.stack(attention)
+        state = row.state + self.get(f"{prefix}.self_attn.o_proj.weight") @ torch.cat(mixed)
+
+        x = rms_norm(state, self.get(f"{prefix}.post_attention_layernorm.weight"), eps)
+        gate, up = (self.get(f"{prefix}.mlp.{name}_proj.weight") @ x for name in ("gate", "up"))
+        return state + self.get(f"{prefix}.mlp.down_proj.weight") @ (gate * torch.sigmoid(gate) * up)
+
+    def kept(self, layer: int) -> list[int]:
+        return [seen.index for seen in self.cache[layer]]
+
+
+def dart(keep: float) -> Pruner:
+    """Four visual and four text pivots by the L1 norm of their keys; each takes the visual tokens least like it."""
+
+    def choose(rows: list[Row], language: LanguageModel, layer: int) -> set[int]:
+        size = {seen.index: float(seen.key.abs().sum()) for seen in language.cache[layer - 1]}
+        visual = [row.index for row in rows if row.visual]
+        text = [row.index for row in rows if not row.visual and row.index > visual[0]]
+        state = {row.index: row.state for row in rows}
+        pivots = sorted(visual, key=lambda index: -size[index])[:4]
+        words = sorted(text, key=lambda index: -size[index])[:4]
+        stays = set(pivots)
+        for pivot in set(pivots + words):  # in the order in which Python keeps a set
+
+            def likeness(index: int, pivot: int = pivot) -> float:
+                return float(state[index] @ state[pivot] / state[index].norm() / state[pivot].norm())
+
+            left = sorted((index for index in visual if index not in stays), key=likeness)
+            stays |= set(left[: int(len(visual) * keep / 8)])
+        return stays | {row.index for row in rows if not row.visual}
+
+    return choose
+
+
+def fastv(keep: float) -> Pruner:
+    """The visual tokens to which the last token of the layer before attends most, on average over its heads."""
+
+    def choose(rows: list[Row], language: LanguageModel, layer: int) -> set[int]:
+        visual = [row.index for row in rows if row.visual]
+        attention = language.attention.mean(0)
+        ranking = sorted(visual, key=lambda index: -float(attention[index]))
+        stays = set(ranking[: max(1, int(len(visual) * keep))])
+        return stays | {row.index for row in rows if not row.visual}
+
+    return choose
+
+
+# --------------------------------------------------------------------------------------------------- positions
+
+
+def places(*parts: int | tuple[str, int, int, int]) -> list[Place]:
+    """The place of each token of a prompt of `parts`: so many text tokens, or a visual input in patches."""
+    result: list[Place] = []
+    start = 0
+    for part in parts:
+        if isinstance(part, int):
+            result += [(start + i,) * 3 for i in range(part)]
+        else:
+            _, frames, height, width = part
+            result += [
+                (start + t, start + row, start + column)
+                for t in range(frames)
+                for row in range(height // 2)
+                for column in range(width // 2)
+            ]
+        start = max(max(place) for place in result) + 1
+    return result

@@ -1,0 +1,377 @@
+"""Compression inside the vision encoder, against the plain model and against the method written naively."""
+
+import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import oracle
+import pytest
+import tiny
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from transformers import (
+    AttentionInterface,
+    CLIPConfig,
+    CLIPModel,
+    LlamaConfig,
+    LlamaForCausalLM,
+    Qwen2VLForConditionalGeneration,
+)
+
+from ipcv import IPCV
+from ipcv.errors import ModelError
+
+Grids = list[tuple[int, int, int]]
+
+ONE_VIDEO = [(3, 4, 6)]
+MIXED = [(2, 4, 4), (1, 6, 4), (3, 2, 4)]  # videos and an image of different sizes in one pass
+MANY_FRAMES = [(12, 2, 2), (1, 4, 4)]
+PAPER = {"layer": 2, "stabilize": 2, "neighbors": 3}  # its shape, in a model of six blocks
+
+
+def encode(model: Qwen2VLForConditionalGeneration, grids: Grids, seed: int = 0) -> Any:
+    return model.model.visual(
+        tiny.patches(grids, seed).to(model.device, model.dtype), grid_thw=torch.tensor(grids, device=model.device)
+    )
+
+
+def error(got: Tensor, want: Tensor) -> float:
+    """Relative error of `got`."""
+    return float((got.double().cpu() - want.double().cpu()).norm() / want.double().norm())
+
+
+def hooks(model: torch.nn.Module) -> int:
+    return sum(len(m._forward_hooks) + len(m._forward_pre_hooks) for m in model.modules())
+
+
+@contextmanager
+def attention(model: Qwen2VLForConditionalGeneration, name: str) -> Iterator[None]:
+    """Another attention implementation for the length of a `with`."""
+    before = model.config._attn_implementation
+    model.config._attn_implementation = name
+    try:
+        yield
+    finally:
+        model.config._attn_implementation = before
+
+
+def lengths(bounds: Tensor) -> list[int]:
+    return bounds.diff().tolist()
+
+
+# -------------------------------------------------------------------------------------------- the method itself
+
+
+@pytest.mark.parametrize("grids", [ONE_VIDEO, MIXED], ids=["one video", "mixed"])
+def test_the_oracle_is_the_plain_model_when_nothing_is_dropped(qwen2_vl, grids):
+    want = oracle.Encoder(qwen2_vl, grids).plain(tiny.patches(grids))
+    got = encode(qwen2_vl, grids)
+    assert error(got.last_hidden_state, want.tokens) < 1e-5
+    assert error(got.pooler_output, want.merged) < 1e-5
+
+
+@pytest.mark.parametrize(
+    ("settings", "grids"),
+    [
+        pytest.param({"keep": 0.5, **PAPER}, ONE_VIDEO, id="as in the paper"),
+        pytest.param({"keep": 0.35, **PAPER}, MIXED, id="mixed sizes in one pass"),
+        pytest.param({"keep": 0.3, "layer": 1, "stabilize": 1, "neighbors": 5}, MIXED, id="first layer"),
+        pytest.param({"keep": 0.4, "layer": 2, "stabilize": 0, "neighbors": 3}, MIXED, id="nothing stabilised"),
+        pytest.param({"keep": 0.4, "layer": 2, "stabilize": 99, "neighbors": 3}, ONE_VIDEO, id="stabilised to the end"),
+        pytest.param({"keep": 0.4, "layer": 3, "stabilize": 3, "neighbors": 3}, MIXED, id="stabilised just to the end"),
+        pytest.param({"keep": 0.5, "layer": 5, "stabilize": 0, "neighbors": 1}, MIXED, id="last layer"),
+        pytest.param({"keep": 0.5, "layer": 5, "stabilize": 4, "neighbors": 1}, MIXED, id="last layer, stabilised"),
+        pytest.param({"keep": 0.05, "layer": 2, "stabilize": 1, "neighbors": 50}, ONE_VIDEO, id="few are kept"),
+        pytest.param({"keep": 0.02, "layer": 2, "stabilize": 1, "neighbors": 2}, ONE_VIDEO, id="one token kept"),
+        pytest.param({"keep": 0.1, "layer": 1, "stabilize": 1, "neighbors": 2}, MANY_FRAMES, id="frames without"),
+        pytest.param({"keep": 0.99, "layer": 2, "stabilize": 1, "neighbors": 2}, ONE_VIDEO, id="nearly all kept"),
+    ],
+)  # fmt: skip
+def test_compression_equals_the_method_written_naively(qwen2_vl, settings, grids):
+    want = oracle.Encoder(qwen2_vl, grids).compressed(tiny.patches(grids), **settings)
+    with IPCV(**settings)(qwen2_vl) as bounds:
+        got = encode(qwen2_vl, grids)
+    assert [lengths(b) for b in bounds] == [want.lengths]
+    assert error(got.last_hidden_state, want.tokens) < 1e-5
+    assert error(got.pooler_output, want.merged) < 1e-5
+
+
+def test_a_frame_that_keeps_nothing_leaves_no_empty_segment(qwen2_vl):
+    with IPCV(keep=0.1, layer=1, stabilize=1)(qwen2_vl) as bounds:
+        encode(qwen2_vl, MANY_FRAMES)
+    frames = 13
+    assert 0 < len(lengths(bounds[0])) < frames
+    assert min(lengths(bounds[0])) > 0
+    assert bounds[0].dtype == torch.int32
+
+
+@pytest.mark.parametrize("grids", [ONE_VIDEO, MIXED], ids=["one video", "mixed"])
+def test_keeping_everything_is_the_plain_model_bit_for_bit(qwen2_vl, grids):
+    plain = encode(qwen2_vl, grids)
+    with IPCV(keep=1)(qwen2_vl):
+        got = encode(qwen2_vl, grids)
+    assert torch.equal(got.last_hidden_state, plain.last_hidden_state)
+    assert torch.equal(got.pooler_output, plain.pooler_output)
+
+
+def test_a_smaller_share_moves_further_from_the_plain_model(qwen2_vl):
+    plain = encode(qwen2_vl, MIXED).pooler_output
+    errors = []
+    for keep in (0.95, 0.7, 0.4, 0.1):
+        with IPCV(keep=keep, **PAPER)(qwen2_vl):
+            errors.append(error(encode(qwen2_vl, MIXED).pooler_output, plain))
+    assert 0 < errors[0] < errors[1] < errors[2] < errors[3]
+
+
+@pytest.mark.parametrize("stabilize", [0, 2])
+def test_the_output_keeps_its_shape_and_type(qwen2_vl, stabilize):
+    plain = encode(qwen2_vl, MIXED)
+    with IPCV(keep=0.3, layer=2, stabilize=stabilize)(qwen2_vl):
+        got = encode(qwen2_vl, MIXED)
+    for name in ("last_hidden_state", "pooler_output"):
+        assert got[name].shape == plain[name].shape
+        assert got[name].dtype == plain[name].dtype
+        assert got[name].isfinite().all()
+
+
+def test_kept_tokens_never_see_another_frame(qwen2_vl):
+    """A nudge to the second frame that leaves the choice as it is changes nothing in the kept tokens of the first."""
+    settings = {"keep": 0.4, "layer": 2, "stabilize": 0, "neighbors": 3}
+    pixels, size = tiny.patches(ONE_VIDEO), 4 * 6
+    nudged = pixels.clone()
+    nudged[size : 2 * size] += 0.01
+    encoder = oracle.Encoder(qwen2_vl, ONE_VIDEO)
+    keep = encoder.compressed(pixels, **settings).keep
+    assert encoder.compressed(nudged, **settings).keep == keep
+    with IPCV(**settings)(qwen2_vl):
+        first, second = (
+            qwen2_vl.model.visual(p, grid_thw=torch.tensor(ONE_VIDEO)).last_hidden_state for p in (pixels, nudged)
+        )
+    for frame in range(3):
+        kept = [token for token in keep if token // size == frame]
+        assert kept
+        assert torch.equal(first[kept], second[kept]) == (frame != 1)
+
+
+# -------------------------------------------------------------------------- leaving the model as it was found
+
+
+class BombError(RuntimeError):
+    """What goes off in the middle of a forward pass."""
+
+
+@contextmanager
+def bomb(module: torch.nn.Module) -> Iterator[None]:
+    def explode(*_: Any) -> None:
+        raise BombError
+
+    handle = module.register_forward_pre_hook(explode)
+    try:
+        with pytest.raises(BombError):
+            yield
+    finally:
+        handle.remove()
+
+
+@pytest.mark.parametrize("failure", [None, BombError("CUDA out of memory")])
+def test_leaving_the_context_restores_the_model(qwen2_vl, failure):
+    plain = encode(qwen2_vl, MIXED)
+    try:
+        with IPCV(keep=0.4, **PAPER)(qwen2_vl):
+            assert hooks(qwen2_vl) > 0
+            encode(qwen2_vl, MIXED)
+            if failure:
+                raise failure
+    except BombError:
+        assert failure
+    assert hooks(qwen2_vl) == 0
+    assert torch.equal(encode(qwen2_vl, MIXED).last_hidden_state, plain.last_hidden_state)
+
+
+@pytest.mark.parametrize("place", ["blocks.2.attn", "blocks.3.mlp", "blocks.4", "blocks.5", "merger"])
+def test_after_an_exception_inside_a_pass_the_next_pass_is_right(qwen2_vl, place):
+    plain = encode(qwen2_vl, MIXED)
+    with IPCV(keep=0.4, **PAPER)(qwen2_vl):
+        want = encode(qwen2_vl, MIXED)
+        with bomb(qwen2_vl.model.visual.get_submodule(place)):
+            encode(qwen2_vl, ONE_VIDEO)
+        assert torch.equal(encode(qwen2_vl, MIXED).last_hidden_state, want.last_hidden_state)
+    assert hooks(qwen2_vl) == 0
+    assert torch.equal(encode(qwen2_vl, MIXED).last_hidden_state, plain.last_hidden_state)
+
+
+def test_each_pass_chooses_anew(qwen2_vl):
+    with IPCV(keep=0.4, **PAPER)(qwen2_vl):
+        alone = [encode(qwen2_vl, grids, seed).pooler_output for grids, seed in ((ONE_VIDEO, 0), (MIXED, 1))]
+    with IPCV(keep=0.4, **PAPER)(qwen2_vl) as bounds:
+        again = [encode(qwen2_vl, grids, seed).pooler_output for grids, seed in ((MIXED, 1), (ONE_VIDEO, 0))]
+    assert torch.equal(again[1], alone[0])
+    assert torch.equal(again[0], alone[1])
+    assert [sum(lengths(b)) for b in bounds] == [int(80 * 0.4), int(72 * 0.4)]
+
+
+def test_compressing_twice_is_refused_and_leaves_the_first_in_place(qwen2_vl):
+    with IPCV(keep=0.4, **PAPER)(qwen2_vl):
+        want = encode(qwen2_vl, MIXED)
+        with pytest.raises(ValueError, match="already"), IPCV(keep=0.6, layer=4)(qwen2_vl):
+            pass
+        assert torch.equal(encode(qwen2_vl, MIXED).pooler_output, want.pooler_output)
+    assert hooks(qwen2_vl) == 0
+
+
+# ------------------------------------------------------------------------------------ numbers, kernels, devices
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.bfloat16, 0.05), (torch.float16, 0.01)])
+def test_half_precision_stays_near_float32(qwen2_vl, dtype, tolerance):
+    half = copy.deepcopy(qwen2_vl).to(dtype)
+    with IPCV(keep=0.5, **PAPER)(qwen2_vl) as bounds, IPCV(keep=0.5, **PAPER)(half) as half_bounds:
+        want, got = encode(qwen2_vl, ONE_VIDEO).pooler_output, encode(half, ONE_VIDEO).pooler_output
+    assert got.dtype == dtype
+    assert lengths(half_bounds[0]) == lengths(bounds[0])
+    assert error(got, want) < tolerance
+
+
+def test_eager_attention_equals_sdpa(qwen2_vl):
+    with IPCV(keep=0.4, **PAPER)(qwen2_vl):
+        want = encode(qwen2_vl, MIXED).pooler_output
+        with attention(qwen2_vl, "eager"):
+            got = encode(qwen2_vl, MIXED).pooler_output
+    assert error(got, want) < 1e-5
+
+
+@pytest.fixture
+def varlen() -> Iterator[list[list[int]]]:
+    """A flash attention kernel in plain torch, as "flash_by_hand": the segment lengths of each call to it.
+
+    Like the real one it takes packed sequences and their bounds in int32, and no longer segment than it is told.
+    """
+    calls: list[list[int]] = []
+
+    def forward(
+        module: torch.nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: None, **kwargs: Any
+    ) -> tuple[Tensor, None]:
+        bounds = kwargs["cu_seq_lens_q"]
+        assert bounds.dtype == torch.int32
+        assert torch.equal(bounds, kwargs["cu_seq_lens_k"])
+        assert bounds[0] == 0
+        assert bounds[-1] == query.shape[2] == key.shape[2]
+        assert int(bounds.diff().max()) <= kwargs["max_length_q"] == kwargs["max_length_k"]
+        assert attention_mask is None
+        assert not kwargs["is_causal"]
+        calls.append(lengths(bounds))
+        rows = [
+            F.scaled_dot_product_attention(q, k, v, scale=kwargs["scaling"])
+            for q, k, v in zip(*(x.split(calls[-1], dim=2) for x in (query, key, value)), strict=True)
+        ]
+        return torch.cat(rows, dim=2).transpose(1, 2), None
+
+    AttentionInterface.register("flash_by_hand", forward)
+    yield calls
+    del AttentionInterface._global_mapping["flash_by_hand"]
+
+
+@pytest.mark.parametrize("grids", [MIXED, MANY_FRAMES], ids=["mixed", "many frames"])
+def test_flash_attention_is_given_the_bounds_of_the_tokens_that_it_gets(qwen2_vl, varlen, grids):
+    settings = {"keep": 0.15, **PAPER}
+    want = oracle.Encoder(qwen2_vl, grids).compressed(tiny.patches(grids), **settings)
+    frames = [h * w for t, h, w in grids for _ in range(t)]
+    with IPCV(**settings)(qwen2_vl), attention(qwen2_vl, "flash_by_hand"):
+        got = encode(qwen2_vl, grids)
+    # two blocks ahead, two stabilised ones that see everything, two that see only what is kept
+    assert varlen == [frames] * 4 + [want.lengths] * 2
+    assert error(got.last_hidden_state, want.tokens) < 1e-5
+
+
+class OperatorCount(TorchDispatchMode):
+    """How many tensor operations ran."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.count += 1
+        return func(*args, **(kwargs or {}))
+
+
+def test_the_number_of_operations_does_not_grow_with_the_tokens(qwen2_vl):
+    counts = []
+    for size in (4, 16):
+        with IPCV(keep=0.4, **PAPER)(qwen2_vl), OperatorCount() as operators:
+            encode(qwen2_vl, [(2, size, size)])
+        counts.append(operators.count)
+    assert counts[0] == counts[1]
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-4), (torch.bfloat16, 0.05), (torch.float16, 0.01)])
+def test_the_gpu_gives_what_the_cpu_gives(qwen2_vl, dtype, tolerance):
+    on_gpu = copy.deepcopy(qwen2_vl).to("cuda", dtype)
+    with IPCV(keep=0.5, **PAPER)(qwen2_vl), IPCV(keep=0.5, **PAPER)(on_gpu):
+        want, got = encode(qwen2_vl, ONE_VIDEO).pooler_output, encode(on_gpu, ONE_VIDEO).pooler_output
+    assert got.device.type == "cuda"
+    assert error(got, want) < tolerance
+
+
+# ----------------------------------------------------------------------------------------- settings and errors
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"keep": 0}, "keep=0 must be more than 0"),
+        ({"keep": -0.5}, "keep=-0.5"),
+        ({"keep": 1.5}, "keep=1.5 .* at most 1"),
+        ({"keep": float("nan")}, "keep=nan"),
+        ({"layer": 0}, "layer=0 must be at least 1"),
+        ({"layer": -1}, "layer=-1"),
+        ({"stabilize": -1}, "stabilize=-1 must not be negative"),
+        ({"neighbors": 0}, "neighbors=0 must be at least 1"),
+        ({"select": "attention"}, "select='attention' is not known; known: change"),
+        ({"blend": "median"}, "blend='median' is not known; known: mean"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused_at_once(settings, message):
+    with pytest.raises(ValueError, match=message):
+        IPCV(**settings)
+
+
+def test_settings_are_the_papers_frozen_and_by_name_only():
+    assert IPCV() == IPCV(keep=0.35, layer=3, stabilize=7, neighbors=10, select="change", blend="mean")
+    with pytest.raises(AttributeError):
+        IPCV().keep = 0.5
+    with pytest.raises(TypeError):
+        IPCV(0.5)
+
+
+@pytest.mark.parametrize("keep", [0.5, 1])
+def test_a_layer_past_the_last_block_is_refused(qwen2_vl, keep):
+    with (
+        pytest.raises(ValueError, match="layer=6 is past the encoder's last block: it has 6, from 0 to 5"),
+        IPCV(keep=keep, layer=6)(qwen2_vl),
+    ):
+        pass
+    assert hooks(qwen2_vl) == 0
+
+
+def test_keeping_nothing_is_refused_and_the_next_pass_is_right(qwen2_vl):
+    with IPCV(keep=0.05, **PAPER)(qwen2_vl):
+        want = encode(qwen2_vl, MIXED).pooler_output
+        with pytest.raises(ValueError, match=r"keep=0\.05 of 16 visual tokens keeps none"):
+            encode(qwen2_vl, [(1, 4, 4)])
+        assert torch.equal(encode(qwen2_vl, MIXED).pooler_output, want)
+
+
+def test_an_unsupported_family_is_refused_by_name():
+    llama = LlamaForCausalLM(
+        LlamaConfig(hidden_size=8, intermediate_size=8, num_hidden_layers=1, num_attention_heads=1, vocab_size=8)
+    )
+    tower = {"hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1}
+    clip = CLIPModel(CLIPConfig(text_config=tower | {"vocab_size": 8}, vision_config=tower))
+    for model, family in ((llama, "llama"), (clip, "clip")):
+        with pytest.raises(ModelError, match=f"'{family}' is not supported.*supported: .*qwen2_vl"), IPCV()(model):
+            pass
