@@ -4,7 +4,7 @@ import os
 import stat
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from ipcv.errors import VideoError
 
+_TICK = Fraction(1, av.time_base)
 _INDEXED = ("mov", "mp4", "matroska", "webm")  # containers that decord can seek in
 _STEADY = ("av1", "h264", "vp8", "vp9")  # codecs that decord decodes without losing frames
 
@@ -52,16 +53,19 @@ class Video:
     objection: str | None  # why decord would hand out wrong frames of this file
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Packets:
     """One pass over the compressed stream."""
 
-    pts: list[int]
-    keys: list[int]
-    exact: bool
-    hidden: int  # frames the file holds but does not show (cut away by an edit list)
-    leading: int  # frames decoded after a key frame but shown before it
-    last: int  # ticks for which the last frame stays
+    tick: Fraction  # seconds
+    exact: bool  # the stamps are what decoded frames will carry
+    pts: list[int] = field(default_factory=list)  # of each shown frame
+    keys: list[int] = field(default_factory=list)
+    untimed: bool = False  # there is no stamp at all
+    hidden: int = 0  # frames that an edit list cuts away
+    leading: int = 0  # frames decoded after a key frame but shown before it
+    last: int = 0  # the largest stamp
+    stays: int = 0  # how many ticks that frame is shown
 
 
 def probe(path: str | Path) -> Video:
@@ -76,8 +80,8 @@ def probe(path: str | Path) -> Video:
             stream = video_stream(container, path)
             frame = next(decodable(container, stream), None)
             if frame is None or not packets.pts:
-                raise VideoError(f"{shown(path)} holds no {stream.codec_context.name} frame that can be decoded")
-            return _describe(path, container, stream, packets, round(-frame.rotation / 90) * 90 % 360)
+                raise VideoError(f"{shown(path)} holds no {_codec(stream)} picture that can be decoded: copy it again")
+            return _describe(path, container, stream, packets, frame)
     except (av.error.FFmpegError, OSError) as error:
         raise VideoError(_explain(path, error)) from error
 
@@ -113,6 +117,10 @@ def decodable(container: InputContainer, stream: VideoStream) -> Iterator[VideoF
         yield from frames
 
 
+def _codec(stream: VideoStream) -> str:
+    return stream.codec_context.codec.canonical_name
+
+
 def shown(path: str | Path) -> str:
     """A file name that is safe to print: control characters and undecodable bytes appear as escapes."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(path))
@@ -138,7 +146,7 @@ def _explain(path: Path, error: Exception) -> str:
     """One line: what, why, what would work."""
     name = shown(path)
     if isinstance(error, FileNotFoundError):
-        hint = "download the video first" if "://" in str(path) or ":/" in str(path) else "check the path"
+        hint = "download the video first" if ":/" in str(path) else "check the path"
         return f"{name} does not exist: {hint}"
     if isinstance(error, PermissionError):
         return f"{name} may not be read: ask for permission (chmod +r) or copy it"
@@ -160,43 +168,47 @@ def _damage(path: Path) -> str:
 
 def _index(container: InputContainer, stream: VideoStream) -> _Packets:
     """When every frame is shown, from the packets alone."""
-    pts: list[int] = []
-    keys: list[int] = []
-    stamps_missing = hidden = leading = lasts = 0
+    found = _Packets(tick=stream.time_base or _TICK, exact=container.format.name != "avi")  # AVI keeps no pts
     key: int | None = None
     for packet in container.demux(stream):
         if not packet.size:
             continue  # the flush at the end, or a filler
         stamp = packet.dts if packet.pts is None else packet.pts
+        if packet.pts is None:
+            found.exact = False
         if stamp is None:
-            stamps_missing += 1
-            continue
-        stamps_missing += packet.pts is None
+            found.untimed = True
+            stamp = len(found.pts)
         if packet.is_keyframe:
             key = stamp
-            keys.append(stamp)
-        elif key is not None and stamp < key:
-            leading += 1
+            found.keys.append(stamp)
+        found.leading += key is not None and stamp < key
         if packet.is_discard:
-            hidden += 1
+            found.hidden += 1
             continue
-        if not pts or stamp > pts[-1]:
-            lasts = packet.duration or 0
-        pts.append(stamp)
-    return _Packets(sorted(pts), sorted(keys), not stamps_missing, hidden, leading, lasts)
+        if not found.pts or stamp > max(found.pts[-1], found.last):
+            found.last, found.stays = stamp, packet.duration or 0
+        found.pts.append(stamp)
+    if found.untimed:
+        found.pts, found.stays = list(range(len(found.pts))), 1
+        found.tick = 1 / (stream.average_rate or stream.guessed_rate or Fraction(25))
+    found.pts.sort()
+    found.keys.sort()
+    return found
 
 
-def _describe(path: Path, container: InputContainer, stream: VideoStream, packets: _Packets, rotation: int) -> Video:
+def _describe(
+    path: Path, container: InputContainer, stream: VideoStream, packets: _Packets, frame: VideoFrame
+) -> Video:
     """The index in source time, and the facts as a player would show them."""
-    tick = stream.time_base or Fraction(1, av.time_base)
     pts = np.array(packets.pts, dtype=np.int64)
-    origin = (container.start_time or 0) / av.time_base if packets.exact else float(pts[0] * tick)
-    times = np.maximum(pts * float(tick) - origin, 0.0)
+    origin = (container.start_time or 0) / av.time_base if packets.exact else float(pts[0] * packets.tick)
+    times = np.maximum(pts * float(packets.tick) - origin, 0.0)
     span = float(times[-1] - times[0])
     fps = (len(times) - 1) / span if span > 0 else float(stream.average_rate or 0)
-    last = float(packets.last * tick) or (1 / fps if fps else 0.0)
-    width, height = stream.codec_context.width, stream.codec_context.height
-    width = max(round(width * (stream.sample_aspect_ratio or 1)), 1)
+    last = float(packets.stays * packets.tick) or (1 / fps if fps else 0.0)
+    rotation = round(-frame.rotation / 90) * 90 % 360
+    width, height = max(round(frame.width * (stream.sample_aspect_ratio or 1)), 1), frame.height
     if rotation % 180:
         width, height = height, width
     objection = _objection(container, stream, packets)
@@ -207,29 +219,32 @@ def _describe(path: Path, container: InputContainer, stream: VideoStream, packet
         height=height,
         fps=fps,
         frames=len(times),
-        codec=stream.codec_context.name,
+        codec=_codec(stream),
         container=container.format.name,
         rotation=rotation,
         reader="pyav" if objection else "decord",
     )
-    keys = np.array(packets.keys or packets.pts[:1], dtype=np.int64)
-    return Video(path, facts, pts, keys, times, packets.exact, _cut_off(container, stream, facts), objection)
+    keys = np.array(packets.keys, dtype=np.int64)
+    warnings = _doubts(container, stream, packets, facts)
+    return Video(path, facts, pts, keys, times, packets.exact, warnings, objection)
 
 
-def _cut_off(container: InputContainer, stream: VideoStream, facts: VideoFacts) -> tuple[str, ...]:
-    """A warning where the pictures end well before the length that the container announces."""
-    if stream.duration is not None and stream.time_base is not None:
-        announced = float(stream.duration * stream.time_base)
+def _doubts(container: InputContainer, stream: VideoStream, packets: _Packets, facts: VideoFacts) -> tuple[str, ...]:
+    """Warnings: frame times that had to be made up; pictures that end well before the announced length."""
+    if packets.untimed:
+        return (f"the file does not say when its frames are shown: taken as {facts.fps:g} per second",)
+    if stream.duration is not None:
+        announced = float(stream.duration * packets.tick)
     else:
         announced = ((container.duration or 0) - max(container.start_time or 0, 0)) / av.time_base
-    if announced - facts.duration <= max(1.0, 0.05 * announced):
-        return ()
-    return (f"the pictures end at {facts.duration:.1f} s of {announced:.1f} s: the file may be cut off",)
+    if announced - facts.duration > max(1.0, 0.05 * announced):
+        return (f"the pictures end at {facts.duration:.1f} s of {announced:.1f} s: the file may be cut off",)
+    return ()
 
 
 def _objection(container: InputContainer, stream: VideoStream, packets: _Packets) -> str | None:
     """Why decord (3.4) would hand out the wrong frames or none; each of these was seen to happen."""
-    codec = stream.codec_context.name
+    codec = _codec(stream)
     if not set(container.format.name.split(",")) & set(_INDEXED):
         return f"it cannot seek in {container.format.name} files"
     if codec not in _STEADY:
