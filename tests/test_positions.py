@@ -1,0 +1,97 @@
+"""Multimodal positions against the rule written naively, and against a model class that is right already."""
+
+from itertools import pairwise
+
+import oracle
+import pytest
+import tiny
+import torch
+from torch import Tensor
+from transformers import Qwen2VLForConditionalGeneration
+
+from ipcv.positions import next_positions, prompt_positions, without_overlap
+
+SHORT, LONG = ("video", 2, 4, 6), ("video", 7, 4, 6)  # fewer and more temporal patches than the larger merged side
+WIDE, PHOTO, LARGE = ("video", 3, 2, 12), ("image", 1, 4, 6), ("image", 1, 10, 4)
+
+PROMPTS = [
+    pytest.param((9,), id="text alone"),
+    pytest.param((4, SHORT, 5), id="short video"),
+    pytest.param((4, LONG, 5), id="long video"),
+    pytest.param((LONG, 3), id="video first"),
+    pytest.param((3, LONG), id="video last"),
+    pytest.param((LONG,), id="video alone"),
+    pytest.param((2, PHOTO, 1, LARGE, 4), id="images"),
+    pytest.param((2, LONG, 3, SHORT, 1, ("video", 20, 2, 2), 4), id="several videos"),
+    pytest.param((1, LONG, 2, PHOTO, 3, WIDE, 1, LARGE, 2, LONG, 6), id="videos and images"),
+    pytest.param((3, LONG, PHOTO, LONG, 2), id="side by side"),
+]
+
+
+def expected(*parts: int | tuple[str, int, int, int]) -> Tensor:
+    return torch.tensor(oracle.places(*parts)).T[:, None]
+
+
+def positions(model: Qwen2VLForConditionalGeneration, *parts: int | tuple[str, int, int, int]) -> Tensor:
+    inputs = tiny.prompt(*parts)
+    grids = {name: grid for name, grid in inputs.items() if name.endswith("grid_thw")}
+    return prompt_positions(model, inputs["input_ids"], inputs["mm_token_type_ids"], **grids)
+
+
+@pytest.fixture
+def right_model(qwen2_vl, monkeypatch) -> Qwen2VLForConditionalGeneration:
+    """The model as it would be in a version whose own positions follow the rule."""
+
+    def get_rope_index(
+        input_ids: Tensor,
+        mm_token_type_ids: Tensor,
+        image_grid_thw: Tensor | None = None,
+        video_grid_thw: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        images, videos = (iter([] if grid is None else grid.tolist()) for grid in (image_grid_thw, video_grid_thw))
+        types, parts = mm_token_type_ids[0].tolist(), []
+        while (done := expected(*parts).shape[-1] if parts else 0) < len(types):
+            if types[done] == 0:
+                parts.append(next((i for i, kind in enumerate(types[done:]) if kind), len(types) - done))
+            else:
+                parts.append(("video", *next(videos if types[done] == 2 else images)))
+        result = expected(*parts)
+        return result, result.max() + 1 - len(types)
+
+    monkeypatch.setattr(qwen2_vl.model, "get_rope_index", get_rope_index)
+    return qwen2_vl
+
+
+@pytest.mark.parametrize("parts", PROMPTS)
+def test_positions_follow_the_rule(qwen2_vl, parts):
+    assert torch.equal(positions(qwen2_vl, *parts), expected(*parts))
+
+
+@pytest.mark.parametrize("parts", PROMPTS)
+def test_positions_stay_as_they_are_where_the_model_is_right(right_model, parts):
+    assert torch.equal(positions(right_model, *parts), expected(*parts))
+
+
+def test_positions_of_two_inputs_never_overlap(qwen2_vl):
+    parts = (2, LONG, 3, PHOTO, 1, LONG, 4)
+    got = positions(qwen2_vl, *parts)
+    sizes = [part if isinstance(part, int) else part[1] * part[2] * part[3] // 4 for part in parts]
+    spans = got.split(sizes, dim=-1)
+    assert all(later.min() == earlier.max() + 1 for earlier, later in pairwise(spans))
+
+
+def test_correcting_does_not_write_into_what_it_was_given(qwen2_vl):
+    inputs = tiny.prompt(2, LONG, 3)
+    types = inputs["mm_token_type_ids"]
+    wrong, _ = qwen2_vl.model.get_rope_index(inputs["input_ids"], types, video_grid_thw=inputs["video_grid_thw"])
+    before = wrong.clone()
+    without_overlap(wrong, types[0])
+    assert torch.equal(wrong, before)
+
+
+@pytest.mark.parametrize("parts", PROMPTS)
+def test_the_next_token_follows_the_largest_position(qwen2_vl, parts):
+    want = expected(*parts, 1)[:, :, -1:]
+    got = next_positions(positions(qwen2_vl, *parts))
+    assert got.shape == (3, 1, 1)
+    assert torch.equal(got, want)
