@@ -1,0 +1,151 @@
+"""Frames -> the patches that a Qwen-family vision encoder takes, in a few lines of torch."""
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+from torch import Tensor
+
+from ipcv.errors import ModelError, VideoError
+
+# where a model folder keeps its settings, the video's own first; the second part is the section inside the file
+_FILES = (
+    ("video_preprocessor_config.json", None),
+    ("processor_config.json", "video_processor"),
+    ("preprocessor_config.json", None),
+    ("processor_config.json", "image_processor"),
+)
+_LONGEST = 200  # Qwen's limit on how many times longer than wide a frame may be
+
+
+@dataclass(frozen=True, kw_only=True)
+class PatchSettings:
+    """How a model wants its frames: from the files beside its weights. The defaults are Qwen2-VL's."""
+
+    patch_size: int = 14  # pixels per side
+    temporal_patch_size: int = 2  # frames per patch
+    merge_size: int = 2  # patches per side that become one token
+    image_mean: tuple[float, float, float] = (0.48145466, 0.4578275, 0.40821073)  # per channel, of 0 … 1
+    image_std: tuple[float, float, float] = (0.26862954, 0.26130258, 0.27577711)
+    rescale_factor: float = 1 / 255
+    min_pixels: int = 56 * 56  # per frame; smaller frames are enlarged
+    max_pixels: int = 16384 * 28 * 28  # per frame; larger frames are shrunk
+
+    def __post_init__(self) -> None:
+        for name in ("patch_size", "temporal_patch_size", "merge_size", "min_pixels", "max_pixels"):
+            value = getattr(self, name)
+            if type(value) is not int or value < 1:
+                raise ValueError(f"{name} must be a whole number above 0, not {value!r}")
+        for name, lowest in (("image_mean", -math.inf), ("image_std", 0.0)):
+            value = getattr(self, name)
+            if len(value) != 3 or not all(_is_number(part) and part > lowest for part in value):
+                raise ValueError(f"{name} must be three numbers{' above 0' if lowest == 0 else ''}, not {value!r}")
+        if not _is_number(self.rescale_factor) or self.rescale_factor <= 0:
+            raise ValueError(f"rescale_factor must be a number above 0, not {self.rescale_factor!r}")
+        if self.min_pixels > self.max_pixels:
+            raise ValueError(f"min_pixels ({self.min_pixels}) must not exceed max_pixels ({self.max_pixels})")
+
+    @classmethod
+    def from_folder(cls, folder: str | Path) -> Self:
+        """The settings of a model folder; video settings are preferred to those for images. Raises `ModelError`."""
+        for name, section in _FILES:
+            path = Path(folder) / name
+            if not path.is_file():
+                continue
+            try:
+                values = json.loads(path.read_text(encoding="utf-8"))
+            except (OSError, ValueError) as error:
+                raise ModelError(f"{path} cannot be read ({error}): fetch the model again") from error
+            if section is None or section in values:
+                return cls.from_dict(values if section is None else values[section], origin=str(path))
+        raise ModelError(f"{folder} has no preprocessor_config.json: give the folder of a complete model")
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any], *, origin: str = "the preprocessor config") -> Self:
+        """The settings of one config, in either style of pixel limits. Raises `ModelError` naming `origin`."""
+        try:
+            size = values.get("size") or {}
+            return cls(
+                patch_size=values["patch_size"],
+                temporal_patch_size=values["temporal_patch_size"],
+                merge_size=values["merge_size"],
+                image_mean=tuple(values["image_mean"]) if values.get("do_normalize", True) else (0.0, 0.0, 0.0),
+                image_std=tuple(values["image_std"]) if values.get("do_normalize", True) else (1.0, 1.0, 1.0),
+                rescale_factor=values.get("rescale_factor", 1 / 255) if values.get("do_rescale", True) else 1.0,
+                min_pixels=_first(values.get("min_pixels"), size.get("shortest_edge"), size.get("min_pixels")),
+                max_pixels=_first(values.get("max_pixels"), size.get("longest_edge"), size.get("max_pixels")),
+            )
+        except KeyError as error:
+            raise ModelError(f"{origin} lacks {error}: give a model of the Qwen2-VL family") from error
+        except (ValueError, TypeError, AttributeError) as error:
+            raise ModelError(f"{origin} makes no sense: {error}") from error
+
+    @property
+    def factor(self) -> int:
+        """Pixels per side of one token: both sides of a resized frame are multiples of this."""
+        return self.patch_size * self.merge_size
+
+    def limited(self, max_pixels: int, *, strict: bool = True) -> Self:
+        """The same with fewer pixels per frame.
+
+        Outside the model's own limits: a `ValueError` if `strict`, else the nearest limit.
+        """
+        lowest = max(self.min_pixels, self.factor**2)
+        if strict and not lowest <= max_pixels <= self.max_pixels:
+            raise ValueError(f"max_pixels must be {lowest} to {self.max_pixels} for this model, not {max_pixels}")
+        return replace(self, max_pixels=min(max(max_pixels, lowest), self.max_pixels))
+
+    def resize(self, height: int, width: int) -> tuple[int, int]:
+        """Qwen's rule: the nearest multiples of `factor`, shrunk or enlarged in proportion into the pixel limits.
+
+        Raises `VideoError` for a frame more than 200 times as long as wide.
+        """
+        if max(height, width) > _LONGEST * min(height, width):
+            raise VideoError(
+                f"the picture of {width} x {height} pixels is more than {_LONGEST} times longer than wide: crop it"
+            )
+        rows, columns = (round(side / self.factor) for side in (height, width))  # in tokens
+        pixels = rows * columns * self.factor**2
+        if pixels > self.max_pixels:
+            scale = math.sqrt(height * width / self.max_pixels)
+            rows, columns = (max(1, math.floor(side / scale / self.factor)) for side in (height, width))
+        elif pixels < self.min_pixels:
+            scale = math.sqrt(self.min_pixels / (height * width))
+            rows, columns = (math.ceil(side * scale / self.factor) for side in (height, width))
+        return rows * self.factor, columns * self.factor
+
+    def patches(self, frames: Tensor) -> tuple[Tensor, tuple[int, int, int]]:
+        """Normalised patches, where `frames` lie (uint8 [n, height, width, 3]), and their grid.
+
+        Returns float32 [t·rows·columns, 3·temporal_patch_size·patch_size²] and (t, rows, columns) in patches. The
+        patches of one token are neighbours: temporal patch, token row, token column, row and column in the token.
+        """
+        count, height, width, _ = frames.shape
+        if count % self.temporal_patch_size or height % self.factor or width % self.factor:
+            raise ValueError(
+                f"{count} frames of {height} x {width} do not divide into patches of "
+                f"{self.temporal_patch_size} frames and tokens of {self.factor} x {self.factor} pixels"
+            )
+        mean, std = (torch.tensor(part, device=frames.device) for part in (self.image_mean, self.image_std))
+        values = (frames * (self.rescale_factor / std)).sub_(mean / std)
+        time, merge, side = self.temporal_patch_size, self.merge_size, self.patch_size
+        rows, columns = height // side, width // side
+        split = values.view(-1, time, rows // merge, merge, side, columns // merge, merge, side, 3)
+        ordered = split.permute(0, 2, 5, 3, 6, 8, 1, 4, 7)  # t, token row and column, row and column in it, C, T, h, w
+        return ordered.reshape(-1, 3 * time * side * side), (count // time, rows, columns)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value)
+
+
+def _first(*values: int | None) -> int:
+    """The first that is there. Raises `ValueError` if none is."""
+    for value in values:
+        if value is not None:
+            return value
+    raise ValueError("it has no min_pixels and max_pixels, nor a size with shortest_edge and longest_edge")
