@@ -188,6 +188,8 @@ class _Hooks:
             rows = self.stay(args[0], cache, kwargs["position_embeddings"])
             self.kept[cache] = _Kept(rows, args[0].shape[1])
             args = (args[0][:, rows], *args[1:])
+        elif cache not in self.kept:
+            raise ValueError("this key-value cache was filled outside this pruner's `with`, or copied: start a new one")
         return self.narrow(layer, args, kwargs)
 
     def stay(self, states: Tensor, cache: DynamicCache, rotation: tuple[Tensor, Tensor]) -> Tensor:
