@@ -244,14 +244,13 @@ class LanguageModel:
         angles = self.angles(row.place)
         query = rotate(query.view(heads, width), angles)
         self.cache[layer].append(Seen(rotate(key.view(groups, width), angles), value.view(groups, width), row.index))
+        keys = torch.stack([seen.key for seen in self.cache[layer]])
+        values = torch.stack([seen.value for seen in self.cache[layer]])
         attention, mixed = [], []
         for head in range(heads):
             group = head // (heads // groups)
-            logits = torch.stack([query[head] @ seen.key[group] for seen in self.cache[layer]]) / width**0.5
-            attention.append(logits.softmax(0))
-            mixed.append(
-                sum(share * seen.value[group] for share, seen in zip(attention[-1], self.cache[layer], strict=True))
-            )
+            attention.append((keys[:, group] @ query[head] / width**0.5).softmax(0))
+            mixed.append(attention[-1] @ values[:, group])
         self.attention = torch.stack(attention)
         state = row.state + self.get(f"{prefix}.self_attn.o_proj.weight") @ torch.cat(mixed)
 

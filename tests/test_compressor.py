@@ -2,7 +2,6 @@
 
 import copy
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import oracle
@@ -10,8 +9,8 @@ import pytest
 import tiny
 import torch
 import torch.nn.functional as F
+from probes import BombError, OperatorCount, attention, bomb, error, hooks
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import (
     AttentionInterface,
     CLIPConfig,
@@ -36,26 +35,6 @@ def encode(model: Qwen2VLForConditionalGeneration, grids: Grids, seed: int = 0) 
     return model.model.visual(
         tiny.patches(grids, seed).to(model.device, model.dtype), grid_thw=torch.tensor(grids, device=model.device)
     )
-
-
-def error(got: Tensor, want: Tensor) -> float:
-    """Relative error of `got`."""
-    return float((got.double().cpu() - want.double().cpu()).norm() / want.double().norm())
-
-
-def hooks(model: torch.nn.Module) -> int:
-    return sum(len(m._forward_hooks) + len(m._forward_pre_hooks) for m in model.modules())
-
-
-@contextmanager
-def attention(model: Qwen2VLForConditionalGeneration, name: str) -> Iterator[None]:
-    """Another attention implementation for the length of a `with`."""
-    before = model.config._attn_implementation
-    model.config._attn_implementation = name
-    try:
-        yield
-    finally:
-        model.config._attn_implementation = before
 
 
 def lengths(bounds: Tensor) -> list[int]:
@@ -157,23 +136,6 @@ def test_kept_tokens_never_see_another_frame(qwen2_vl):
 
 
 # -------------------------------------------------------------------------- leaving the model as it was found
-
-
-class BombError(RuntimeError):
-    """What goes off in the middle of a forward pass."""
-
-
-@contextmanager
-def bomb(module: torch.nn.Module) -> Iterator[None]:
-    def explode(*_: Any) -> None:
-        raise BombError
-
-    handle = module.register_forward_pre_hook(explode)
-    try:
-        with pytest.raises(BombError):
-            yield
-    finally:
-        handle.remove()
 
 
 @pytest.mark.parametrize("failure", [None, BombError("CUDA out of memory")])
@@ -284,18 +246,6 @@ def test_flash_attention_is_given_the_bounds_of_the_tokens_that_it_gets(qwen2_vl
     # two blocks ahead, two stabilised ones that see everything, two that see only what is kept
     assert varlen == [frames] * 4 + [want.lengths] * 2
     assert error(got.last_hidden_state, want.tokens) < 1e-5
-
-
-class OperatorCount(TorchDispatchMode):
-    """How many tensor operations ran."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.count = 0
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        self.count += 1
-        return func(*args, **(kwargs or {}))
 
 
 def test_the_number_of_operations_does_not_grow_with_the_tokens(qwen2_vl):

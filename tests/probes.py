@@ -1,0 +1,62 @@
+"""What the tests look at a model with."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from transformers import PreTrainedModel
+
+
+def error(got: Tensor, want: Tensor) -> float:
+    """Relative error of `got`."""
+    return float((got.double().cpu() - want.double().cpu()).norm() / want.double().norm())
+
+
+def hooks(model: nn.Module) -> int:
+    """How many forward hooks are on the model."""
+    return sum(len(m._forward_hooks) + len(m._forward_pre_hooks) for m in model.modules())
+
+
+@contextmanager
+def attention(model: PreTrainedModel, name: str) -> Iterator[None]:
+    """Another attention implementation for the length of a `with`."""
+    before = model.config._attn_implementation
+    model.config._attn_implementation = name
+    try:
+        yield
+    finally:
+        model.config._attn_implementation = before
+
+
+class BombError(RuntimeError):
+    """What goes off in the middle of a forward pass."""
+
+
+@contextmanager
+def bomb(module: nn.Module) -> Iterator[None]:
+    """A `with` in which `module` must be called, and raises."""
+
+    def explode(*_: Any) -> None:
+        raise BombError
+
+    handle = module.register_forward_pre_hook(explode)
+    try:
+        with pytest.raises(BombError):
+            yield
+    finally:
+        handle.remove()
+
+
+class OperatorCount(TorchDispatchMode):
+    """How many tensor operations ran in a `with`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.count += 1
+        return func(*args, **(kwargs or {}))

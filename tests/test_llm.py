@@ -1,0 +1,491 @@
+"""Pruning inside the language model, against the plain model and against DART and FastV written naively."""
+
+import copy
+import gc
+from collections.abc import Iterator
+from typing import Any
+
+import oracle
+import pytest
+import tiny
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from probes import OperatorCount, attention, bomb, error, hooks
+from torch import Tensor
+from transformers import (
+    AttentionInterface,
+    AttentionMaskInterface,
+    DynamicCache,
+    LlamaConfig,
+    LlamaForCausalLM,
+    Qwen2VLForConditionalGeneration,
+    StaticCache,
+)
+from transformers.masking_utils import flash_attention_mask
+
+from ipcv import IPCV, Dart, FastV
+from ipcv.errors import ModelError
+from ipcv.llm import LanguagePruner, Prompt
+from ipcv.positions import next_positions, prompt_positions
+
+LAYERS = 5
+VIDEO, LONG, IMAGE = ("video", 2, 8, 8), ("video", 6, 4, 4), ("image", 1, 6, 8)
+MIXED = (4, VIDEO, 3, IMAGE, 2, LONG, 6)
+Parts = tuple[Any, ...]
+
+
+def naive(pruner: LanguagePruner) -> oracle.Pruner:
+    return (oracle.dart if isinstance(pruner, Dart) else oracle.fastv)(pruner.keep)
+
+
+def visual_embeddings(model: Qwen2VLForConditionalGeneration, inputs: dict[str, Any]) -> dict[int, list[Tensor]]:
+    """The merged tokens of the images and of the videos of a prompt, as the model in its present state makes them."""
+    result: dict[int, list[Tensor]] = {tiny.IMAGE: [], tiny.VIDEO: []}
+    if "pixel_values" in inputs:
+        grid = inputs["image_grid_thw"]
+        result[tiny.IMAGE] = [*model.model.visual(inputs["pixel_values"], grid_thw=grid).pooler_output]
+    if "pixel_values_videos" in inputs:
+        grid = inputs["video_grid_thw"]
+        result[tiny.VIDEO] = [*model.model.visual(inputs["pixel_values_videos"], grid_thw=grid).pooler_output]
+    return result
+
+
+def oracle_run(
+    model: Qwen2VLForConditionalGeneration, parts: Parts, pruner: LanguagePruner | None, steps: int
+) -> tuple[list[Tensor], oracle.LanguageModel]:
+    """The last token's logits of the prompt and of `steps` greedy steps behind it."""
+    inputs = tiny.prompt(*parts)
+    visual = {kind: iter(rows) for kind, rows in visual_embeddings(model, inputs).items()}
+    language = oracle.LanguageModel(model, pruner and pruner.layer, pruner and naive(pruner))
+    ids = inputs["input_ids"][0].tolist()
+    states = [next(visual[i]).double() if i in visual else language.embed([i])[0] for i in ids]
+    logits = [language.feed(torch.stack(states), oracle.places(*parts), [i in visual for i in ids])]
+    for step in range(steps):
+        place = oracle.places(*parts, step + 1)[-1]
+        logits.append(language.feed(language.embed([int(logits[-1].argmax())]), [place], [False]))
+    return logits, language
+
+
+def run(
+    model: Qwen2VLForConditionalGeneration, parts: Parts, steps: int = 0, **more: Any
+) -> tuple[list[Tensor], DynamicCache]:
+    """The same through transformers."""
+    inputs = tiny.prompt(*parts) | more
+    grids = {name: grid for name, grid in inputs.items() if name.endswith("grid_thw")}
+    positions = prompt_positions(model, inputs["input_ids"], inputs["mm_token_type_ids"], **grids)
+    cache = DynamicCache(config=model.config.text_config)
+    out = model(**inputs, position_ids=positions, past_key_values=cache, use_cache=True)
+    logits = [out.logits[0, -1]]
+    for step in range(steps):
+        token = logits[-1].argmax().view(1, 1)
+        out = model(input_ids=token, position_ids=next_positions(positions) + step, past_key_values=cache)
+        logits.append(out.logits[0, -1])
+    return logits, cache
+
+
+def lengths(cache: DynamicCache) -> list[int]:
+    return [cache.get_seq_length(layer) for layer in range(LAYERS)]
+
+
+def rows_kept(pruned: DynamicCache, plain: DynamicCache, layer: int) -> list[int]:
+    """Which rows of the plain model's keys the pruned cache holds: the same keys, so at the same positions."""
+    same = (pruned.layers[layer].keys[0, :, :, None] - plain.layers[layer].keys[0, :, None]).abs().amax((0, -1)) < 1e-4
+    assert same.sum(1).tolist() == [1] * len(same)
+    return same.int().argmax(1).tolist()
+
+
+# ------------------------------------------------------------------------------------------- the methods themselves
+
+
+@pytest.mark.parametrize("parts", [MIXED, (7,)], ids=["mixed", "text"])
+def test_the_oracle_is_the_plain_model_when_nothing_is_dropped(qwen2_vl, parts):
+    want, language = oracle_run(qwen2_vl, parts, None, 3)
+    got, cache = run(qwen2_vl, parts, 3)
+    assert all(error(g, w) < 1e-5 for g, w in zip(got, want, strict=True))
+    assert lengths(cache) == [len(seen) for seen in language.cache]
+
+
+@pytest.mark.parametrize(
+    ("pruner", "parts"),
+    [
+        pytest.param(Dart(keep=0.5, layer=3), MIXED, id="dart"),
+        pytest.param(Dart(keep=0.8, layer=1), MIXED, id="dart, first layer"),
+        pytest.param(Dart(keep=0.4, layer=LAYERS - 1), (2, VIDEO, 9), id="dart, last layer"),
+        pytest.param(Dart(keep=0.1, layer=2), (2, LONG, 5), id="dart, pivots alone"),
+        pytest.param(Dart(keep=0.6, layer=2), (3, VIDEO, 1), id="dart, one word behind the video"),
+        pytest.param(Dart(keep=0.5, layer=2), (3, IMAGE, VIDEO), id="dart, nothing behind the video"),
+        pytest.param(Dart(keep=0.5, layer=2), (3, ("image", 1, 2, 4), 6), id="dart, fewer tokens than pivots"),
+        pytest.param(Dart(keep=0.95, layer=2), (3, VIDEO, 6), id="dart, more than are left"),
+        pytest.param(FastV(keep=0.5, layer=2), MIXED, id="fastv"),
+        pytest.param(FastV(keep=0.3, layer=1), MIXED, id="fastv, first layer"),
+        pytest.param(FastV(keep=0.7, layer=LAYERS - 1), (2, LONG, 9), id="fastv, last layer"),
+        pytest.param(FastV(keep=0.5, layer=3), (VIDEO, IMAGE, 1), id="fastv, video first"),
+        pytest.param(FastV(keep=0.01, layer=3), (2, VIDEO, 1), id="fastv, one token"),
+    ],
+)
+def test_pruning_equals_the_method_written_naively_in_prompt_and_decoding(qwen2_vl, pruner, parts):
+    want, language = oracle_run(qwen2_vl, parts, pruner, 4)
+    _, plain = run(qwen2_vl, parts)
+    with pruner(qwen2_vl):
+        _, prompt_cache = run(qwen2_vl, parts)
+        got, cache = run(qwen2_vl, parts, 4)
+    assert rows_kept(prompt_cache, plain, pruner.layer) == language.kept(pruner.layer)[:-4]
+    assert lengths(cache) == [len(seen) for seen in language.cache]
+    assert [error(g, w) < 1e-5 for g, w in zip(got, want, strict=True)] == [True] * 5
+
+
+@pytest.mark.parametrize("pruner", [Dart(keep=0.5, layer=2), FastV(keep=0.5, layer=2)], ids=["dart", "fastv"])
+def test_it_equals_the_naive_method_on_a_compressed_encoder(qwen2_vl, pruner):
+    with IPCV(keep=0.5, layer=2, stabilize=2)(qwen2_vl):
+        want, _ = oracle_run(qwen2_vl, MIXED, pruner, 3)
+        with pruner(qwen2_vl):
+            got, _ = run(qwen2_vl, MIXED, 3)
+    assert all(error(g, w) < 1e-5 for g, w in zip(got, want, strict=True))
+
+
+@pytest.mark.parametrize("pruner", [Dart, FastV])
+@pytest.mark.parametrize("layer", [1, 3])
+def test_the_cache_is_short_from_the_pruning_layer_on(qwen2_vl, pruner, layer):
+    settings = pruner(keep=0.5, layer=layer)
+    visual, text = 32 + 12 + 24, 4 + 3 + 2 + 6
+    with settings(qwen2_vl):
+        _, cache = run(qwen2_vl, MIXED, 2)
+    short = text + settings.count(visual)
+    assert short < text + visual
+    assert lengths(cache) == [text + visual + 2] * layer + [short + 2] * (LAYERS - layer)
+
+
+@pytest.mark.parametrize("pruner", [Dart(keep=0.35, layer=2), FastV(keep=0.35, layer=2)], ids=["dart", "fastv"])
+def test_every_video_and_image_is_covered_and_text_is_never_dropped(qwen2_vl, pruner):
+    types = tiny.prompt(*MIXED)["mm_token_type_ids"][0]
+    _, plain = run(qwen2_vl, MIXED)
+    with pruner(qwen2_vl):
+        _, cache = run(qwen2_vl, MIXED)
+    kept = torch.zeros(len(types), dtype=torch.bool)
+    kept[rows_kept(cache, plain, 2)] = True
+    assert kept[types == 0].all()
+    ends = torch.cumsum(torch.tensor([4, 32, 3, 12, 2, 24, 6]), 0).tolist()
+    for start, end in ((ends[0], ends[1]), (ends[2], ends[3]), (ends[4], ends[5])):
+        assert 0 < kept[start:end].sum() < end - start
+
+
+def test_fastv_takes_the_tokens_of_the_largest_mean_in_the_whole_attention_matrix(qwen2_vl):
+    visual = (tiny.prompt(*MIXED)["mm_token_type_ids"][0] != 0).nonzero()[:, 0]
+    eager = copy.deepcopy(qwen2_vl)
+    eager.set_attn_implementation("eager")
+    attentions = eager(**tiny.prompt(*MIXED), position_ids=torch.tensor(oracle.places(*MIXED)).T[:, None],
+                       output_attentions=True).attentions  # fmt: skip
+    matrix = attentions[1][0].mean(0)
+    best = visual[matrix[-1, visual].topk(int(len(visual) * 0.4)).indices].sort().values.tolist()
+    _, plain = run(qwen2_vl, MIXED)
+    with FastV(keep=0.4, layer=2)(qwen2_vl):
+        _, cache = run(qwen2_vl, MIXED)
+    assert [row for row in rows_kept(cache, plain, 2) if row in visual] == best
+
+
+@given(visual=st.integers(1, 60), text=st.integers(0, 9), keep=st.floats(0.01, 0.99), seed=st.integers(0, 2**31))
+@settings(max_examples=60, deadline=None, derandomize=True)
+@pytest.mark.parametrize("pruner", [Dart, FastV])
+def test_the_announced_number_of_tokens_stays_for_any_prompt(pruner, visual, text, keep, seed):
+    random = torch.Generator().manual_seed(seed)
+    prompt = Prompt(
+        visual=torch.arange(2, 2 + visual),
+        text=torch.arange(2 + visual, 2 + visual + text),
+        states=torch.randn(2 + visual + text, 16, generator=random),
+        keys=torch.randn(2, 2 + visual + text, 8, generator=random),
+        query=torch.randn(4, 8, generator=random),
+    )
+    settings = pruner(keep=keep)
+    stays = settings.choose(prompt)
+    assert stays.dtype == torch.bool
+    assert len(stays) == visual
+    if pruner is FastV or text >= 4:
+        assert stays.sum() == settings.count(visual)
+    else:  # fewer words than pivots: what they would have taken is left out
+        assert 1 <= stays.sum() <= settings.count(visual)
+
+
+# ------------------------------------------------------------------------------------------- what must not change
+
+
+@pytest.mark.parametrize("pruner", [Dart, FastV])
+def test_keeping_everything_is_the_plain_model_bit_for_bit(qwen2_vl, pruner):
+    plain, _ = run(qwen2_vl, MIXED, 2)
+    with pruner(keep=1)(qwen2_vl):
+        got, cache = run(qwen2_vl, MIXED, 2)
+    assert all(torch.equal(g, p) for g, p in zip(got, plain, strict=True))
+    assert len(set(lengths(cache))) == 1
+
+
+@pytest.mark.parametrize("pruner", [Dart, FastV])
+def test_a_prompt_of_text_alone_passes_through_bit_for_bit(qwen2_vl, pruner):
+    plain, _ = run(qwen2_vl, (9,), 3)
+    with pruner(keep=0.3)(qwen2_vl):
+        got, cache = run(qwen2_vl, (9,), 3)
+    assert all(torch.equal(g, p) for g, p in zip(got, plain, strict=True))
+    assert lengths(cache) == [12] * LAYERS
+
+
+@pytest.mark.parametrize("pruner", [Dart(keep=0.5, layer=2), FastV(keep=0.5, layer=2)], ids=["dart", "fastv"])
+@pytest.mark.parametrize(
+    "place",
+    [
+        "visual.blocks.4",
+        "language_model.layers.1.mlp",
+        "language_model.layers.2.self_attn",
+        "language_model.layers.4",
+        "language_model.norm",
+    ],
+)
+def test_after_an_exception_inside_a_pass_the_next_pass_is_right(qwen2_vl, pruner, place):
+    plain, _ = run(qwen2_vl, MIXED, 1)
+    with IPCV(keep=0.5, layer=2, stabilize=1)(qwen2_vl), pruner(qwen2_vl):
+        want, _ = run(qwen2_vl, MIXED, 1)
+        with bomb(qwen2_vl.model.get_submodule(place)):
+            run(qwen2_vl, (2, LONG, 3), 1)
+        got, _ = run(qwen2_vl, MIXED, 1)
+        assert all(torch.equal(g, w) for g, w in zip(got, want, strict=True))
+    assert hooks(qwen2_vl) == 0
+    got, _ = run(qwen2_vl, MIXED, 1)
+    assert all(torch.equal(g, p) for g, p in zip(got, plain, strict=True))
+
+
+@pytest.mark.parametrize("pruner", [Dart(keep=0.5), FastV(keep=0.5)], ids=["dart", "fastv"])
+def test_leaving_by_an_exception_removes_every_hook(qwen2_vl, pruner):
+    with bomb(qwen2_vl.lm_head), pruner(qwen2_vl):
+        assert hooks(qwen2_vl) > 1
+        run(qwen2_vl, MIXED)
+    assert hooks(qwen2_vl) == 0
+
+
+@pytest.mark.parametrize("pruner", [Dart(keep=0.5, layer=2), FastV(keep=0.5, layer=2)], ids=["dart", "fastv"])
+def test_two_prompts_can_be_decoded_in_turns(qwen2_vl, pruner):
+    """Which tokens stay belongs to a prompt's cache, not to the model."""
+    prompts = [MIXED, (2, LONG, 9)]
+    with pruner(qwen2_vl):
+        want = [run(qwen2_vl, parts, 1)[0][1] for parts in prompts]
+        first = [run(qwen2_vl, parts) for parts in prompts]
+        for parts, (logits, cache), expected in zip(prompts, first, want, strict=True):
+            place = torch.tensor(oracle.places(*parts, 1)[-1]).view(3, 1, 1)
+            token = logits[0].argmax().view(1, 1)
+            got = qwen2_vl(input_ids=token, position_ids=place, past_key_values=cache).logits[0, -1]
+            assert torch.equal(got, expected)
+
+
+def test_no_prompt_is_held_after_its_cache_is_gone(qwen2_vl):
+    with Dart(keep=0.5, layer=2)(qwen2_vl):
+        (hook,) = [
+            hook
+            for hook in qwen2_vl.model.language_model.layers[2]._forward_pre_hooks.values()
+            if hasattr(hook, "__self__")
+        ]
+        _, cache = run(qwen2_vl, MIXED)
+        assert len(hook.__self__.kept) == 1
+        del cache
+        gc.collect()
+        assert len(hook.__self__.kept) == 0
+
+
+# --------------------------------------------------------------------------------- generate, kernels, number types
+
+
+@pytest.mark.parametrize("pruner", [Dart(keep=0.5, layer=3), FastV(keep=0.4, layer=2)], ids=["dart", "fastv"])
+@pytest.mark.parametrize("given_positions", [False, True])
+def test_generate_gives_what_a_loop_over_the_model_gives(qwen2_vl, pruner, given_positions):
+    parts = MIXED if given_positions else (4, VIDEO, 3, IMAGE, 6)  # without LONG transformers' own positions are right
+    positions = {"position_ids": torch.tensor(oracle.places(*parts)).T[:, None]} if given_positions else {}
+    with IPCV(keep=0.5, layer=2, stabilize=2)(qwen2_vl), pruner(qwen2_vl):
+        want, cache = run(qwen2_vl, parts, 11)
+        got = qwen2_vl.generate(
+            **tiny.prompt(*parts), **positions, max_new_tokens=12, do_sample=False, return_dict_in_generate=True
+        )
+    ids = tiny.prompt(*parts)["input_ids"]
+    assert got.sequences[0, ids.shape[1] :].tolist() == [int(logits.argmax()) for logits in want]
+    assert lengths(got.past_key_values) == lengths(cache)
+
+
+@pytest.mark.parametrize("pruner", [Dart(keep=0.5, layer=2), FastV(keep=0.5, layer=2)], ids=["dart", "fastv"])
+def test_eager_attention_with_its_mask_equals_sdpa(qwen2_vl, pruner):
+    masks: list[Any] = []
+    watched = qwen2_vl.model.language_model.layers[3].self_attn
+    with pruner(qwen2_vl):
+        want, want_cache = run(qwen2_vl, MIXED, 3)
+        with attention(qwen2_vl, "eager"):
+            handle = watched.register_forward_pre_hook(
+                lambda _, __, kwargs: masks.append(kwargs["attention_mask"].shape), with_kwargs=True
+            )
+            got, cache = run(qwen2_vl, MIXED, 3)
+            handle.remove()
+    short = 15 + pruner.count(68)
+    assert masks == [(1, 1, short, short)] + [(1, 1, 1, short + step) for step in (1, 2, 3)]
+    assert lengths(cache) == lengths(want_cache)
+    assert all(error(g, w) < 1e-5 for g, w in zip(got, want, strict=True))
+
+
+@pytest.fixture
+def flash() -> Iterator[list[int]]:
+    """Flash attention in plain torch, as "flash_by_hand", dispatching as the real one does; the calls' key lengths.
+
+    A mask `[batch, length]` names the tokens that are not padding; positions that jump mean packed sequences.
+    """
+    calls: list[int] = []
+
+    def forward(
+        module: torch.nn.Module,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        attention_mask: Tensor | None,
+        position_ids: Tensor | None = None,
+        **kwargs: Any,
+    ) -> tuple[Tensor, None]:
+        if "cu_seq_lens_q" in kwargs:  # the vision encoder
+            sizes = kwargs["cu_seq_lens_q"].diff().tolist()
+            parts = zip(*(x.split(sizes, dim=2) for x in (query, key, value)), strict=True)
+            return torch.cat([F.scaled_dot_product_attention(*part) for part in parts], dim=2).transpose(1, 2), None
+        calls.append(key.shape[2])
+        if position_ids is not None and attention_mask is None:
+            assert not (position_ids.diff() != 1).any(), "taken for packed sequences"
+        queries, keys = query.shape[2], key.shape[2]
+        allowed = torch.ones(queries, keys).tril(keys - queries).bool()
+        if attention_mask is not None:
+            assert attention_mask.shape == (1, keys)
+            allowed = allowed & attention_mask.bool()
+            allowed[~allowed.any(1)] = True  # padding itself
+        out = F.scaled_dot_product_attention(query, key, value, attn_mask=allowed, enable_gqa=True)
+        return out.transpose(1, 2), None
+
+    AttentionInterface.register("flash_by_hand", forward)
+    AttentionMaskInterface.register("flash_by_hand", flash_attention_mask)
+    yield calls
+    del AttentionInterface._global_mapping["flash_by_hand"]
+    del AttentionMaskInterface._global_mapping["flash_by_hand"]
+
+
+@pytest.mark.parametrize("pruner", [Dart(keep=0.5, layer=2), FastV(keep=0.5, layer=2)], ids=["dart", "fastv"])
+@pytest.mark.parametrize("generated", [False, True])
+def test_flash_attention_equals_sdpa(qwen2_vl, flash, pruner, generated):
+    """`generate` also passes the plain positions of the text, which jump where tokens were dropped."""
+    parts = (4, VIDEO, 3, IMAGE, 6)
+
+    def answer() -> list[int]:
+        if generated:
+            return qwen2_vl.generate(**tiny.prompt(*parts), max_new_tokens=6, do_sample=False)[0, -6:].tolist()
+        return [int(logits.argmax()) for logits in run(qwen2_vl, parts, 5)[0]]
+
+    with IPCV(keep=0.5, layer=2, stabilize=1)(qwen2_vl), pruner(qwen2_vl):
+        want = answer()
+        with attention(qwen2_vl, "flash_by_hand"):
+            got = answer()
+    full, short = 13 + 44, 13 + pruner.count(44)
+    assert flash[:LAYERS] == [full] * 2 + [short] * 3
+    assert got == want
+
+
+@pytest.mark.parametrize("kernel", ["sdpa", "eager", "flash_by_hand"])
+def test_padding_before_a_prompt_does_not_matter(qwen2_vl, flash, kernel):
+    pruner, padding, parts = Dart(keep=0.5, layer=2), 3, (4, VIDEO, 3, IMAGE, 6)
+    inputs = tiny.prompt(*parts)
+    padded = inputs | {
+        name: F.pad(inputs[name], (padding, 0)) for name in ("input_ids", "attention_mask", "mm_token_type_ids")
+    }
+    with pruner(qwen2_vl), attention(qwen2_vl, kernel):
+        want, got = (
+            qwen2_vl.generate(
+                **prompt, max_new_tokens=4, do_sample=False, return_dict_in_generate=True, output_logits=True
+            )
+            for prompt in (inputs, padded)
+        )
+    assert all(error(g, w) < 1e-5 for g, w in zip(got.logits, want.logits, strict=True))
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.bfloat16, 0.1), (torch.float16, 0.01)])
+@pytest.mark.parametrize("pruner", [Dart(keep=0.5, layer=2), FastV(keep=0.5, layer=2)], ids=["dart", "fastv"])
+def test_half_precision_stays_near_float32(qwen2_vl, pruner, dtype, tolerance):
+    half = copy.deepcopy(qwen2_vl).to(dtype)
+    with pruner(qwen2_vl), pruner(half):
+        want, cache = run(qwen2_vl, (2, VIDEO, 9), 1)
+        got, half_cache = run(half, (2, VIDEO, 9), 1)
+    assert got[0].dtype == dtype
+    assert lengths(half_cache) == lengths(cache)
+    assert error(got[0], want[0]) < tolerance
+
+
+@pytest.mark.parametrize("pruner", [Dart(keep=0.5, layer=2), FastV(keep=0.5, layer=2)], ids=["dart", "fastv"])
+def test_the_number_of_operations_does_not_grow_with_the_tokens(qwen2_vl, pruner):
+    counts = []
+    for size in (8, 24):
+        parts = (4, ("video", 2, size, size), 6)
+        with pruner(qwen2_vl), OperatorCount() as operators:
+            run(qwen2_vl, parts)
+        counts.append(operators.count)
+    assert counts[0] == counts[1]
+
+
+# ------------------------------------------------------------------------------------------- settings and errors
+
+
+@pytest.mark.parametrize("pruner", [Dart, FastV])
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"keep": 0}, "keep=0 must be more than 0"),
+        ({"keep": 1.01}, "keep=1.01 .* at most 1"),
+        ({"keep": float("nan")}, "keep=nan"),
+        ({"layer": 0}, "layer=0 must be at least 1"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused_at_once(pruner, settings, message):
+    with pytest.raises(ValueError, match=message):
+        pruner(**settings)
+
+
+@pytest.mark.parametrize("pruner", [Dart, FastV])
+@pytest.mark.parametrize("keep", [0.5, 1])
+def test_a_layer_past_the_last_one_is_refused(qwen2_vl, pruner, keep):
+    with pytest.raises(ValueError, match=r"layer=5 is past .* last layer \(4"), pruner(keep=keep, layer=5)(qwen2_vl):
+        pass
+    assert hooks(qwen2_vl) == 0
+
+
+@pytest.mark.parametrize("pruner", [Dart, FastV])
+def test_an_unsupported_family_is_refused_by_name(pruner):
+    llama = LlamaForCausalLM(
+        LlamaConfig(hidden_size=8, intermediate_size=8, num_hidden_layers=4, num_attention_heads=1, vocab_size=8)
+    )
+    with pytest.raises(ModelError, match=r"'llama' is not supported.*supported: .*qwen2_vl"), pruner()(llama):
+        pass
+
+
+@pytest.mark.parametrize("inner", [Dart(keep=0.3), FastV(keep=0.3, layer=2)], ids=["dart", "fastv"])
+def test_a_second_pruner_is_refused(qwen2_vl, inner):
+    with Dart(keep=0.5)(qwen2_vl), pytest.raises(ValueError, match="already"), inner(qwen2_vl):
+        pass
+    assert hooks(qwen2_vl) == 0
+
+
+@pytest.mark.parametrize("pruner", [Dart(keep=0.5), FastV(keep=0.5)], ids=["dart", "fastv"])
+def test_what_cannot_be_pruned_is_refused_with_a_reason(qwen2_vl, pruner):
+    inputs = tiny.prompt(2, VIDEO, 3)
+    twice = inputs | {name: inputs[name].repeat(2, 1) for name in inputs if inputs[name].ndim == 2}
+    static = StaticCache(config=qwen2_vl.config.text_config, max_cache_len=64)
+    embeddings = qwen2_vl.get_input_embeddings()(torch.tensor([[1, 2, 3]]))
+    with pruner(qwen2_vl):
+        with pytest.raises(ValueError, match="one prompt at a time, got a batch of 2"):
+            qwen2_vl(**twice)
+        with pytest.raises(ValueError, match=r"needs a DynamicCache \(use_cache=True\), got NoneType"):
+            qwen2_vl(**inputs, use_cache=False)
+        with pytest.raises(ValueError, match=r"needs a DynamicCache \(use_cache=True\), got StaticCache"):
+            qwen2_vl(**inputs, past_key_values=static)
+        with pytest.raises(ValueError, match="pass input_ids"):
+            qwen2_vl(inputs_embeds=embeddings)
+
+
+@pytest.mark.parametrize("pruner", [Dart(keep=0.5), FastV(keep=0.5)], ids=["dart", "fastv"])
+def test_a_cache_that_was_filled_before_is_refused(qwen2_vl, pruner):
+    logits, cache = run(qwen2_vl, MIXED)
+    token = logits[0].argmax().view(1, 1)
+    with pruner(qwen2_vl), pytest.raises(ValueError, match="filled outside"):
+        qwen2_vl(input_ids=token, past_key_values=cache)
