@@ -1,9 +1,6 @@
 """What a video file holds, known before a reader opens it: facts, frame times, and clear words for what is wrong."""
 
-import os
-import stat
-from collections.abc import Iterator
-from contextlib import suppress
+import math
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -11,11 +8,11 @@ from pathlib import Path
 import av
 import numpy as np
 from av.container import InputContainer
-from av.stream import Disposition
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
+from ipcv.container import check_file, codec_name, explain, open_container, packets, pictures, shown, video_stream
 from ipcv.errors import VideoError
 
 _TICK = Fraction(1, av.time_base)
@@ -54,164 +51,93 @@ class Video:
 
 
 @dataclass
-class _Packets:
+class _Contents:
     """One pass over the compressed stream."""
 
     tick: Fraction  # seconds
-    exact: bool  # the stamps are what decoded frames will carry
-    pts: list[int] = field(default_factory=list)  # of each shown frame
-    keys: list[int] = field(default_factory=list)
-    untimed: bool = False  # there is no stamp at all
+    exact: bool = True  # the stamps are what decoded frames will carry
+    stamps: list[int] = field(default_factory=list)  # ticks at which each shown frame appears, ascending
+    keys: list[int] = field(default_factory=list)  # those of key frames
+    stays: int = 0  # ticks for which the last frame is shown
+    untimed: bool = False  # there are no stamps: frames are counted
     hidden: int = 0  # frames that an edit list cuts away
     leading: int = 0  # frames decoded after a key frame but shown before it
-    last: int = 0  # the largest stamp
-    stays: int = 0  # how many ticks that frame is shown
 
 
 def probe(path: str | Path) -> Video:
     """Open, index (without decoding) and decode one frame of a video file. Raises `VideoError`."""
     path = Path(path)
-    _check_file(path)
+    check_file(path)
     try:
         with open_container(path) as container:
             stream = video_stream(container, path)
-            packets = _index(container, stream)
+            contents = _index(container, stream)
         with open_container(path) as container:
             stream = video_stream(container, path)
-            frame = next(decodable(container, stream), None)
-            if frame is None or not packets.pts:
-                raise VideoError(f"{shown(path)} holds no {_codec(stream)} picture that can be decoded: copy it again")
-            return _describe(path, container, stream, packets, frame)
+            frame = next(pictures(container, stream), None)
+            if frame is None or not contents.stamps:
+                raise VideoError(
+                    f"{shown(path)} holds no {codec_name(stream)} picture that can be decoded: copy it again"
+                )
+            return _describe(path, container, stream, contents, frame)
     except (av.error.FFmpegError, OSError) as error:
-        raise VideoError(_explain(path, error)) from error
+        raise VideoError(explain(path, error)) from error
 
 
-def open_container(path: Path) -> InputContainer:
-    """The file by its absolute path, so that no name is taken for a protocol, with any bytes in its tags."""
-    return av.open(str(path.absolute()), metadata_errors="replace")
-
-
-def video_stream(container: InputContainer, path: Path) -> VideoStream:
-    """The main moving-picture stream, decoding in a few threads. Raises `VideoError` if there is none."""
-    stream = container.streams.best("video")
-    if not isinstance(stream, VideoStream) or stream.disposition & Disposition.attached_pic:
-        kinds = ", ".join(sorted({str(other.type) for other in container.streams if other is not stream}))
-        raise VideoError(f"{shown(path)} has no video stream, only {kinds or 'other data'}: give a file with pictures")
-    if container.format.name == "tty":
-        raise VideoError(f"{shown(path)} is a text file, not a video")
-    stream.thread_type = "AUTO"
-    stream.codec_context.thread_count = min(os.cpu_count() or 1, 4)  # each further thread holds one more full frame
-    return stream
-
-
-def decodable(container: InputContainer, stream: VideoStream) -> Iterator[VideoFrame]:
-    """The frames that can be decoded, in display order from here on: damaged packets are passed over."""
-    packets = container.demux(stream)
-    while True:
-        frames: list[VideoFrame] = []
-        with suppress(av.error.FFmpegError):
-            packet = next(packets, None)
-            if packet is None:
-                return
-            frames = packet.decode()
-        yield from frames
-
-
-def _codec(stream: VideoStream) -> str:
-    return stream.codec_context.codec.canonical_name
-
-
-def shown(path: str | Path) -> str:
-    """A file name that is safe to print: control characters and undecodable bytes appear as escapes."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(path))
-
-
-def _check_file(path: Path) -> None:
-    """Raise `VideoError` unless `path` is a readable, non-empty file."""
-    name = shown(path)
-    try:
-        status = path.stat()
-        if stat.S_ISDIR(status.st_mode):
-            raise VideoError(f"{name} is a folder, not a video: give one file")
-        if not stat.S_ISREG(status.st_mode):
-            raise VideoError(f"{name} is not a regular file: save the video to a file first")
-        if not status.st_size:
-            raise VideoError(f"{name} is empty: copy or download it again")
-        path.open("rb").close()
-    except (OSError, ValueError) as error:
-        raise VideoError(_explain(path, error)) from error
-
-
-def _explain(path: Path, error: Exception) -> str:
-    """One line: what, why, what would work."""
-    name = shown(path)
-    if isinstance(error, FileNotFoundError):
-        hint = "download the video first" if ":/" in str(path) else "check the path"
-        return f"{name} does not exist: {hint}"
-    if isinstance(error, PermissionError):
-        return f"{name} may not be read: ask for permission (chmod +r) or copy it"
-    if isinstance(error, av.error.InvalidDataError):
-        return f"{name} {_damage(path)}"
-    return f"{name} cannot be opened: {getattr(error, 'strerror', None) or error}"
-
-
-def _damage(path: Path) -> str:
-    """What an unreadable file looks like from its first bytes."""
-    with path.open("rb") as file:
-        head = file.read(1024)
-    if head[4:8] in (b"ftyp", b"moov", b"mdat", b"wide", b"free"):
-        return "is cut off or was never finished (MP4 without its index): copy, download or record it again"
-    if not set(head) & set(range(8)):
-        return "is a text file, not a video"
-    return "is not a video file, or is damaged: try to play it, or convert it with ffmpeg"
-
-
-def _index(container: InputContainer, stream: VideoStream) -> _Packets:
+def _index(container: InputContainer, stream: VideoStream) -> _Contents:
     """When every frame is shown, from the packets alone."""
-    found = _Packets(tick=stream.time_base or _TICK, exact=container.format.name != "avi")  # AVI keeps no pts
-    key: int | None = None
-    for packet in container.demux(stream):
+    found = _Contents(stream.time_base or _TICK)
+    decoding: list[int] = []  # when each is decoded: all that some containers say
+    total, latest, key = 0, -math.inf, math.inf
+    for packet in packets(container, stream):
         if not packet.size:
-            continue  # the flush at the end, or a filler
-        stamp = packet.dts if packet.pts is None else packet.pts
+            continue  # a filler, or the flush at the end
+        total += 1
+        if packet.dts is not None:
+            decoding.append(packet.dts)
         if packet.pts is None:
-            found.exact = False
-        if stamp is None:
-            found.untimed = True
-            stamp = len(found.pts)
+            continue  # the second field of a frame, or a container without such stamps
         if packet.is_keyframe:
-            key = stamp
-            found.keys.append(stamp)
-        found.leading += key is not None and stamp < key
-        if packet.is_discard:
-            found.hidden += 1
-            continue
-        if not found.pts or stamp > max(found.pts[-1], found.last):
-            found.last, found.stays = stamp, packet.duration or 0
-        found.pts.append(stamp)
-    if found.untimed:
-        found.pts, found.stays = list(range(len(found.pts))), 1
-        found.tick = 1 / (stream.average_rate or stream.guessed_rate or Fraction(25))
-    found.pts.sort()
+            key = packet.pts
+            found.keys.append(packet.pts)
+        found.leading += packet.pts < key < math.inf
+        found.hidden += packet.is_discard
+        if not packet.is_discard:
+            found.stamps.append(packet.pts)
+            if packet.pts > latest:
+                latest, found.stays = packet.pts, packet.duration or 0
+    if container.format.name == "avi" or 3 * len(found.stamps) < total:
+        _count_frames(found, decoding, total, stream)
+    found.stamps.sort()
     found.keys.sort()
     return found
 
 
+def _count_frames(found: _Contents, decoding: list[int], total: int, stream: VideoStream) -> None:
+    """Stamps for a stream without any for display: frames appear in the order and at the pace of their decoding."""
+    found.exact = False
+    found.stamps = decoding
+    if len(decoding) < total:
+        found.untimed = True
+        found.stamps, found.stays = list(range(total)), 1
+        found.tick = 1 / (stream.average_rate or stream.guessed_rate or Fraction(25))
+
+
 def _describe(
-    path: Path, container: InputContainer, stream: VideoStream, packets: _Packets, frame: VideoFrame
+    path: Path, container: InputContainer, stream: VideoStream, contents: _Contents, frame: VideoFrame
 ) -> Video:
     """The index in source time, and the facts as a player would show them."""
-    pts = np.array(packets.pts, dtype=np.int64)
-    origin = (container.start_time or 0) / av.time_base if packets.exact else float(pts[0] * packets.tick)
-    times = np.maximum(pts * float(packets.tick) - origin, 0.0)
+    pts = np.array(contents.stamps, dtype=np.int64)
+    origin = (container.start_time or 0) / av.time_base if contents.exact else float(pts[0] * contents.tick)
+    times = np.maximum(pts * float(contents.tick) - origin, 0.0)
     span = float(times[-1] - times[0])
     fps = (len(times) - 1) / span if span > 0 else float(stream.average_rate or 0)
-    last = float(packets.stays * packets.tick) or (1 / fps if fps else 0.0)
+    last = float(contents.stays * contents.tick) or (1 / fps if fps else 0.0)
     rotation = round(-frame.rotation / 90) * 90 % 360
     width, height = max(round(frame.width * (stream.sample_aspect_ratio or 1)), 1), frame.height
     if rotation % 180:
         width, height = height, width
-    objection = _objection(container, stream, packets)
+    objection = _objection(container, stream, contents)
     facts = VideoFacts(
         path=str(path),
         duration=float(times[-1]) + last,
@@ -219,22 +145,22 @@ def _describe(
         height=height,
         fps=fps,
         frames=len(times),
-        codec=_codec(stream),
+        codec=codec_name(stream),
         container=container.format.name,
         rotation=rotation,
         reader="pyav" if objection else "decord",
     )
-    keys = np.array(packets.keys, dtype=np.int64)
-    warnings = _doubts(container, stream, packets, facts)
-    return Video(path, facts, pts, keys, times, packets.exact, warnings, objection)
+    keys = np.array(contents.keys, dtype=np.int64)
+    warnings = _doubts(container, stream, contents, facts)
+    return Video(path, facts, pts, keys, times, contents.exact, warnings, objection)
 
 
-def _doubts(container: InputContainer, stream: VideoStream, packets: _Packets, facts: VideoFacts) -> tuple[str, ...]:
+def _doubts(container: InputContainer, stream: VideoStream, contents: _Contents, facts: VideoFacts) -> tuple[str, ...]:
     """Warnings: frame times that had to be made up; pictures that end well before the announced length."""
-    if packets.untimed:
+    if contents.untimed:
         return (f"the file does not say when its frames are shown: taken as {facts.fps:g} per second",)
     if stream.duration is not None:
-        announced = float(stream.duration * packets.tick)
+        announced = float(stream.duration * contents.tick)
     else:
         announced = ((container.duration or 0) - max(container.start_time or 0, 0)) / av.time_base
     if announced - facts.duration > max(1.0, 0.05 * announced):
@@ -242,17 +168,19 @@ def _doubts(container: InputContainer, stream: VideoStream, packets: _Packets, f
     return ()
 
 
-def _objection(container: InputContainer, stream: VideoStream, packets: _Packets) -> str | None:
+def _objection(container: InputContainer, stream: VideoStream, contents: _Contents) -> str | None:
     """Why decord (3.4) would hand out the wrong frames or none; each of these was seen to happen."""
-    codec = _codec(stream)
+    codec = codec_name(stream)
     if not set(container.format.name.split(",")) & set(_INDEXED):
         return f"it cannot seek in {container.format.name} files"
     if codec not in _STEADY:
         return f"it loses frames of {codec} streams"
-    if not packets.exact:
+    if not contents.exact:
         return "the file does not say when its frames are shown"
-    if packets.hidden:
-        return f"the file hides {packets.hidden} frames that it would count"
-    if packets.leading:
+    if stream.frames > len(contents.stamps) + contents.hidden:
+        return f"the file announces {stream.frames} frames and holds {len(contents.stamps)}"
+    if contents.hidden:
+        return f"the file hides {contents.hidden} frames that it would count"
+    if contents.leading:
         return "it miscounts frames after a seek in this stream (open groups of pictures)"
     return None

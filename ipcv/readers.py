@@ -8,8 +8,9 @@ import numpy as np
 from av.video.frame import VideoFrame
 from numpy.typing import NDArray
 
+from ipcv.container import open_container, pictures, shown, video_stream
 from ipcv.errors import VideoError
-from ipcv.probe import Video, decodable, open_container, shown, video_stream
+from ipcv.probe import Video
 
 Frames = NDArray[np.uint8]
 Size = tuple[int, int]  # height, width
@@ -106,7 +107,7 @@ class _Stream:
 
     def _stamped(self) -> Iterator[Stamped]:
         """Decoded frames with their place in the index: by their own time, or by counting where they have none."""
-        for count, frame in enumerate(decodable(self._container, self._stream)):
+        for count, frame in enumerate(pictures(self._container, self._stream)):
             if not self._video.exact:
                 yield int(self._video.pts[min(count, len(self._video.pts) - 1)]), frame
             elif frame.pts is not None:

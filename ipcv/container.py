@@ -1,0 +1,106 @@
+"""Opening a video file with PyAV, and clear words for what is wrong with it."""
+
+import os
+import stat
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import av
+from av.container import InputContainer
+from av.packet import Packet
+from av.stream import Disposition
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+
+from ipcv.errors import VideoError
+
+
+def check_file(path: Path) -> None:
+    """Raise `VideoError` unless `path` is a readable, non-empty file."""
+    name = shown(path)
+    try:
+        status = path.stat()
+        if stat.S_ISDIR(status.st_mode):
+            raise VideoError(f"{name} is a folder, not a video: give one file")
+        if not stat.S_ISREG(status.st_mode):
+            raise VideoError(f"{name} is not a regular file: save the video to a file first")
+        if not status.st_size:
+            raise VideoError(f"{name} is empty: copy or download it again")
+        path.open("rb").close()
+    except (OSError, ValueError) as error:
+        raise VideoError(explain(path, error)) from error
+
+
+def open_container(path: Path) -> InputContainer:
+    """The file by its absolute path, so that no name is taken for a protocol. Raises `VideoError`."""
+    try:
+        return av.open(str(path.absolute()), metadata_errors="replace")
+    except (av.error.FFmpegError, OSError) as error:
+        raise VideoError(explain(path, error)) from error
+
+
+def video_stream(container: InputContainer, path: Path) -> VideoStream:
+    """The main moving-picture stream, decoding in a few threads. Raises `VideoError` if there is none."""
+    stream = container.streams.best("video")
+    if not isinstance(stream, VideoStream) or stream.disposition & Disposition.attached_pic:
+        kinds = ", ".join(sorted({str(other.type) for other in container.streams if other is not stream}))
+        raise VideoError(f"{shown(path)} has no video stream, only {kinds or 'other data'}: give a file with pictures")
+    if container.format.name == "tty":
+        raise VideoError(f"{shown(path)} is a text file, not a video")
+    stream.thread_type = "AUTO"
+    stream.codec_context.thread_count = min(os.cpu_count() or 1, 4)  # each further thread holds one more full frame
+    return stream
+
+
+def packets(container: InputContainer, stream: VideoStream) -> Iterator["Packet[VideoStream]"]:
+    """The compressed frames in the file's order; where a damaged container breaks, they end."""
+    with suppress(av.error.FFmpegError, IndexError):  # PyAV's IndexError: a stream turns up in the middle
+        yield from container.demux(stream)
+
+
+def pictures(container: InputContainer, stream: VideoStream) -> Iterator[VideoFrame]:
+    """The frames that can be decoded, in display order from here on; damaged packets are passed over."""
+    for packet in packets(container, stream):
+        yield from _decoded(packet.decode)
+    yield from _decoded(stream.codec_context.decode)  # what a container that broke off left in the decoder
+
+
+def _decoded(decode: Callable[[], list[VideoFrame]]) -> list[VideoFrame]:
+    with suppress(av.error.FFmpegError):
+        return decode()
+    return []
+
+
+def codec_name(stream: VideoStream) -> str:
+    """The name of the compression, whichever library decodes it."""
+    return stream.codec_context.codec.canonical_name
+
+
+def shown(path: str | Path) -> str:
+    """A file name that is safe to print: control characters and undecodable bytes appear as escapes."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(path))
+
+
+def explain(path: Path, error: Exception) -> str:
+    """One line: what, why, what would work."""
+    name = shown(path)
+    if isinstance(error, FileNotFoundError):
+        hint = "download the video first" if ":/" in str(path) else "check the path"
+        return f"{name} does not exist: {hint}"
+    if isinstance(error, PermissionError):
+        return f"{name} may not be read: ask for permission (chmod +r) or copy it"
+    if isinstance(error, av.error.InvalidDataError):
+        return f"{name} {_damage(path)}"
+    return f"{name} cannot be opened: {getattr(error, 'strerror', None) or error}"
+
+
+def _damage(path: Path) -> str:
+    """What an unreadable file looks like from its first bytes."""
+    with path.open("rb") as file:
+        head = file.read(1024)
+    if head[4:8] in (b"ftyp", b"moov", b"mdat", b"wide", b"free"):
+        return "is cut off or was never finished (MP4 without its index): copy, download or record it again"
+    if not set(head) & set(range(8)):
+        return "is a text file, not a video"
+    return "is not a video file, or is damaged: try to play it, or convert it with ffmpeg"
