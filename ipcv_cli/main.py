@@ -1,5 +1,59 @@
-"""The `ipcv` command."""
+"""The `ipcv` command: its commands, its version, its exit codes."""
+
+import signal
+import sys
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from ipcv_cli.ask import ask
+from ipcv_cli.failure import TERMINATED, USAGE, complain
+from ipcv_cli.schema import schema
+
+app = typer.Typer(
+    help="Ask a video a question on your own hardware: compressed vision encoding, streamed answers, measured savings.",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    pretty_exceptions_enable=False,
+    no_args_is_help=False,
+)
+app.command()(ask)
+app.command()(schema)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"ipcv {version('ipcv')}")
+        raise typer.Exit
+
+
+@app.callback(invoke_without_command=True)
+def _root(
+    context: typer.Context,
+    _version: Annotated[
+        bool,
+        typer.Option("--version", "-V", metavar="", callback=_print_version, is_eager=True, help="Print the version."),
+    ] = False,
+) -> None:
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+        raise typer.Exit(USAGE)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command line (`sys.argv` if there is none) and return its exit code."""
+    try:
+        return app(args=arguments, prog_name="ipcv", standalone_mode=False) or 0
+    except typer.TyperException as error:
+        context = getattr(error, "ctx", None)
+        command = context.command_path if context else "ipcv ask"
+        complain(f"{error.format_message().rstrip('.')} (see `{command} --help`)")
+        return error.exit_code
 
 
 def run() -> None:
-    """Run the command line."""
+    """Run the command line and leave with its exit code. Being asked to end, it first tidies up."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))
+    sys.exit(main())

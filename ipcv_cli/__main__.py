@@ -1,0 +1,5 @@
+"""`python -m ipcv_cli` is `ipcv`."""
+
+from ipcv_cli.main import run
+
+run()

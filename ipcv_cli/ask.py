@@ -1,0 +1,148 @@
+"""`ipcv ask`: a question about a video, answered on stdout; how the answer came about, on stderr."""
+
+import sys
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, cast
+
+import typer
+
+from ipcv_cli import libraries
+from ipcv_cli import options as opt
+from ipcv_cli.failure import UsageError, reported
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Iterator
+
+    from ipcv.answer import Event
+    from ipcv_cli.output import Writer
+    from ipcv_cli.view import View
+
+
+def ask(
+    video: Annotated[Path, typer.Argument(metavar="VIDEO", help="A video file.", show_default=False)],
+    question: Annotated[str, typer.Argument(metavar="QUESTION", help="What to ask; - reads it from stdin.")],
+    model: opt.ModelName = opt.DEFAULT_MODEL,
+    revision: opt.Revision = None,
+    offline: opt.Offline = False,
+    device: opt.Device = "auto",
+    dtype: opt.Dtype = "auto",
+    quant: opt.Quant = "auto",
+    fps: opt.Fps = None,
+    max_frames: opt.MaxFrames = None,
+    start: opt.Start = None,
+    end: opt.End = None,
+    max_pixels: opt.MaxPixels = None,
+    frame_batch: opt.FrameBatch = None,
+    no_compress: opt.NoCompress = False,
+    keep: opt.Keep = None,
+    layer: opt.Layer = None,
+    stabilize: opt.Stabilize = None,
+    neighbors: opt.Neighbors = None,
+    llm_pruner: opt.LlmPruner = None,
+    llm_keep: opt.LlmKeep = None,
+    llm_layer: opt.LlmLayer = None,
+    baseline: opt.WithBaseline = False,
+    system: opt.System = None,
+    max_new_tokens: opt.MaxNewTokens = None,
+    temperature: opt.Temperature = None,
+    seed: opt.Seed = None,
+    json: opt.Json = False,
+    json_stream: opt.JsonStream = False,
+    quiet: opt.Quiet = False,
+    verbose: opt.Verbose = False,
+    debug: opt.Debug = False,
+    no_color: opt.NoColor = False,
+) -> None:
+    """Ask a question about a video.
+
+    The answer goes to stdout as it is written, everything else to stderr.
+
+    Example: ipcv ask clip.mp4 "What colour is the circle?" --model demo
+    """
+    with reported(debug=debug, no_color=no_color):
+        if json:
+            opt.exclude("--json", ("--json-stream", json_stream))
+        if quiet:
+            opt.exclude("--quiet", ("--verbose", verbose))
+        if no_compress:
+            opt.exclude("--no-compress", ("--baseline", baseline))
+        asked = read_question(question)
+        from ipcv_cli.view import View
+
+        with View(quiet=quiet, verbose=verbose, no_color=no_color, baseline=baseline) as view:
+            view.status("starting")
+            libraries.prepare(offline=offline, bars=view.animated, debug=debug)
+            compression = opt.compression(
+                no_compress=no_compress,
+                keep=keep,
+                layer=layer,
+                stabilize=stabilize,
+                neighbors=neighbors,
+                llm_pruner=llm_pruner,
+                llm_keep=llm_keep,
+                llm_layer=llm_layer,
+            )
+            from ipcv.answer import Options
+            from ipcv.probe import probe
+            from ipcv.qa import load
+
+            settings = Options(
+                sampling=opt.sampling(fps, max_frames, start, end),
+                baseline=baseline,
+                **compression,
+                **opt.given(
+                    system=system,
+                    max_pixels=max_pixels,
+                    frame_batch=frame_batch,
+                    max_new_tokens=max_new_tokens,
+                    temperature=temperature,
+                    seed=seed,
+                ),
+            )
+            probe(video)  # a wrong file is reported before a large model is loaded
+            view.status(f"loading {model}")
+            libraries.hide_loading_bar()
+            loaded = load(model, revision=revision, device=device, dtype=dtype, quant=quant, offline=offline)
+            follow(loaded.stream(video, asked, settings), choose_writer(json=json, json_stream=json_stream), view)
+
+
+def read_question(text: str) -> str:
+    """The question itself, from stdin if `text` is `-`. Raises `UsageError` if there is none."""
+    if text == "-":
+        if sys.stdin is None:
+            raise UsageError("the question was to come from stdin, which is closed")
+        try:
+            text = sys.stdin.buffer.read().decode("utf-8-sig")
+        except UnicodeDecodeError as error:
+            raise UsageError(f"the question on stdin is not text in UTF-8: {error.reason}") from error
+    if not text.strip():
+        raise UsageError("the question is empty")
+    return text.strip()
+
+
+def choose_writer(*, json: bool, json_stream: bool) -> "Writer":
+    """What turns events into the output that was asked for."""
+    from ipcv_cli import output
+    from ipcv_cli.render import is_terminal
+
+    if json:
+        return output.json_object
+    return output.json_line if json_stream else output.AnswerText(terminal=is_terminal(sys.stdout))
+
+
+def follow(events: "Iterator[Event]", writer: "Writer", view: "View") -> None:
+    """Bring everything that happens to stdout and to stderr; a line that was begun is ended, whatever happens."""
+    from ipcv_cli.output import write
+
+    text = "\n"
+    try:
+        with closing(cast("Generator[Event, None, None]", events)):
+            for event in events:
+                if addition := writer(event):
+                    view.make_room()
+                    write(text := addition)
+                view.show(event)
+    finally:
+        if not text.endswith("\n"):
+            write("\n")

@@ -1,0 +1,82 @@
+"""What went wrong, as one line on stderr and an exit code."""
+
+import errno
+import os
+import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import typer
+
+ERROR, USAGE, VIDEO, MODEL, MEMORY, INTERRUPTED, TERMINATED = 1, 2, 4, 5, 6, 130, 143
+
+
+class UsageError(typer.TyperException):
+    """Options or arguments that make no sense together."""
+
+    exit_code = USAGE
+
+
+@contextmanager
+def reported(*, debug: bool = False, no_color: bool = False) -> Iterator[None]:
+    """Run a command's work: whatever it raises becomes a line on stderr and `typer.Exit` with the right code.
+
+    A reader that has closed the pipe has had enough: that ends the command quietly and with success. `debug` shows the
+    traceback first.
+    """
+    try:
+        yield
+    except (typer.Exit, typer.TyperException):
+        raise
+    except KeyboardInterrupt:
+        raise typer.Exit(INTERRUPTED) from None
+    except BrokenPipeError:
+        abandon_stdout()
+        raise typer.Exit from None
+    except Exception as error:
+        if debug:
+            traceback.print_exc()
+        complain(_message(error), no_color=no_color)
+        raise typer.Exit(_exit_code(error)) from error
+
+
+def complain(message: str, *, no_color: bool = False) -> None:
+    """Print `ipcv: error: message` on stderr, as one line."""
+    from ipcv_cli.render import line, stderr_console
+
+    stderr_console(no_color=no_color).print(line("error", message), soft_wrap=True)
+
+
+def abandon_stdout() -> None:
+    """Let whatever is still buffered go nowhere, so that no complaint follows when the interpreter ends."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
+
+
+def _exit_code(error: Exception) -> int:
+    if type(error) is ValueError:  # its subclasses, such as decoding errors, are not about settings
+        return USAGE
+    if isinstance(error, MemoryError):
+        return MEMORY
+    if isinstance(error, ImportError):
+        return ERROR
+    from ipcv.errors import MemoryExhaustedError, ModelError, VideoError
+
+    for kind, code in ((VideoError, VIDEO), (ModelError, MODEL), (MemoryExhaustedError, MEMORY)):
+        if isinstance(error, kind):
+            return code
+    return ERROR
+
+
+def _message(error: Exception) -> str:
+    if isinstance(error, MemoryError):
+        return "out of memory: use fewer frames (--max-frames), smaller ones (--max-pixels) or a smaller model"
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        return "no space left where the output goes: make room, or write it somewhere else"
+    if isinstance(error, ImportError):
+        return f"cannot import what is needed ({error}): install ipcv again"
+    if type(error) is ValueError or type(error).__module__ == "ipcv.errors":
+        return str(error)
+    return f"{type(error).__name__}: {error} (this is a bug in ipcv or in a library; --debug shows where)"

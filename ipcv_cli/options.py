@@ -1,0 +1,216 @@
+"""The options that commands share, and what they mean in the library's terms.
+
+Where an option was not given it is `None` and the library's default applies; the help only repeats that default.
+"""
+
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from ipcv_cli.failure import UsageError
+
+if TYPE_CHECKING:
+    from ipcv.sampling import Sampling
+
+DEFAULT_MODEL = "Qwen/Qwen2-VL-2B-Instruct"
+MODEL, FRAMES, COMPRESSION, ANSWER, OUTPUT = "Model", "Frames", "Compression", "Answer", "Output"  # panels of the help
+
+
+def option(panel: str, text: str, *names: str, metavar: str | None = "", default: str | None = None) -> Any:
+    """A Typer option in a panel of the help. `default` is what the library does when the option is not given."""
+    if default:
+        text += rf" [dim]\[default: {default}][/dim]"
+    return typer.Option(*names, rich_help_panel=panel, help=text, metavar=metavar)
+
+
+def _models() -> list[str]:
+    return ["demo", DEFAULT_MODEL]
+
+
+ModelName = Annotated[
+    str,
+    typer.Option(
+        "--model",
+        "-m",
+        metavar="NAME",
+        autocompletion=_models,
+        rich_help_panel=MODEL,
+        help="A repository on the Hugging Face hub, fetched on first use; a folder; or demo, which is bundled and "
+        "knows only its own little world.",
+    ),
+]
+Revision = Annotated[
+    str | None, option(MODEL, "Branch, tag or commit of the repository.", "--revision", metavar="NAME")
+]
+Offline = Annotated[bool, option(MODEL, "Make no network call.", "--offline")]
+Device = Annotated[str, option(MODEL, "auto, cpu, cuda, cuda:1, mps or xpu.", "--device", metavar="NAME")]
+Dtype = Annotated[
+    Literal["auto", "float32", "bfloat16", "float16"],
+    option(MODEL, "auto: bfloat16 on an accelerator, float32 on the CPU.", "--dtype", metavar=None),
+]
+Quant = Annotated[
+    Literal["auto", "4bit", "8bit", "none"],
+    option(
+        MODEL,
+        "Quantise the language model's linear layers. auto: 4bit on an accelerator, none on the CPU.",
+        "--quant",
+        metavar=None,
+    ),
+]
+
+Fps = Annotated[
+    float | None, option(FRAMES, "Frames to take per second of source time.", "--fps", metavar="N", default="2")
+]
+MaxFrames = Annotated[
+    int | None,
+    option(FRAMES, "At most this many, evenly over the clip.", "--max-frames", metavar="N", default="64"),
+]
+Start = Annotated[
+    str | None,
+    option(FRAMES, "Begin here, in source time: 90, 1:30 or 0:01:30.5.", "--start", metavar="TIME"),
+]
+End = Annotated[str | None, option(FRAMES, "End here.", "--end", metavar="TIME")]
+MaxPixels = Annotated[
+    int | None,
+    option(FRAMES, "Pixels per frame after resizing.", "--max-pixels", metavar="N", default="200704 (448 × 448)"),
+]
+FrameBatch = Annotated[
+    int | None,
+    option(
+        FRAMES,
+        "Frames encoded at a time: fewer need less memory. Kept tokens are chosen within a batch.",
+        "--frame-batch",
+        metavar="N",
+        default="16",
+    ),
+]
+
+NoCompress = Annotated[
+    bool,
+    option(
+        COMPRESSION, "The plain model: nothing is pruned, in the encoder or in the language model.", "--no-compress"
+    ),
+]
+Keep = Annotated[
+    float | None,
+    option(
+        COMPRESSION,
+        "Share of visual tokens that the encoder's later blocks compute. 1: all.",
+        "--keep",
+        metavar="SHARE",
+        default="0.35",
+    ),
+]
+Layer = Annotated[
+    int | None, option(COMPRESSION, "First encoder block on fewer tokens.", "--layer", metavar="N", default="3")
+]
+Stabilize = Annotated[
+    int | None,
+    option(
+        COMPRESSION,
+        "Blocks from there on whose attention still sees every token.",
+        "--stabilize",
+        metavar="N",
+        default="7",
+    ),
+]
+Neighbors = Annotated[
+    int | None,
+    option(COMPRESSION, "Kept tokens that rebuild a dropped one.", "--neighbors", metavar="N", default="10"),
+]
+LlmPruner = Annotated[
+    Literal["dart", "fastv", "none"] | None,
+    option(
+        COMPRESSION, "What prunes visual tokens in the language model.", "--llm-pruner", metavar=None, default="dart"
+    ),
+]
+LlmKeep = Annotated[
+    float | None,
+    option(
+        COMPRESSION,
+        "Share of visual tokens that the language model's later layers see.",
+        "--llm-keep",
+        metavar="SHARE",
+        default="0.5",
+    ),
+]
+LlmLayer = Annotated[
+    int | None,
+    option(COMPRESSION, "First of its layers on fewer tokens.", "--llm-layer", metavar="N", default="3"),
+]
+WithBaseline = Annotated[
+    bool,
+    option(COMPRESSION, "Also run uncompressed: measure the speed-up and what compression cost.", "--baseline"),
+]
+
+System = Annotated[
+    str | None,
+    option(ANSWER, "System prompt, in place of the model's own.", "--system", metavar="TEXT"),
+]
+MaxNewTokens = Annotated[
+    int | None,
+    option(ANSWER, "Cut the answer off after this many tokens.", "--max-new-tokens", metavar="N", default="512"),
+]
+Temperature = Annotated[
+    float | None,
+    option(ANSWER, "0: always the likeliest token; above: more variety.", "--temperature", metavar="T", default="0"),
+]
+Seed = Annotated[int | None, option(ANSWER, "For temperatures above 0.", "--seed", metavar="N", default="0")]
+
+Json = Annotated[bool, option(OUTPUT, "Print one JSON object; ipcv schema describes it.", "--json")]
+JsonStream = Annotated[bool, option(OUTPUT, "Print a JSON line for everything that happens.", "--json-stream")]
+Quiet = Annotated[bool, option(OUTPUT, "Only the answer and errors; JSON keeps the warnings.", "--quiet", "-q")]
+Verbose = Annotated[bool, option(OUTPUT, "Also model, video and frames, on stderr.", "--verbose", "-v")]
+Debug = Annotated[bool, option(OUTPUT, "Show the traceback of an error.", "--debug")]
+NoColor = Annotated[bool, option(OUTPUT, "No colours on stderr, as with NO_COLOR set.", "--no-color")]
+
+
+def exclude(first: str, *others: tuple[str, object]) -> None:
+    """Raise `UsageError` if any of `others`, options and their values, was given: `first` was, and rules them out."""
+    for name, value in others:
+        if value not in (None, False):
+            raise UsageError(f"{first} and {name} exclude each other: leave one of them out")
+
+
+def given(**settings: object) -> dict[str, Any]:
+    """The settings that were given, so that the library's defaults stand for the rest."""
+    return {name: value for name, value in settings.items() if value is not None}
+
+
+def sampling(fps: float | None, max_frames: int | None, start: str | None, end: str | None) -> "Sampling":
+    """Which frames to read. Raises `ValueError` for settings that make no sense."""
+    from ipcv.sampling import Sampling, parse_time
+
+    first, last = (None if text is None else parse_time(text) for text in (start, end))
+    return Sampling(**given(fps=fps, max_frames=max_frames, start=first, end=last))
+
+
+def compression(
+    *,
+    no_compress: bool,
+    keep: float | None,
+    layer: int | None,
+    stabilize: int | None,
+    neighbors: int | None,
+    llm_pruner: str | None,
+    llm_keep: float | None,
+    llm_layer: int | None,
+) -> dict[str, Any]:
+    """`compressor` and `pruner` for `ipcv.Options`. Raises `ValueError` or `UsageError` for what makes no sense."""
+    encoder = given(keep=keep, layer=layer, stabilize=stabilize, neighbors=neighbors)
+    language = given(keep=llm_keep, layer=llm_layer)
+    if no_compress:
+        exclude("--no-compress", *((f"--{name}", value) for name, value in encoder.items()))
+        exclude("--no-compress", ("--llm-pruner", llm_pruner))
+    if no_compress or llm_pruner == "none":
+        first = "--no-compress" if no_compress else "--llm-pruner none"
+        exclude(first, *((f"--llm-{name}", value) for name, value in language.items()))
+
+    from ipcv.compressor import IPCV
+    from ipcv.llm import Dart, FastV
+
+    pruner: type[Dart] | type[FastV] = FastV if llm_pruner == "fastv" else Dart
+    return {
+        "compressor": None if no_compress else IPCV(**encoder),
+        "pruner": None if no_compress or llm_pruner == "none" else pruner(**language),
+    }

@@ -1,0 +1,70 @@
+"""What goes to stdout: the answer as text, one JSON object, or a JSON line per event."""
+
+import io
+import json
+import sys
+from collections.abc import Callable
+from functools import cache
+from typing import Annotated, Any
+
+from pydantic import Field, TypeAdapter
+
+from ipcv.answer import Answer, Event
+from ipcv_cli.safe import visible
+
+Writer = Callable[[Event], str]  # what an event adds to stdout
+
+
+class AnswerText:
+    """The answer as it is written, ending with a newline.
+
+    On a `terminal`, control characters other than newline and tab appear as escapes; elsewhere the text is untouched.
+    """
+
+    def __init__(self, *, terminal: bool) -> None:
+        self._terminal = terminal
+        self._last = ""  # piece of the answer
+
+    def __call__(self, event: Event) -> str:
+        """What `event` adds to the answer."""
+        if event.event == "token":
+            self._last = event.text
+            return visible(event.text, keep="\n\t") if self._terminal else event.text
+        if event.event == "stage" and event.stage.name == "generate":
+            return "" if self._last.endswith("\n") else "\n"
+        return ""
+
+
+def json_object(event: Event) -> str:
+    """One JSON object, once everything is known."""
+    return json_text(_adapter(Answer).dump_python(event.answer, mode="json"), 2) if event.event == "final" else ""
+
+
+def json_line(event: Event) -> str:
+    """A JSON object for every event, on a line of its own."""
+    return json_text(_adapter(Event).dump_python(event, mode="json"))
+
+
+def json_schema(*, stream: bool) -> dict[str, Any]:
+    """The JSON schema of an answer, or of a line of the stream."""
+    kind: Any = Annotated[Event, Field(discriminator="event")] if stream else Answer
+    return TypeAdapter[Any](kind).json_schema(mode="serialization")
+
+
+def json_text(value: object, indent: int | None = None) -> str:
+    """`value` as JSON in ASCII: valid in every locale, and nothing in it can command a terminal."""
+    return json.dumps(value, indent=indent).replace("\x7f", "\\u007f") + "\n"
+
+
+def write(text: str) -> None:
+    """Write `text` to stdout at once, unless it is closed. What the locale cannot encode appears as an escape."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
+    if sys.stdout is not None:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+
+
+@cache
+def _adapter(kind: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(kind)

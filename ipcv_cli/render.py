@@ -1,0 +1,168 @@
+"""The only place with layout: what people see on stderr. Importing it costs Rich, not torch."""
+
+import time
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, TextIO
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console, Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from ipcv_cli.safe import visible
+
+if TYPE_CHECKING:
+    from ipcv.answer import Answer, Baseline, Event, Stage
+
+STAGES = ("read", "preprocess", "encode", "prefill", "generate")
+UNITS = {"read": "frames", "preprocess": "frames", "encode": "patches", "prefill": "tokens", "generate": "tokens"}
+STYLES = {"error": "bold red", "warning": "bold yellow"}
+LEGEND = "time, tokens and memory measured; FLOPs computed from the model's configuration"
+
+
+def stderr_console(*, no_color: bool = False) -> Console:
+    """The console for everything that is not the answer. It takes no markup: names are shown as they are."""
+    return Console(stderr=True, no_color=no_color or None, markup=False, emoji=False, highlight=False)
+
+
+def is_terminal(stream: TextIO | None) -> bool:
+    """Whether somebody looks at `stream`; a closed one is `None`."""
+    return stream is not None and stream.isatty()
+
+
+def line(kind: str, message: str) -> Text:
+    """`ipcv: kind: message` on one line, whatever the message holds."""
+    return Text.assemble("ipcv: ", (f"{kind}:", STYLES.get(kind, "dim")), " ", visible(message))
+
+
+class Progress:
+    """What has been done so far, as a table."""
+
+    def __init__(self) -> None:
+        self._stages: dict[str, Stage] = {}
+        self._frames = (0, 0)  # done, in all
+        self._tokens = 0
+        self._since = time.monotonic()  # when the running stage began
+
+    def take(self, event: "Event") -> None:
+        """Count in what `event` says."""
+        if event.event == "opened":
+            self._frames = (0, event.frames)
+            self._since = time.monotonic()
+        elif event.event == "frame_batch":
+            self._frames = (event.frames_done, event.frames)
+        elif event.event == "token":
+            self._tokens += 1
+        elif event.event == "stage":
+            self._stages[event.stage.name] = event.stage
+            self._since = time.monotonic()
+
+    def table(self) -> Table:
+        """Stages done with their numbers, the one that runs with its clock, those to come without."""
+        rows = {name: cells(stage) for name, stage in self._stages.items()}
+        running = next((name for name in STAGES[2:] if name not in rows), None)  # the first two go along with the third
+        if running:
+            counts = {"encode": "{:,} of {:,} frames".format(*self._frames), "generate": f"{self._tokens:,} tokens"}
+            rows[running] = (seconds(time.monotonic() - self._since), counts.get(running, ""), "", "", "")
+        return stage_table(rows, running)
+
+
+def summary(answer: "Answer") -> RenderableType:
+    """The compact table at the end, with what compression saved."""
+    heading = f"{answer.model.name} on {answer.model.device}, {answer.model.quantization or answer.model.dtype}: "
+    heading += f"{len(answer.frames.times)} frames of {answer.frames.width} × {answer.frames.height}"
+    table = stage_table({stage.name: cells(stage) for stage in answer.stages})
+    return Group(Text(visible(heading), style="dim"), table, *map(Text, savings(answer)), Text(LEGEND, style="dim"))
+
+
+def stage_table(rows: Mapping[str, tuple[str, ...]], running: str | None = None) -> Table:
+    """One line per stage; those without a row are still to come. The last column appears once there is something."""
+    headings = {"time": 7, "tokens in → computed": 22, "FLOPs": 12, "of dense": 8}  # and widths
+    if any(row[-1] for row in rows.values()):
+        headings["peak memory"] = 11
+    table = Table(box=SIMPLE_HEAD, padding=(0, 1), show_edge=False, header_style="dim")
+    table.add_column("stage", min_width=10)
+    for heading, width in headings.items():
+        table.add_column(heading, justify="right", min_width=width)
+    for name in STAGES:
+        style = "bold" if name == running else "" if name in rows else "dim"
+        table.add_row(name, *rows.get(name, ())[: len(headings)], style=style)
+    return table
+
+
+def cells(stage: "Stage") -> tuple[str, str, str, str, str]:
+    """Time, tokens, FLOPs, share of the dense FLOPs and memory of a stage, as far as they are known."""
+    tokens = f"{stage.tokens_in:,}"
+    if stage.tokens_computed != stage.tokens_in:
+        tokens += f" → {stage.tokens_computed:,}"
+    return (
+        seconds(stage.seconds),
+        f"{tokens} {UNITS[stage.name]}",
+        "" if stage.flops is None else magnitude(stage.flops, 1000, "FLOP"),
+        "" if stage.flops is None or not stage.flops_dense else f"{stage.flops / stage.flops_dense:.0%}",
+        "" if stage.peak_memory is None else magnitude(stage.peak_memory, 1024, "B"),
+    )
+
+
+def savings(answer: "Answer") -> Iterable[str]:
+    """What compression saved, in sentences, each saying whether it was measured or computed."""
+    saved = answer.savings
+    yield (
+        f"computed: {saved.total_flops:.0%} of the uncompressed model's FLOPs in all, "
+        f"{saved.cache_tokens:.0%} of its key-value cache"
+    )
+    if saved.baseline:
+        yield from comparison(saved.baseline)
+
+
+def comparison(baseline: "Baseline") -> Iterable[str]:
+    """The measured run of the uncompressed model beside the compressed one."""
+    yield (
+        f"measured: {baseline.encode_speedup:.2f}× as fast as uncompressed in encode, "
+        f"{baseline.prefill_speedup:.2f}× in prefill, {baseline.total_speedup:.2f}× in all; "
+        f"similarity of the visual embeddings {baseline.similarity:.3f}"
+    )
+    yield (
+        "measured: the same answer"
+        if baseline.same_answer
+        else f"measured: uncompressed, the answer is {baseline.answer!r}"
+    )
+
+
+def facts(answer: "Answer") -> Iterable[Text]:
+    """What `--verbose` adds: the model, the video, the frames."""
+    model, video, frames = answer.model, answer.video, answer.frames
+    yield line(
+        "model",
+        f"{model.name}, {model.family}, {model.parameters:,} parameters, {model.device}, {model.dtype}, "
+        f"{model.quantization or 'not quantised'}, {model.attention} attention, revision {model.revision or 'none'}",
+    )
+    yield line(
+        "video",
+        f"{video.path}, {seconds(video.duration)}, {video.width} × {video.height}, {video.fps:.3g} frames per second, "
+        f"{video.codec} in {video.container}, read by {video.reader}",
+    )
+    yield line("frames", f"{', '.join(f'{at:.2f}' for at in frames.times)} s, {frames.visual_tokens:,} visual tokens")
+
+
+def seconds(value: float) -> str:
+    """A time that a person can compare at a glance.
+
+    >>> seconds(0.0412), seconds(4.2), seconds(75)
+    ('0.041 s', '4.20 s', '75.0 s')
+    """
+    return f"{value:.3f} s" if value < 1 else f"{value:.2f} s" if value < 10 else f"{value:.1f} s"
+
+
+def magnitude(value: float, base: int, unit: str) -> str:
+    """A large number in steps of 1,000 or 1,024.
+
+    >>> magnitude(2_530_000, 1000, "FLOP"), magnitude(3 * 1024**3, 1024, "B")
+    ('2.53 MFLOP', '3.00 GiB')
+    """
+    prefixes = ("", "k", "M", "G", "T", "P", "E")
+    step = 0
+    while value >= base and step + 1 < len(prefixes):
+        value, step = value / base, step + 1
+    binary = "i" if base == 1024 and step else ""
+    return f"{value:.3g} {prefixes[step]}{binary}{unit}" if step == 0 else f"{value:.2f} {prefixes[step]}{binary}{unit}"

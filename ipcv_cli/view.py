@@ -1,0 +1,126 @@
+"""What stderr shows while a question is answered, without getting in the way of stdout."""
+
+import sys
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from rich.control import Control
+from rich.live import Live
+from rich.segment import ControlType
+from rich.text import Text
+
+from ipcv_cli.render import Progress, cells, facts, is_terminal, line, savings, stderr_console, summary
+from ipcv_cli.safe import visible
+
+if TYPE_CHECKING:
+    from ipcv.answer import Answer, Event, Stage
+
+
+class View:
+    """Everything on stderr while a question is answered.
+
+    On a terminal: a table that fills per frame batch and then per stage; it makes room for what is written to stdout
+    if that is a terminal too, and comes back, complete, at the end. Elsewhere: warnings as plain lines, with
+    `verbose` the stages as well. `quiet`: nothing at all.
+    """
+
+    def __init__(
+        self, *, quiet: bool = False, verbose: bool = False, no_color: bool = False, baseline: bool = False
+    ) -> None:
+        self._console = stderr_console(no_color=no_color)
+        self._console.quiet = quiet
+        self._terminal = not quiet and is_terminal(sys.stderr)
+        self.animated = self._terminal and self._console.is_interactive
+        self._shared = is_terminal(sys.stdout)
+        self._verbose, self._baseline = verbose, baseline
+        self._live: Live | None = None
+        self._status = False  # whether a line stands that the next output replaces
+        self._answering = False  # whether stdout is in the middle of something, on a terminal
+        self._held: list[Text] = []  # warnings that would have cut through it
+        self._progress = Progress()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._clear()
+        self._release()
+
+    def status(self, text: str) -> None:
+        """Say what is going on, in a line that the next output replaces."""
+        if self.animated:
+            self._clear()
+            self._console.print(Text(visible(text), style="dim"), end="", no_wrap=True, overflow="ellipsis")
+            self._status = True
+
+    def make_room(self) -> None:
+        """Something is about to be written to stdout."""
+        if self._shared:
+            self._clear()
+            self._answering = True
+
+    def show(self, event: "Event") -> None:
+        """Take in `event`, after stdout has got what is its due."""
+        self._progress.take(event)
+        if event.event == "opened":
+            self._begin()
+        elif event.event == "warning":
+            self._held.append(line("warning", event.message))
+            self._release()
+        elif event.event == "stage":
+            self._stage_done(event.stage)
+        elif event.event == "final":
+            self._finish(event.answer)
+
+    def _begin(self) -> None:
+        if self.animated and not self._answering:
+            self._clear()
+            self._live = Live(
+                get_renderable=self._progress.table,
+                console=self._console,
+                refresh_per_second=8,
+                transient=True,
+                redirect_stdout=False,  # or Rich sends what is meant for stdout to stderr
+                redirect_stderr=False,
+            )
+            self._live.start()
+
+    def _clear(self) -> None:
+        """Take the live table or the status line off the screen."""
+        if self._live:
+            self._live.stop()
+            self._live = None
+        if self._status:
+            self._console.control(Control(ControlType.CARRIAGE_RETURN, (ControlType.ERASE_IN_LINE, 2)))
+            self._status = False
+
+    def _release(self) -> None:
+        if not self._answering:
+            for held in self._held:
+                self._console.print(held, soft_wrap=True)
+            self._held.clear()
+
+    def _stage_done(self, stage: "Stage") -> None:
+        if self._verbose and not self._terminal:
+            self._console.print(line(stage.name, ", ".join(filter(None, cells(stage)))), soft_wrap=True)
+        if stage.name == "generate":
+            self._answering = False
+            self._release()
+            if self._baseline:
+                self.status("running the uncompressed model for comparison")
+
+    def _finish(self, answer: "Answer") -> None:
+        self._clear()
+        self._answering = False
+        if answer.finish_reason == "length":
+            limit = answer.settings.max_new_tokens
+            self._held.append(line("warning", f"the answer was cut off after {limit} tokens: raise --max-new-tokens"))
+        self._release()
+        if self._verbose:
+            self._console.print(*facts(answer), sep="\n", soft_wrap=True)
+        if self._terminal:
+            self._console.print(summary(answer))
+        elif self._verbose:
+            self._console.print(*(line("savings", text) for text in savings(answer)), sep="\n", soft_wrap=True)
