@@ -9,8 +9,8 @@ from typing import Literal
 
 from ipcv.compressor import IPCV
 from ipcv.llm import Dart, FastV
+from ipcv.probe import VideoFacts
 from ipcv.sampling import Sampling
-from ipcv.video import VideoFacts
 
 SCHEMA_VERSION = 1
 
@@ -55,7 +55,7 @@ class ModelFacts:
     parameters: int
     device: str
     dtype: str  # of the vision encoder, and of the language model unless it is quantised
-    quantization: Literal["4bit", "8bit"] | None  # of the language model's linear layers
+    quantization: str | None  # of the language model's linear layers: "4bit", "8bit", or as the checkpoint came
     attention: str  # attention kernel, by transformers' name
 
 
@@ -78,7 +78,7 @@ class Baseline:
 
     answer: str
     same_answer: bool
-    stages: tuple[Stage, ...]
+    stages: tuple[Stage, ...]  # encode, prefill and generate
     encode_speedup: float  # seconds of the uncompressed stage over seconds of the compressed one
     prefill_speedup: float
     total_speedup: float  # encode, prefill and generate together

@@ -5,6 +5,7 @@ transformers 5.x continues a Qwen2-VL or Qwen2.5-VL prompt at the visual span's 
 which overlaps with the span's own positions as soon as it has more temporal patches than that.
 """
 
+from itertools import pairwise
 from typing import Any
 
 from torch import Tensor
@@ -27,8 +28,8 @@ def without_overlap(positions: Tensor, types: Tensor) -> Tensor:
     `positions` `[3, 1, length]`, `types` `[length]` as above. Positions that are right already stay as they are.
     """
     positions = positions.clone()
-    starts = [0, *(types.diff().nonzero()[:, 0] + 1).tolist(), len(types)]
-    for start, end in zip(starts[:-1], starts[1:-1], strict=False):
+    starts = [0, *(types.diff().nonzero()[:, 0] + 1).tolist()]
+    for start, end in pairwise(starts):
         if types[start] != 0:
             gap = positions[:, :, start:end].max() + 1 - positions[:, :, end].min()
             positions[:, :, end:] += gap

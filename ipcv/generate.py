@@ -1,0 +1,95 @@
+"""The language model's half: prefill with visual embeddings, then one token at a time."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from tokenizers.decoders import DecodeStream
+from torch import Tensor
+from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase, RepetitionPenaltyLogitsProcessor
+
+from ipcv.positions import next_positions
+from ipcv.prompt import VIDEO, Prompt
+
+
+@dataclass
+class Decoding:
+    """A prompt in the cache, and the tokens that follow it."""
+
+    cache: DynamicCache
+    position: Tensor  # [3, 1, 1] of the next token
+    logits: Tensor  # [1, vocabulary] for the next token
+    seen: Tensor  # [1, length] ids of the prompt and all tokens since
+    tokens: list[int] = field(default_factory=list)  # generated so far, without the end-of-sequence token
+
+
+def prefill(model: PreTrainedModel, prompt: Prompt, visual: Tensor, positions: Tensor) -> Decoding:
+    """Run the prompt with `visual` `[n, d]` in place of its video tokens; `positions` are `[3, 1, length]`."""
+    ids = prompt.ids.to(model.device)
+    embeds = model.get_input_embeddings()(ids)
+    embeds[prompt.types.to(model.device) == VIDEO] = visual.to(embeds.dtype)
+    cache = DynamicCache(config=model.config.get_text_config())
+    # with the embeddings given, the ids only tell the language model's pruners where the visual tokens are
+    output = _forward(model, input_ids=ids, inputs_embeds=embeds, position_ids=positions, past_key_values=cache)
+    return Decoding(cache, next_positions(positions), output.logits[:, -1], ids)
+
+
+def decode(model: PreTrainedModel, decoding: Decoding, chooser: "Chooser", limit: int) -> Iterator[int]:
+    """Up to `limit` tokens, one at a time, without the end-of-sequence token, after which it stops."""
+    ends = _end_tokens(model)
+    for count in range(limit):
+        token = chooser(decoding.seen, decoding.logits)
+        number = int(token)
+        if number in ends:
+            return
+        decoding.tokens.append(number)
+        yield number
+        if count + 1 < limit:
+            step = token.view(1, 1)
+            decoding.seen = torch.cat([decoding.seen, step], dim=1)
+            output = _forward(
+                model, input_ids=step, position_ids=decoding.position, past_key_values=decoding.cache
+            )
+            decoding.logits, decoding.position = output.logits[:, -1], decoding.position + 1
+
+
+class Chooser:
+    """Picks the next token: the likeliest, or at a `temperature` above 0 a random one with a generator of its own.
+
+    The model's own repetition penalty applies, if its generation settings name one.
+    """
+
+    def __init__(self, model: PreTrainedModel, temperature: float, seed: int) -> None:
+        self.temperature = temperature
+        self.generator = torch.Generator(model.device).manual_seed(seed)
+        penalty = getattr(model.generation_config, "repetition_penalty", None)
+        self.penalty = RepetitionPenaltyLogitsProcessor(penalty) if penalty and penalty != 1 else None
+
+    def __call__(self, seen: Tensor, logits: Tensor) -> Tensor:
+        """The id `[1]` of the token after `seen` `[1, length]`, from its `logits` `[1, vocabulary]`."""
+        if self.penalty is not None:
+            logits = self.penalty(seen, logits)
+        if self.temperature == 0:
+            return logits.argmax(-1)
+        chances = (logits.float() / self.temperature).softmax(-1)
+        return chances.multinomial(1, generator=self.generator)[0]
+
+
+def pieces(tokenizer: PreTrainedTokenizerBase, tokens: Iterator[int]) -> Iterator[str]:
+    """The text of `tokens` as it grows: no piece ends within a character."""
+    stream = DecodeStream(skip_special_tokens=True)
+    for token in tokens:
+        if piece := stream.step(tokenizer.backend_tokenizer, token):
+            yield piece
+
+
+def _forward(model: PreTrainedModel, **inputs: Any) -> Any:
+    return model(**inputs, use_cache=True, logits_to_keep=1)
+
+
+def _end_tokens(model: PreTrainedModel) -> set[int]:
+    ends = model.generation_config.eos_token_id if model.generation_config else None
+    if ends is None:
+        ends = model.config.get_text_config().eos_token_id
+    return set(ends) if isinstance(ends, list) else {ends}

@@ -1,0 +1,173 @@
+"""Ask a video a question: `load` a model, then `ask` it, or `stream` what happens."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+
+from ipcv.answer import Answer, Baseline, Event, Final, Frames, ModelFacts, Options, Warned
+from ipcv.encoders import find_encoder
+from ipcv.errors import MemoryExhaustedError
+from ipcv.load import DEFAULT_MODEL, Dtype, Loaded, Quant, read_model
+from ipcv.preprocess import PatchSettings
+from ipcv.prompt import check_text
+from ipcv.run import Run
+from ipcv.savings import compare, savings
+from ipcv.video import Clip, clip_from_frames, open_video
+
+PIXELS = 448 * 448  # per frame, unless asked for otherwise
+OUT_OF_MEMORY = "out of memory while answering: lower --max-frames, --max-pixels or --frame-batch, or try --quant 4bit"
+
+
+class TimedFrames(Protocol):
+    """Frames that are in memory already: uint8 RGB `[n, height, width, 3]`, and when each is shown, in seconds."""
+
+    @property
+    def frames(self) -> np.ndarray:
+        """The frames."""
+
+    @property
+    def times(self) -> Sequence[float]:
+        """One time per frame, ascending."""
+
+
+Source = str | Path | TimedFrames
+
+
+def load(
+    name: str = DEFAULT_MODEL,
+    *,
+    revision: str | None = None,
+    device: str = "auto",
+    dtype: Dtype = "auto",
+    quant: Quant = "auto",
+    offline: bool = False,
+) -> "Model":
+    """Load a model that answers questions about videos.
+
+    `name` is "demo" (bundled), a folder, or a repository on the Hugging Face hub, fetched on first use; `revision` is
+    a branch, tag or commit there. `device` "auto" takes the accelerator if there is one; `dtype` "auto" is bfloat16
+    there and float32 on the CPU. `quant` "4bit" or "8bit" quantises the language model's linear layers through
+    bitsandbytes and nothing else ("auto": 4 bits on an accelerator, none on the CPU, where it is slower). `offline`
+    makes no network call.
+
+    Raises `ModelError` if the model cannot be had or is of an unsupported family, `MemoryExhaustedError` if it does
+    not fit, `ValueError` for settings that make no sense.
+    """
+    return Model(read_model(name, revision=revision, device=device, dtype=dtype, quant=quant, offline=offline))
+
+
+class Model:
+    """A loaded model. One question at a time: what compresses it is installed while a question is under way."""
+
+    def __init__(self, loaded: Loaded) -> None:
+        self.loaded = loaded
+
+    @property
+    def facts(self) -> ModelFacts:
+        """Which model this is, and how it is held in memory."""
+        return self.loaded.facts
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What there is to know about the model itself."""
+        return self.loaded.warnings
+
+    def ask(self, video: Source, question: str, options: Options | None = None) -> Answer:
+        """The answer to `question` about a video file, or about frames in memory (all of them are used then).
+
+        Raises `VideoError` if the video cannot be read, `MemoryExhaustedError`, and `ValueError` for settings or text
+        that make no sense.
+
+        >>> load("demo").ask("clip.mp4", "What colour is the circle?").answer
+        """
+        *_, last = self.stream(video, question, options)
+        if not isinstance(last, Final):
+            raise TypeError(f"a stream ends with Final, not {last}")
+        return last.answer
+
+    def stream(self, video: Source, question: str, options: Options | None = None) -> Iterator[Event]:
+        """Everything that happens on the way to the answer, as it happens; the last event is `Final`.
+
+        Errors as in `ask`. Closing the iterator early stops the work and leaves the model as it was.
+        """
+        options = options or Options()
+        check_text(self.loaded.tokenizer, question, options.system)
+        self._check_depths(options)
+        patches = self.loaded.patches.limited(options.max_pixels or PIXELS, strict=options.max_pixels is not None)
+        with _memory_errors():
+            yield from self._stream(video, question, options, patches)
+
+    @torch.no_grad()
+    def _stream(self, video: Source, question: str, options: Options, patches: PatchSettings) -> Iterator[Event]:
+        clip = _open(video, options, patches)
+        run = Run(self.loaded, patches, options)
+        warnings: list[str] = []
+        yield from _warn(warnings, (*self.warnings, *clip.warnings))
+        if options.baseline:
+            run.warm_up(clip.size, min(options.frame_batch, len(clip.times)))
+        for event in run.events(clip, question):
+            yield event
+            yield from _warn(warnings, (*clip.warnings, *run.warnings))
+        done = run.stages()
+        baseline = self._baseline(clip, question, run) if options.baseline else None
+        answer = Answer(
+            question=question,
+            answer=run.answer,
+            finish_reason=run.finish_reason,
+            model=self.facts,
+            video=clip.facts,
+            frames=Frames(times=clip.times, height=clip.size[0], width=clip.size[1], visual_tokens=len(run.visual)),
+            settings=options,
+            stages=done,
+            savings=savings(self.loaded.network.config, options, done, run.work, baseline),
+            warnings=tuple(warnings),
+        )
+        yield Final(answer=answer)
+
+    def _baseline(self, clip: Clip, question: str, run: Run) -> Baseline:
+        """The same once more, uncompressed."""
+        plain = Run(self.loaded, run.patches, replace(run.options, compressor=None, pruner=None, baseline=False))
+        for _ in plain.events(clip, question):
+            pass
+        return compare(run.answer, run.stages(), run.visual, plain.answer, plain.stages(), plain.visual)
+
+    def _check_depths(self, options: Options) -> None:
+        network = self.loaded.network
+        if options.compressor:
+            options.compressor.check_depth(len(find_encoder(network).blocks))
+        if options.pruner:
+            options.pruner.check_depth(len(network.get_decoder().layers))
+
+
+def _open(video: Source, options: Options, patches: PatchSettings) -> Clip:
+    batch, multiple = options.frame_batch, patches.temporal_patch_size
+    if isinstance(video, str | Path):
+        return open_video(video, options.sampling, resize=patches.resize, frame_batch=batch, multiple=multiple)
+    return clip_from_frames(video.frames, video.times, resize=patches.resize, frame_batch=batch, multiple=multiple)
+
+
+def _warn(told: list[str], known: Iterable[str]) -> Iterator[Warned]:
+    """Events for what is `known` and not yet `told`."""
+    for message in known:
+        if message not in told:
+            told.append(message)
+            yield Warned(message=message)
+
+
+@contextmanager
+def _memory_errors() -> Iterator[None]:
+    """Say in one line that memory ran out, and what would help."""
+    try:
+        yield
+    except (torch.OutOfMemoryError, MemoryError) as error:
+        raise MemoryExhaustedError(OUT_OF_MEMORY) from error
+    except RuntimeError as error:
+        # the CPU's allocator has no exception class of its own
+        if "not enough memory" not in str(error) and "can't allocate memory" not in str(error):
+            raise
+        raise MemoryExhaustedError(OUT_OF_MEMORY) from error

@@ -1,0 +1,131 @@
+"""One question answered once under one set of options: read, preprocess, encode, prefill, generate."""
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ipcv.answer import Event, FinishReason, FrameBatch, Opened, Options, Stage, StageDone, StageName, Token
+from ipcv.generate import Chooser, Decoding, decode, pieces, prefill
+from ipcv.load import Loaded
+from ipcv.positions import prompt_positions
+from ipcv.preprocess import PatchSettings
+from ipcv.prompt import Prompt, build_prompt
+from ipcv.savings import Clock, Work, stages
+from ipcv.tokens import kept_count
+from ipcv.video import Clip
+
+
+class Run:
+    """The stages of one answer as a stream of events; what they found stays on the object."""
+
+    def __init__(self, model: Loaded, patches: PatchSettings, options: Options) -> None:
+        self.model = model
+        self.network: Any = model.network
+        self.patches = patches
+        self.options = options
+        self.clock = Clock(model.network.device)
+        self.work = Work()
+        self.grid = [0, 0, 0]  # temporal patches, rows, columns of all that was encoded
+        self.visual: Tensor  # [n, d] embeddings that the language model was given
+        self.answer = ""
+        self.finish_reason: FinishReason = "stop"
+        self.warnings: list[str] = []
+
+    def events(self, clip: Clip, question: str) -> Iterator[Event]:
+        """Everything that happens, in order; closes `clip` once its frames are encoded."""
+        yield Opened(video=clip.facts, frames=len(clip.times))
+        with clip:
+            yield from self.encode(clip)
+        system = self.options.system
+        prompt = build_prompt(self.model.tokenizer, self.network.config, question, len(self.visual), system)
+        yield from self.answer_prompt(prompt)
+
+    def warm_up(self, size: tuple[int, int], frames: int) -> None:
+        """Run one frame batch and a short prompt for nothing, so that what is timed next does not start cold."""
+        pixels = torch.zeros(frames, *size, 3, dtype=torch.uint8, device=self.network.device)
+        patches, grid = self.patches.patches(pixels)
+        self.network.get_video_features(patches, video_grid_thw=torch.tensor([grid], device=self.network.device))
+        self.network(input_ids=torch.zeros(1, 8, dtype=torch.long, device=self.network.device))
+
+    def encode(self, clip: Clip) -> Iterator[Event]:
+        """Frame batch by frame batch through the compressed encoder; leaves `visual`."""
+        embeddings: list[Tensor] = []
+        compressor = self.options.compressor
+        compressed: AbstractContextManager[list[Tensor]] = compressor(self.network) if compressor else nullcontext([])
+        with compressed as bounds:
+            for frames in clip:
+                before = self.clock.seconds.get("encode", 0.0)
+                embeddings.append(self.encode_batch(frames))
+                patches = sum(self.work.passes[-1])
+                yield FrameBatch(
+                    frames_done=self.work.frames,
+                    frames=len(clip.times),
+                    tokens_in=patches,
+                    tokens_computed=kept_count(patches, compressor.keep) if compressor else patches,
+                    seconds=self.clock.seconds["encode"] - before,
+                )
+            self.work.kept_bounds = bounds
+        self.visual = torch.cat(embeddings)
+        self.clock.seconds = {"read": clip.read_seconds, **self.clock.seconds}
+        yield from self.stages_done("read", "preprocess", "encode")
+
+    def encode_batch(self, frames: np.ndarray) -> Tensor:
+        """Embeddings `[n, d]` of `frames` uint8 `[frames, height, width, 3]`."""
+        with self.clock.stage("preprocess"):
+            pixels = torch.from_numpy(frames).to(self.network.device)
+            patches, (time, rows, columns) = self.patches.patches(pixels)
+        with self.clock.stage("encode"):
+            grid = torch.tensor([[time, rows, columns]], device=self.network.device)
+            output = self.network.get_video_features(patches, video_grid_thw=grid)
+        self.work.frames += len(frames)
+        self.work.passes.append([rows * columns] * time)
+        self.grid = [self.grid[0] + time, rows, columns]
+        embeddings: Tensor = output.pooler_output[0]
+        return embeddings
+
+    def answer_prompt(self, prompt: Prompt) -> Iterator[Event]:
+        """Prefill, then the answer's pieces as they come; leaves `answer` and `finish_reason`."""
+        network, pruner = self.network, self.options.pruner
+        self.work.length, self.work.visual = prompt.ids.shape[1], len(self.visual)
+        context = network.config.get_text_config().max_position_embeddings
+        if self.work.length + self.options.max_new_tokens > context:
+            self.warnings.append(
+                f"{self.work.length} prompt tokens and up to {self.options.max_new_tokens} new ones are more than the "
+                f"model's context of {context}: its answer may be wrong; fewer frames or pixels would fit"
+            )
+        grid = torch.tensor([self.grid])
+        with pruner(network) if pruner else nullcontext():
+            with self.clock.stage("prefill"):
+                positions = prompt_positions(network, prompt.ids, prompt.types, video_grid_thw=grid)
+                decoding = prefill(network, prompt, self.visual, positions.to(network.device))
+            yield from self.stages_done("prefill")
+            yield from self.write(decoding)
+        yield from self.stages_done("generate")
+
+    def write(self, decoding: Decoding) -> Iterator[Token]:
+        """The answer, piece by piece."""
+        limit, tokenizer = self.options.max_new_tokens, self.model.tokenizer
+        chooser = Chooser(self.network, self.options.temperature, self.options.seed)
+        text = pieces(tokenizer, decode(self.network, decoding, chooser, limit))
+        while True:
+            with self.clock.stage("generate"):
+                piece = next(text, None)
+            if piece is None:
+                break
+            self.answer += piece
+            yield Token(text=piece)
+        is_cut = len(decoding.tokens) == limit
+        self.finish_reason = "length" if is_cut else "stop"
+        self.work.chosen = len(decoding.tokens) + (not is_cut)
+
+    def stages(self) -> tuple[Stage, ...]:
+        """The stages that are done."""
+        return stages(self.network.config, self.options, self.clock, self.work)
+
+    def stages_done(self, *names: StageName) -> Iterator[StageDone]:
+        """Events for the stages called `names`."""
+        yield from (StageDone(stage=stage) for stage in self.stages() if stage.name in names)
