@@ -1,0 +1,175 @@
+"""The demo model's text side: its tokenizer and chat template, and the prompts that it is trained on."""
+
+from itertools import product
+
+from numpy.random import Generator
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, pre_tokenizers
+from tokenizers.models import BPE
+from tokenizers.trainers import BpeTrainer
+from transformers import PreTrainedTokenizerFast
+
+from ipcv.questions import ANSWERS, KINDS, WORDINGS, ask, caption
+from ipcv.world import COLOURS, MOTIONS, SHAPES, Thing
+
+SPECIAL = (
+    "<|endoftext|>",
+    "<|im_start|>",
+    "<|im_end|>",
+    "<|vision_start|>",
+    "<|vision_end|>",
+    "<|image_pad|>",
+    "<|video_pad|>",
+)
+Packed = list[tuple[int, int, int, int]]
+UNKNOWN = "I only know coloured shapes that move."  # the answer to every question that is not about the world
+SYSTEM = ("You are a helpful assistant.", "Answer in one word.", "You answer questions about a video.")
+TEMPLATE = (
+    "{% for message in messages %}<|im_start|>{{ message['role'] }}\n"
+    "{% if message['content'] is string %}{{ message['content'] }}"
+    "{% else %}{% for part in message['content'] %}"
+    "{% if part['type'] == 'video' %}<|vision_start|><|video_pad|><|vision_end|>"
+    "{% elif part['type'] == 'image' %}<|vision_start|><|image_pad|><|vision_end|>"
+    "{% elif 'text' in part %}{{ part['text'] }}{% endif %}"
+    "{% endfor %}{% endif %}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+
+
+def build_tokenizer() -> PreTrainedTokenizerFast:
+    """Byte-level BPE: every word of the world is one token, any other text falls back to pieces and bytes."""
+    tokenizer = Tokenizer(BPE())
+    words = Regex(r" ?\p{L}+| ?\p{N}| ?[^\s\p{L}\p{N}]+|\s+")
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.Split(words, "isolated"), pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)]
+    )
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = BpeTrainer(
+        vocab_size=1000,
+        special_tokens=[AddedToken(token, special=True) for token in SPECIAL],
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(_corpus(), trainer)
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        eos_token="<|im_end|>",  # noqa: S106
+        pad_token="<|endoftext|>",  # noqa: S106
+        additional_special_tokens=list(SPECIAL),
+        chat_template=TEMPLATE,
+        clean_up_tokenization_spaces=False,
+    )
+
+
+def _corpus() -> list[str]:
+    """Every wording and answer of the world, upper and lower case at the start."""
+    names = [*SHAPES, *(f"{colour} {noun}" for colour, noun in product(COLOURS, (*SHAPES, "object")))]
+    asked = [text.format(name) for kind in KINDS for text in WORDINGS[kind] for name in names]
+    answers = [answer for closed in ANSWERS.values() for answer in closed]
+    told = [
+        f"A {name} moves {motion}, a {name} moves {motion} and a {name} stays still."
+        for name in names
+        for motion in MOTIONS
+    ]
+    plain = [
+        *asked,
+        *answers,
+        *(f" {answer}" for answer in answers),
+        *told,
+        UNKNOWN,
+        *SYSTEM,
+        "system\n",
+        "user\n",
+        "assistant\n",
+        " color color",
+    ]
+    return [*plain, *(text.lower() for text in plain), *(text.upper()[:1] + text[1:] for text in plain)]
+
+
+def prefix(tokenizer: PreTrainedTokenizerFast, visual: int, system: str | None) -> list[int]:
+    """Token ids of a prompt up to its question, with `visual` places for visual tokens."""
+    messages = [{"role": "system", "content": system}] if system else []
+    text = tokenizer.apply_chat_template([*messages, {"role": "user", "content": [{"type": "video"}]}], tokenize=False)
+    return tokenizer(text.removesuffix("<|im_end|>\n").replace("<|video_pad|>", "<|video_pad|>" * visual)).input_ids
+
+
+def pack(tokenizer: PreTrainedTokenizerFast, pairs: list[tuple[str, str]]) -> Packed:
+    """Questions and answers one after the other: (token, which question from 1, place in it, label or -100).
+
+    They share one video but do not see each other. The label stands at the token that has to predict it.
+    """
+    rows = []
+    for number, (question, answer) in enumerate(pairs, 1):
+        asked = tokenizer(f"{question}<|im_end|>\n<|im_start|>assistant\n").input_ids
+        told = tokenizer(f"{answer}<|im_end|>").input_ids
+        labels = [-100] * (len(asked) - 1) + told
+        rows += [
+            (token, number, i, label) for i, (token, label) in enumerate(zip(asked + told[:-1], labels, strict=True))
+        ]
+    return rows
+
+
+def draw_pairs(things: tuple[Thing, ...], rng: Generator, count: int) -> list[tuple[str, str]]:
+    """`count` or fewer questions about these objects with answers, now and then one that the world does not answer."""
+    known = [(question.text, question.answer) for question in ask(things, rng)]
+    first = [(text, answer) for text, answer in known if answer == caption(things)]
+    rest = [pair for pair in known if pair not in first]
+    picked = [*first, *(rest[i] for i in rng.permutation(len(rest))[: count - 1])]
+    if rng.random() < 0.3:
+        picked[-1] = (_strange(rng), UNKNOWN)
+    return [(_careless(text, rng), answer) for text, answer in picked]
+
+
+def _careless(text: str, rng: Generator) -> str:
+    """The question as some people type it."""
+    if rng.random() < 0.25:
+        text = text.replace("colour", "color")
+    if rng.random() < 0.15:
+        text = text.lower()
+    return text[:-1] if rng.random() < 0.1 else text
+
+
+STRANGE = (
+    "What is the {} doing?",
+    "Who is {}?",
+    "Why is the {} {}?",
+    "When did the {} {}?",
+    "Is there a {}?",
+    "What {} is this?",
+    "Where is the {}?",
+    "Where was this {}?",
+    "Which {} does the {} have?",
+    "What shape is the {}?",
+    "{}",
+    "{} {} {}?",
+    "How old is the {}?",
+    "How many {} are there?",
+    "What does the {} say?",
+    "Describe the {}.",
+    "What colour is the {}?",
+    "Please {} the {}.",
+    "Tell me about {}.",
+    "Can you {}?",
+    "Are you a {}?",
+    "Hello {}",
+    "Write a {} about {}.",
+)
+
+
+def _strange(rng: Generator) -> str:
+    """A question about things that are not in the world: made-up words in everyday frames."""
+    frame = str(rng.choice(STRANGE))
+    return frame.format(*(_word(rng) for _ in range(frame.count("{}"))))
+
+
+def _word(rng: Generator) -> str:
+    """A made-up or an everyday word."""
+    if rng.random() < 0.3:
+        return str(rng.choice(EVERYDAY.split()))
+    return "".join(rng.choice(list(letters)) for letters in ["bcdfghjklmnprstvwz", "aeiou"] * int(rng.integers(1, 4)))
+
+
+EVERYDAY = (
+    "person man woman dog cat car house tree weather music name time child story street city game ball food "
+    "book phone text sign number animal bird people room table hand face poem happy running talking cooking "
+    "playing driving "
+)

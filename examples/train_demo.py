@@ -1,0 +1,273 @@
+"""Train the demo model from scratch on the procedural world, in three stages.
+
+1. encoder: the vision encoder alone, on pairs of frames, from dense labels: what does each cell show?
+2. decoder: the language model alone, on cached visual tokens, with many questions per clip.
+3. joint: everything, on fresh clips, from answers and dense labels.
+
+Example: python examples/train_demo.py --out runs/demo --export ipcv/demo
+Run again with --resume to continue from the last checkpoint.
+"""
+
+import argparse
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from demo_data import BATCH, Scenes
+from demo_text import SYSTEM, Packed, build_tokenizer, draw_pairs, pack, prefix
+from demo_vision import (
+    CELLS,
+    MEAN,
+    MERGE,
+    PATCH,
+    SIDE,
+    STD,
+    Camera,
+    Probes,
+    build_model,
+    encode,
+    to_patches,
+)
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from ipcv.positions import prompt_positions
+from ipcv.questions import KINDS, benchmark
+from ipcv.world import TRAINING_SEEDS, make_clip, make_scene
+
+QUESTIONS = 6  # per clip
+EVERY = 50  # steps between lines of the curve
+SAVE = 250  # steps between checkpoints
+
+
+class Trainer:
+    """The model with its optimizers, checkpoints and curve."""
+
+    def __init__(self, out: Path, device: torch.device) -> None:
+        torch.manual_seed(0)
+        self.out, self.device = out, device
+        self.tokenizer = build_tokenizer()
+        vocabulary = self.tokenizer.get_vocab()
+        self.model = build_model(len(vocabulary), vocabulary).to(device)
+        self.model.set_attn_implementation("eager")  # at this size quicker to train through than a fused kernel
+        self.probes = Probes(self.model.config.text_config.hidden_size).to(device)
+        self.camera = Camera(device)
+        self.place = {"stage": "encoder", "step": 0, "seconds": 0.0}
+
+    def start_stage(self, stage: str, rate: float) -> None:
+        """Fresh optimizers: Muon for the matrices inside the blocks, AdamW for all else."""
+        parts = {"encoder": [self.model.model.visual, self.probes], "decoder": [self.model.model.language_model]}
+        named = [x for part in parts.get(stage, [self.model, self.probes]) for x in part.named_parameters()]
+        inner = [w for name, w in named if w.ndim == 2 and ("blocks." in name or "layers." in name)]
+        other = [w for name, w in named if not (w.ndim == 2 and ("blocks." in name or "layers." in name))]
+        self.rate, self.weights = rate, inner + other
+        self.optimizers = [
+            torch.optim.Muon(inner, lr=rate, weight_decay=0.02, adjust_lr_fn="match_rms_adamw"),
+            torch.optim.AdamW(other, lr=rate, weight_decay=0.01, betas=(0.9, 0.98)),
+        ]
+
+    def update(self, loss: Tensor, share: float, warm: float) -> None:
+        """One step; `share` of the stage is done."""
+        for optimizer in self.optimizers:
+            optimizer.zero_grad()
+            for group in optimizer.param_groups:
+                group["lr"] = self.rate * warm * max(0.02, min(1.0, (1 - share) / 0.6))
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.weights, 1.0)
+        for optimizer in self.optimizers:
+            optimizer.step()
+
+    def autocast(self) -> torch.autocast:
+        """Matrix products in bfloat16; weights, gradients and optimizer states stay in float32."""
+        return torch.autocast(self.device.type, torch.bfloat16)
+
+    def save(self) -> None:
+        """Write the checkpoint in one go: a broken run leaves the last one whole."""
+        state = {
+            "place": self.place,
+            "model": self.model.state_dict(),
+            "probes": self.probes.state_dict(),
+            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
+        }
+        torch.save(state, self.out / "checkpoint.tmp")
+        (self.out / "checkpoint.tmp").replace(self.out / "checkpoint.pt")
+
+    def load(self) -> dict[str, Any]:
+        """Take up the last checkpoint; the optimizers' states are for the stage that goes on."""
+        state = torch.load(self.out / "checkpoint.pt", map_location=self.device)
+        self.model.load_state_dict(state["model"])
+        self.probes.load_state_dict(state["probes"])
+        self.place = state["place"]
+        return state
+
+    def see(self, frames: Tensor, rng: torch.Generator | None = None) -> Tensor:
+        """Merged visual tokens [B, pairs, m, d] of [B, pairs, 2, S, S, 3], through the camera if `rng` is given."""
+        flat = frames.to(self.device).flatten(0, 1)
+        with torch.no_grad():
+            patches = to_patches(flat) if rng is None else self.camera(flat, rng)
+        return encode(self.model, patches).unflatten(0, frames.shape[:2])
+
+    def answer(self, tokens: Tensor, rows: list[Packed], system: str | None) -> tuple[Tensor, Tensor]:
+        """Scores [n, vocabulary] and labels [n] at every token of every answer; `tokens` is [B, pairs, m, d]."""
+        pairs, cells = tokens.shape[1:3]
+        head = torch.tensor(prefix(self.tokenizer, pairs * cells, system))
+        types = (head == self.model.config.video_token_id).long() * 2
+        grid = torch.tensor([[pairs, CELLS * MERGE, CELLS * MERGE]])
+        positions = prompt_positions(self.model, head[None], types[None], video_grid_thw=grid)[:, 0]  # [3, P]
+        longest = max(map(len, rows))
+        padded = torch.tensor([[*row, *[(0, -1, 0, -100)] * (longest - len(row))] for row in rows])
+        ids, numbers, places, labels = padded.unbind(-1)
+        numbers = F.pad(numbers, (len(head), 0))
+        later = (positions.max() + 1 + places)[None].expand(3, -1, -1)
+        positions = torch.cat((positions[:, None].expand(-1, len(rows), -1), later), -1).to(self.device)
+        length = numbers.shape[1]
+        shared = (numbers[:, None] == 0) | (numbers[:, None] == numbers[..., None])
+        mask = (shared & torch.ones(length, length, dtype=torch.bool).tril())[:, None].to(self.device)
+        ids = torch.cat((head.expand(len(rows), -1), ids), 1).to(self.device)
+        hidden = self.model.get_input_embeddings()(ids)
+        hidden = hidden.masked_scatter((ids == self.model.config.video_token_id)[..., None], tokens.to(hidden.dtype))
+        mask = {"full_attention": torch.zeros(mask.shape, device=self.device).masked_fill_(~mask, float("-inf"))}
+        out = self.model.model.language_model(inputs_embeds=hidden, position_ids=positions, attention_mask=mask)
+        wanted = F.pad(labels, (len(head), 0), value=-100).to(self.device)
+        return self.model.lm_head(out.last_hidden_state[wanted != -100]), wanted[wanted != -100]
+
+    def loss(self, tokens: Tensor, seeds: Tensor, step: int) -> tuple[Tensor, float]:
+        """Answer loss, and the share of right answer tokens, over questions drawn for this step."""
+        rng = np.random.default_rng([9, step])
+        pairs = int(rng.choice([2, 3, 4], p=[0.15, 0.15, 0.7]))
+        system = str(rng.choice(SYSTEM)) if rng.random() < 0.2 else None
+        rows = [
+            pack(self.tokenizer, draw_pairs(make_scene(TRAINING_SEEDS[seed]).things, rng, QUESTIONS))
+            for seed in seeds.tolist()
+        ]
+        scores, labels = self.answer(tokens[:, :pairs], rows, system)
+        return F.cross_entropy(scores.float(), labels), (scores.argmax(-1) == labels).float().mean().item()
+
+
+def batches(trainer: Trainer, stage: str, steps: int, clips: int) -> Iterator[dict[str, Tensor]]:
+    """The batches of a stage from the trainer's step on; in the decoder stage visual tokens instead of frames."""
+    first = trainer.place["step"]
+    if stage != "decoder":
+        yield from DataLoader(Scenes(stage, first, steps), batch_size=None, num_workers=1, prefetch_factor=4)
+        return
+    stored = []
+    scenes = Scenes(stage, 0, clips // BATCH[stage])
+    for batch in DataLoader(scenes, batch_size=None, num_workers=1, prefetch_factor=4):
+        with torch.no_grad(), trainer.autocast():
+            tokens = trainer.see(batch["frames"], torch.Generator().manual_seed(len(stored)))
+        stored.append({"tokens": tokens.half(), "seeds": batch["seeds"]})
+    for step in range(first, steps):  # other clips meet in a batch every time
+        picks = np.random.default_rng([7, step]).integers(clips // BATCH[stage], size=4)
+        parts = [{k: v[i::4] for k, v in stored[pick].items()} for i, pick in enumerate(picks)]
+        yield {key: torch.cat([part[key] for part in parts]) for key in ("tokens", "seeds")}
+
+
+def stage_loss(trainer: Trainer, stage: str, batch: dict[str, Tensor], step: int) -> tuple[Tensor, list[float]]:
+    """The loss of a batch, and shares of right answer tokens and cells."""
+    if stage == "decoder":
+        loss, right = trainer.loss(batch["tokens"].float(), batch["seeds"], step)
+        return loss, [right]
+    tokens = trainer.see(batch["frames"], torch.Generator().manual_seed(step))
+    dense, right = trainer.probes(tokens.flatten(0, 1), batch["labels"].flatten(0, 1).to(trainer.device))
+    if stage == "encoder":
+        return dense, right
+    loss, share = trainer.loss(tokens, batch["seeds"], step)
+    return loss + 0.3 * dense, [share, *right]
+
+
+def run_stage(trainer: Trainer, stage: str, steps: int, rate: float, clips: int, state: dict[str, Any] | None) -> None:
+    """Train one stage to its end, from where `state` stopped."""
+    trainer.start_stage(stage, rate)
+    if state:
+        for optimizer, saved in zip(trainer.optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(saved)
+    else:
+        trainer.place |= {"stage": stage, "step": 0}
+    if trainer.place["step"] >= steps:
+        return
+    first, curve, began = trainer.place["step"], [], time.monotonic() - trainer.place["seconds"]
+    for step, batch in enumerate(batches(trainer, stage, steps, clips), first):
+        with trainer.autocast():
+            loss, right = stage_loss(trainer, stage, batch, step)
+        trainer.update(loss, step / steps, min(1.0, (step + 1) / 60))
+        curve.append([loss.item(), *right])
+        trainer.place |= {"step": step + 1, "seconds": time.monotonic() - began}
+        if (step + 1) % EVERY == 0 or step + 1 == steps:
+            means = np.nanmean(curve, 0).round(3).tolist()
+            line = {"stage": stage, "step": step + 1, "seconds": round(trainer.place["seconds"]), "means": means}
+            print(json.dumps(line), flush=True)
+            with (trainer.out / "curve.jsonl").open("a") as file:
+                file.write(json.dumps(line) + "\n")
+            curve = []
+        if (step + 1) % SAVE == 0 or step + 1 == steps:
+            trainer.save()
+
+
+@torch.no_grad()
+def evaluate(trainer: Trainer, questions: int) -> dict[str, float]:
+    """Share of held-out questions answered right, greedily and to the last token, per kind and in all."""
+    right: dict[str, list[bool]] = {kind: [] for kind in KINDS}
+    for seed, question in benchmark(questions):
+        frames = torch.from_numpy(make_clip(seed, size=SIDE).frames).unflatten(0, (1, -1, 2))
+        rows = [pack(trainer.tokenizer, [(question.text, question.answer)])]
+        scores, labels = trainer.answer(trainer.see(frames), rows, None)
+        right[question.kind].append(bool((scores.argmax(-1) == labels).all()))
+    table = {kind: sum(hits) / len(hits) for kind, hits in right.items()}
+    return table | {"all": sum(map(sum, right.values())) / questions}
+
+
+def export(trainer: Trainer, folder: Path) -> None:
+    """Write the model in half precision as a folder that `from_pretrained` loads."""
+    folder.mkdir(parents=True, exist_ok=True)
+    trainer.model.half().save_pretrained(folder)
+    trainer.model.float()
+    trainer.tokenizer.save_pretrained(folder, save_jinja_files=False)
+    cell = PATCH * MERGE
+    settings = {
+        "image_processor_type": "Qwen2VLImageProcessor",
+        "processor_class": "Qwen2VLProcessor",
+        "min_pixels": SIDE * (SIDE - cell // 2),  # any square video is resized to the training size
+        "max_pixels": SIDE * (SIDE + cell // 2),
+        "patch_size": PATCH,
+        "temporal_patch_size": 2,
+        "merge_size": MERGE,
+        "image_mean": MEAN,
+        "image_std": STD,
+    }
+    (folder / "preprocessor_config.json").write_text(json.dumps(settings, indent=2) + "\n")
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, required=True, help="folder for checkpoints and the curve")
+    parser.add_argument("--export", type=Path, help="folder for the finished model")
+    parser.add_argument("--resume", action="store_true", help="continue from the last checkpoint in --out")
+    parser.add_argument("--device", default="cpu", help="cpu or cuda")
+    parser.add_argument("--steps", type=int, nargs=3, default=[1300, 1500, 1000], metavar="N", help="of each stage")
+    parser.add_argument("--rates", type=float, nargs=3, default=[2e-3, 2e-3, 5e-4], metavar="R", help="learning rates")
+    parser.add_argument("--clips", type=int, default=12288, help="clips with cached tokens in the decoder stage")
+    parser.add_argument("--questions", type=int, default=500, help="held-out questions of the last evaluation")
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse()
+    args.out.mkdir(parents=True, exist_ok=True)
+    trainer = Trainer(args.out, torch.device(args.device))
+    state = trainer.load() if args.resume else None
+    stages = list(BATCH)
+    for index in range(stages.index(trainer.place["stage"]), len(stages)):
+        run_stage(trainer, stages[index], args.steps[index], args.rates[index], args.clips, state)
+        state = None
+    print(json.dumps(evaluate(trainer, args.questions), indent=2))
+    if args.export:
+        export(trainer, args.export)
+
+
+if __name__ == "__main__":
+    main()
