@@ -7,9 +7,9 @@ enter the cache there, and the tokens that stay keep their positions. Text is ne
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from sys import modules
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 from weakref import WeakKeyDictionary
 
 import torch
@@ -85,6 +85,7 @@ class Dart(LanguagePruner):
     """
 
     PIVOTS: ClassVar[int] = 4  # of each kind
+    method: Literal["dart"] = field(default="dart", init=False)
 
     def count(self, visual: int) -> int:
         """How many of `visual` tokens stay: the visual pivots and what all pivots take."""
@@ -119,6 +120,8 @@ class FastV(LanguagePruner):
 
     Attention is averaged over heads and computed for that one query only, whatever attention kernel is in use.
     """
+
+    method: Literal["fastv"] = field(default="fastv", init=False)
 
     def count(self, visual: int) -> int:
         """How many of `visual` tokens stay."""
@@ -188,9 +191,16 @@ class _Hooks:
             rows = self.stay(args[0], cache, kwargs["position_embeddings"])
             self.kept[cache] = _Kept(rows, args[0].shape[1])
             args = (args[0][:, rows], *args[1:])
-        elif cache not in self.kept:
-            raise ValueError("this key-value cache was filled outside this pruner's `with`, or copied: start a new one")
+        else:
+            self.check_continues(cache, args[0].shape[1])
         return self.narrow(layer, args, kwargs)
+
+    def check_continues(self, cache: Cache, tokens: int) -> None:
+        """Raise `ValueError` unless the `tokens` of this pass follow, in `cache`, a prompt that was pruned here."""
+        if cache not in self.kept:
+            raise ValueError("this key-value cache was filled outside this pruner's `with`, or copied: start a new one")
+        if tokens > 1 and self.is_visual.any():
+            raise ValueError("visual tokens behind a prompt's first pass are not pruned: pass the prompt in one piece")
 
     def stay(self, states: Tensor, cache: DynamicCache, rotation: tuple[Tensor, Tensor]) -> Tensor:
         """Positions `[m]`, ascending, of the prompt's tokens that stay."""

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from ipcv_cli.ask import ask
+from ipcv_cli.bench import bench
 from ipcv_cli.failure import TERMINATED, USAGE, complain
 from ipcv_cli.schema import schema
 
@@ -18,6 +19,7 @@ app = typer.Typer(
     no_args_is_help=False,
 )
 app.command()(ask)
+app.command()(bench)
 app.command()(schema)
 
 

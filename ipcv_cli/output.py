@@ -5,12 +5,16 @@ import json
 import sys
 from collections.abc import Callable
 from functools import cache
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field, TypeAdapter
+from pydantic.json_schema import GenerateJsonSchema
 
 from ipcv.answer import Answer, Event
 from ipcv_cli.safe import visible
+
+if TYPE_CHECKING:
+    from ipcv.bench import Report
 
 Writer = Callable[[Event], str]  # what an event adds to stdout
 
@@ -40,6 +44,13 @@ def json_object(event: Event) -> str:
     return json_text(_adapter(Answer).dump_python(event.answer, mode="json"), 2) if event.event == "final" else ""
 
 
+def report_object(report: "Report") -> str:
+    """A benchmark as one JSON object."""
+    from ipcv.bench import Report
+
+    return json_text(_adapter(Report).dump_python(report, mode="json"), 2)
+
+
 def json_line(event: Event) -> str:
     """A JSON object for every event, on a line of its own."""
     return json_text(_adapter(Event).dump_python(event, mode="json"))
@@ -48,7 +59,7 @@ def json_line(event: Event) -> str:
 def json_schema(*, stream: bool) -> dict[str, Any]:
     """The JSON schema of an answer, or of a line of the stream."""
     kind: Any = Annotated[Event, Field(discriminator="event")] if stream else Answer
-    return TypeAdapter[Any](kind).json_schema(mode="serialization")
+    return TypeAdapter[Any](kind).json_schema(mode="serialization", schema_generator=_Everything)
 
 
 def json_text(value: object, indent: int | None = None) -> str:
@@ -63,6 +74,14 @@ def write(text: str) -> None:
     if sys.stdout is not None:
         sys.stdout.write(text)
         sys.stdout.flush()
+
+
+class _Everything(GenerateJsonSchema):
+    """No field is ever left out, not even one that has its default."""
+
+    def field_is_required(self, *_: object, **__: object) -> bool:
+        """Always."""
+        return True
 
 
 @cache

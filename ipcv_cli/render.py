@@ -1,5 +1,6 @@
 """The only place with layout: what people see on stderr. Importing it costs Rich, not torch."""
 
+import io
 import time
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, TextIO
@@ -13,11 +14,12 @@ from ipcv_cli.safe import visible
 
 if TYPE_CHECKING:
     from ipcv.answer import Answer, Baseline, Event, Stage
+    from ipcv.bench import Report
 
 STAGES = ("read", "preprocess", "encode", "prefill", "generate")
 UNITS = {"read": "frames", "preprocess": "frames", "encode": "patches", "prefill": "tokens", "generate": "tokens"}
 STYLES = {"error": "bold red", "warning": "bold yellow"}
-LEGEND = "time, tokens and memory measured; FLOPs computed from the model's configuration"
+LEGEND = "time, tokens and peak memory measured; FLOPs computed from the model's configuration"
 
 
 def stderr_console(*, no_color: bool = False) -> Console:
@@ -79,8 +81,8 @@ def stage_table(rows: Mapping[str, tuple[str, ...]], running: str | None = None)
     """One line per stage; those without a row are still to come. The last column appears once there is something."""
     headings = {"time": 7, "tokens in → computed": 22, "FLOPs": 12, "of dense": 8}  # and widths
     if any(row[-1] for row in rows.values()):
-        headings["peak memory"] = 11
-    table = Table(box=SIMPLE_HEAD, padding=(0, 1), show_edge=False, header_style="dim")
+        headings["memory"] = 8
+    table = Table(box=SIMPLE_HEAD, padding=(0, 1), collapse_padding=True, pad_edge=False, show_edge=False)
     table.add_column("stage", min_width=10)
     for heading, width in headings.items():
         table.add_column(heading, justify="right", min_width=width)
@@ -145,6 +147,29 @@ def facts(answer: "Answer") -> Iterable[Text]:
     yield line("frames", f"{', '.join(f'{at:.2f}' for at in frames.times)} s, {frames.visual_tokens:,} visual tokens")
 
 
+def report_table(report: "Report") -> str:
+    """A benchmark as a table of plain text: a line per kind of question, a column per setting."""
+    table = Table(box=SIMPLE_HEAD, show_edge=False)
+    table.add_column(f"{report.questions} questions, {report.model.name} on {report.model.device}")
+    for score in report.scores:
+        table.add_column(score.name, justify="right")
+    for kind, count in report.by_kind.items():
+        table.add_row(f"{kind} ({count})", *(f"{score.by_kind[kind]:.1%}" for score in report.scores))
+    first = report.scores[0]
+    table.add_row("all", *(f"{score.accuracy:.1%}" for score in report.scores))
+    table.add_row(f"same answer as {first.name}", *(f"{score.same_answers:.1%}" for score in report.scores))
+    for stage in first.seconds:
+        table.add_row(
+            f"{stage}, time", *(f"{score.seconds[stage] / first.seconds[stage]:.2f}" for score in report.scores)
+        )
+        table.add_row(f"{stage}, FLOPs", *(f"{score.flops[stage] / first.flops[stage]:.2f}" for score in report.scores))
+    console = Console(width=100, color_system=None, file=io.StringIO())
+    with console.capture() as text:
+        console.print(table)
+        console.print(f"time measured, FLOPs computed, both as a share of {first.name}", markup=False)
+    return "".join(f"{row.rstrip()}\n" for row in text.get().splitlines())
+
+
 def seconds(value: float) -> str:
     """A time that a person can compare at a glance.
 
@@ -164,5 +189,4 @@ def magnitude(value: float, base: int, unit: str) -> str:
     step = 0
     while value >= base and step + 1 < len(prefixes):
         value, step = value / base, step + 1
-    binary = "i" if base == 1024 and step else ""
-    return f"{value:.3g} {prefixes[step]}{binary}{unit}" if step == 0 else f"{value:.2f} {prefixes[step]}{binary}{unit}"
+    return f"{value:.0f} {unit}" if step == 0 else f"{value:.2f} {prefixes[step]}{'i' if base == 1024 else ''}{unit}"

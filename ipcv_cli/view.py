@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Self
 
 from rich.control import Control
 from rich.live import Live
+from rich.progress import MofNCompleteColumn
+from rich.progress import Progress as Bar
 from rich.segment import ControlType
 from rich.text import Text
 
@@ -124,3 +126,17 @@ class View:
             self._console.print(summary(answer))
         elif self._verbose:
             self._console.print(*(line("savings", text) for text in savings(answer)), sep="\n", soft_wrap=True)
+
+
+def question_bar(*, quiet: bool, no_color: bool) -> Bar:
+    """A bar that counts questions, on stderr if that is a terminal; it leaves nothing behind."""
+    console = stderr_console(no_color=no_color)
+    return Bar(
+        *Bar.get_default_columns(),
+        MofNCompleteColumn(),
+        console=console,
+        transient=True,
+        redirect_stdout=False,  # or Rich sends what is meant for stdout to stderr
+        redirect_stderr=False,
+        disable=quiet or not console.is_interactive,
+    )
