@@ -484,8 +484,38 @@ def test_what_cannot_be_pruned_is_refused_with_a_reason(qwen2_vl, pruner):
 
 
 @pytest.mark.parametrize("pruner", [Dart(keep=0.5), FastV(keep=0.5)], ids=["dart", "fastv"])
-def test_a_cache_that_was_filled_before_is_refused(qwen2_vl, pruner):
-    logits, cache = run(qwen2_vl, MIXED)
-    token = logits[0].argmax().view(1, 1)
-    with pruner(qwen2_vl), pytest.raises(ValueError, match="filled outside"):
-        qwen2_vl(input_ids=token, past_key_values=cache)
+def test_a_cache_that_does_not_hold_a_prompt_pruned_here_is_refused(qwen2_vl, pruner):
+    token = torch.tensor([[5]])
+    _, foreign = run(qwen2_vl, MIXED)
+    with pruner(qwen2_vl):
+        _, cache = run(qwen2_vl, MIXED, 2)
+        with pytest.raises(ValueError, match="filled outside"):
+            qwen2_vl(input_ids=token, past_key_values=foreign)
+        with pytest.raises(ValueError, match=r"filled outside .* or copied"):
+            qwen2_vl(input_ids=token, past_key_values=copy.deepcopy(cache))
+
+
+@pytest.mark.parametrize("pruner", [Dart(keep=0.5), FastV(keep=0.5)], ids=["dart", "fastv"])
+def test_a_prompt_in_pieces_is_refused_where_a_later_piece_holds_visual_tokens(qwen2_vl, pruner):
+    piece = tiny.prompt(3, IMAGE, 2)
+    with pruner(qwen2_vl):
+        _, cache = run(qwen2_vl, MIXED)
+        with pytest.raises(ValueError, match="pass the prompt in one piece"):
+            qwen2_vl(**piece, position_ids=torch.tensor(oracle.places(3, IMAGE, 2)).T[:, None], past_key_values=cache)
+
+
+@pytest.mark.parametrize("kernel", ["sdpa", "eager", "flash_by_hand"])
+@pytest.mark.parametrize("pruner", [Dart(keep=0.5), FastV(keep=0.5)], ids=["dart", "fastv"])
+def test_several_words_at_once_behind_the_prompt_equal_one_after_the_other(qwen2_vl, flash, pruner, kernel):
+    words, start = torch.tensor([[5, 17, 33]]), oracle.places(*MIXED, 1)[-1][0]
+    places = torch.arange(start, start + 3).expand(3, 1, 3)
+    with pruner(qwen2_vl):
+        _, cache = run(qwen2_vl, MIXED)
+        want = [
+            qwen2_vl(input_ids=words[:, i, None], position_ids=places[..., i, None], past_key_values=cache).logits[0, 0]
+            for i in range(3)
+        ]
+        cache.crop(-3)  # as speculative decoding does
+        with attention(qwen2_vl, kernel):
+            got = qwen2_vl(input_ids=words, position_ids=places, past_key_values=cache).logits[0]
+    assert all(error(g, w) < 1e-5 for g, w in zip(got, want, strict=True))
