@@ -1,0 +1,146 @@
+"""Layout: what people see on stderr."""
+
+import io
+from dataclasses import replace
+
+import happenings
+import pytest
+from rich.console import Console, RenderableType
+
+from ipcv.answer import Opened, StageDone
+from ipcv_cli.render import Progress, facts, line, magnitude, seconds, stderr_console, summary
+
+
+def shown(item: RenderableType, width: int = 100) -> str:
+    file = io.StringIO()
+    Console(file=file, width=width, markup=False, emoji=False, highlight=False).print(item)
+    return "\n".join(text.rstrip() for text in file.getvalue().splitlines())
+
+
+SUMMARY = """\
+demo on cpu, float32: 2 frames of 140 × 112
+stage          time    tokens in → computed         FLOPs  of dense    memory
+─────────────────────────────────────────────────────────────────────────────
+read        0.041 s                8 frames
+preprocess  0.010 s                8 frames
+encode       4.20 s     2,304 → 806 patches   47.00 GFLOP       47%
+prefill      1.50 s        640 → 352 tokens    9.00 GFLOP       90%  3.00 GiB
+generate     75.0 s                2 tokens    1.00 MFLOP      100%
+computed: 51% of the uncompressed model's FLOPs in all, 55% of its key-value
+cache
+time, tokens and peak memory measured; FLOPs computed from the model's
+configuration"""
+COMPARISON = [
+    "measured: 2.10× as fast as uncompressed in encode, 1.25× in prefill, 1.50× in all; "
+    "similarity of the visual embeddings 0.987",
+    "measured: uncompressed, the answer is 'blue'",
+]
+
+
+def test_the_summary_is_a_compact_table_for_80_columns():
+    assert shown(summary(happenings.answer()), width=80) == SUMMARY
+
+
+def test_the_summary_has_no_memory_column_where_memory_was_not_measured():
+    answer = happenings.answer()
+    answer = replace(answer, stages=tuple(replace(stage, peak_memory=None) for stage in answer.stages))
+    rows = shown(summary(answer)).splitlines()
+    assert rows[1] == "stage          time    tokens in → computed         FLOPs  of dense"
+    assert rows[6] == "prefill      1.50 s        640 → 352 tokens    9.00 GFLOP       90%"
+
+
+def test_a_baseline_is_compared_as_measured():
+    text = shown(summary(happenings.answer(baseline=happenings.BASELINE)), width=200)
+    assert text.splitlines()[8:10] == COMPARISON
+
+
+def test_a_baseline_with_the_same_answer_says_so():
+    baseline = replace(happenings.BASELINE, same_answer=True)
+    assert "measured: the same answer\n" in shown(summary(happenings.answer(baseline=baseline)))
+
+
+def test_progress_fills_per_frame_batch_and_then_per_stage():
+    opened, batch, *stages = happenings.events("red.")[:6]
+    progress = Progress()
+    progress.take(opened)
+    assert "0 of 8 frames" in shown(progress.table())
+    progress.take(batch)
+    assert "8 of 8 frames" in shown(progress.table())
+    assert "2,304" not in shown(progress.table())
+    for event in stages[:3]:
+        progress.take(event)
+    rows = shown(progress.table()).splitlines()
+    assert rows[4].split() == ["encode", "4.20", "s", "2,304", "→", "806", "patches", "47.00", "GFLOP", "47%"]
+    assert rows[5].split()[0] == "prefill"
+    assert rows[6].strip() == "generate"
+
+
+def test_progress_counts_the_tokens_of_an_answer_that_streams_elsewhere():
+    progress = Progress()
+    for event in happenings.events("re", "d.")[:8]:
+        progress.take(event)
+    assert shown(progress.table()).splitlines()[-1].split()[-2:] == ["2", "tokens"]
+
+
+def test_the_running_stage_has_a_clock(monkeypatch):
+    now = 100.0
+    monkeypatch.setattr("ipcv_cli.render.time.monotonic", lambda: now)
+    progress = Progress()
+    progress.take(Opened(video=happenings.VIDEO, frames=8))
+    now = 102.5
+    assert "encode       2.50 s" in shown(progress.table())
+    progress.take(StageDone(stage=happenings.STAGES[2]))
+    now = 102.6
+    assert "prefill     0.100 s" in shown(progress.table())
+
+
+def test_names_and_answers_are_neither_markup_nor_control_characters():
+    answer = happenings.answer(
+        name="[red]my\x1b[2J\u202emodel[/red]", baseline=replace(happenings.BASELINE, answer="\x9b2J")
+    )
+    text = shown(summary(answer))
+    assert r"[red]my\x1b[2J\u202emodel[/red] on cpu" in text
+    assert not set(text) & {"\x1b", "\x9b", "\u202e"}
+
+
+@pytest.mark.parametrize("message", ["no [bold]such[/bold] file :smile:", "a name\nwith \x1b[31mtwo lines"])
+def test_a_message_is_one_line_as_it_is(message, capsys):
+    stderr_console().print(line("warning", message), soft_wrap=True)
+    expected = message.replace("\n", "\\n").replace("\x1b", "\\x1b")
+    assert capsys.readouterr().err == f"ipcv: warning: {expected}\n"
+
+
+def test_a_long_message_stays_on_one_line(capsys):
+    stderr_console().print(line("error", "word " * 100), soft_wrap=True)
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_the_facts_name_model_video_and_frames():
+    assert [text.plain for text in facts(happenings.answer())] == [
+        "ipcv: model: demo, qwen2_vl, 3,812,352 parameters, cpu, float32, not quantised, sdpa attention, revision none",
+        "ipcv: video: clip.mp4, 4.00 s, 320 × 240, 25 frames per second, h264 in mp4, read by decord",
+        "ipcv: frames: 0.00, 0.50 s, 576 visual tokens",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(0.0004, "0.000 s"), (0.9994, "0.999 s"), (1, "1.00 s"), (9.99, "9.99 s"), (3600, "3600.0 s")]
+)
+def test_times_have_three_digits_or_so(value, text):
+    assert seconds(value) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "base", "unit", "text"),
+    [
+        (0, 1000, "FLOP", "0 FLOP"),
+        (999, 1000, "FLOP", "999 FLOP"),
+        (1000, 1000, "FLOP", "1.00 kFLOP"),
+        (1.5e15, 1000, "FLOP", "1.50 PFLOP"),
+        (2e21, 1000, "FLOP", "2000.00 EFLOP"),
+        (1023, 1024, "B", "1023 B"),
+        (1024**2, 1024, "B", "1.00 MiB"),
+    ],
+)
+def test_large_numbers_have_a_unit(value, base, unit, text):
+    assert magnitude(value, base, unit) == text
