@@ -48,6 +48,10 @@ def video_stream(container: InputContainer, path: Path) -> VideoStream:
         raise VideoError(f"{shown(path)} has no video stream, only {kinds or 'other data'}: give a file with pictures")
     if container.format.name == "tty":
         raise VideoError(f"{shown(path)} is a text file, not a video")
+    if stream.codec_context is None:
+        raise VideoError(
+            f"{shown(path)} is compressed in a way that is not known here: convert it to H.264 with ffmpeg"
+        )
     stream.thread_type = "AUTO"
     stream.codec_context.thread_count = min(os.cpu_count() or 1, 4)  # each further thread holds one more full frame
     return stream
@@ -90,7 +94,7 @@ def explain(path: Path, error: Exception) -> str:
         return f"{name} does not exist: {hint}"
     if isinstance(error, PermissionError):
         return f"{name} may not be read: ask for permission (chmod +r) or copy it"
-    if isinstance(error, av.error.InvalidDataError):
+    if isinstance(error, av.error.InvalidDataError | EOFError):
         return f"{name} {_damage(path)}"
     return f"{name} cannot be opened: {getattr(error, 'strerror', None) or error}"
 

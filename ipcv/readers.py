@@ -65,8 +65,8 @@ def _decord_frame(reader: Any, position: int, size: Size) -> Frames:
 
 def _first_line(error: Exception) -> str:
     """decord's reason without its source position and stack."""
-    text = str(error).strip().splitlines() or [type(error).__name__]
-    return shown(text[0].rsplit(": ", 1)[-1])[:160]
+    lines = [line.rsplit(": ", 1)[-1].strip() for line in str(error).splitlines()]
+    return shown(next((line for line in lines if len(line) > 1), type(error).__name__))[:160]
 
 
 def pyav_frames(video: Video, size: Size, positions: Sequence[int], gaps: Gaps) -> FrameStream:
@@ -93,6 +93,7 @@ class _Stream:
     def __init__(self, video: Video) -> None:
         self._video = video
         self._seeks = video.exact
+        self._tried = -1  # the last key frame sought
         self._open()
 
     def _open(self) -> None:
@@ -131,8 +132,9 @@ class _Stream:
         keys = self._video.keys
         key = int(np.searchsorted(keys, wanted, side="right")) - 1
         reached = self._next or self._now
-        if not self._seeks or key < 0 or (reached is not None and keys[key] <= reached[0]):
+        if not self._seeks or key <= self._tried or (reached is not None and keys[key] <= reached[0]):
             return
+        self._tried = key
         before = self._now
         for back in (0, 1, 3, 7):  # a seek may land late; then an earlier key frame is the way
             if key - back < 0 or not self._seek(int(keys[key - back])):
