@@ -6,6 +6,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import Qwen2VLConfig, Qwen2VLForConditionalGeneration
 
+from ipcv.compressor import IPCV
+from ipcv.tokens import Split, kept_count, most_changed
 from ipcv.world import COLOURS, MOTIONS, SHAPES, Thing
 
 SIDE = 112  # pixels of a training frame
@@ -90,15 +92,42 @@ class Camera:
         return patches.addcmul_(noise, draw(0, 6) / 255 / torch.tensor(STD, device=device).view(1, 1, 3, 1))
 
 
-def encode(model: Qwen2VLForConditionalGeneration, patches: Tensor) -> Tensor:
-    """Merged visual tokens [B, m, d] of frame pairs [B, n, 3, 392]: the model's own weights, all frames at once."""
+def encode(model: Qwen2VLForConditionalGeneration, patches: Tensor, compressor: IPCV | None = None) -> Tensor:
+    """Merged visual tokens [B, pairs, m, d] of clips of frame pairs [B, pairs, n, 3, 392].
+
+    The model's own weights, with one attention call for the frames of all clips, and with tokens of one clip competing
+    where a `compressor` is given, which has to stabilise all blocks that it shrinks.
+    """
     visual = model.model.visual
-    hidden = F.linear(patches.flatten(2), visual.patch_embed.proj.weight.flatten(1))
+    clips, pairs = patches.shape[:2]
+    hidden = F.linear(patches.flatten(0, 1).flatten(2), visual.patch_embed.proj.weight.flatten(1))
+    shape = hidden.shape
     cos, sin = _rotation(visual.blocks[0].attn.head_dim, patches.device)
-    for block in visual.blocks:
+    splits: list[Split] = []
+    for index, block in enumerate(visual.blocks):
+        before = hidden.reshape(clips, -1, shape[-1])
+        if splits:
+            hidden = _restore(splits, kept).view(shape)  # noqa: F821 - the splits come with kept
         hidden = hidden + _attend(block.attn, block.norm1(hidden), cos, sin)
+        if splits:
+            rows = hidden.reshape(clips, -1, shape[-1])
+            kept = torch.stack([row[split.keep] for row, split in zip(rows, splits, strict=True)])
+            kept = kept + block.mlp(block.norm2(kept))
+            continue
         hidden = hidden + block.mlp(block.norm2(hidden))
-    return visual.merger(hidden.flatten(0, 1)).unflatten(0, (len(patches), CELLS * CELLS))
+        if compressor and index == compressor.layer - 1:
+            after = hidden.reshape(clips, -1, shape[-1])
+            count = kept_count(after.shape[1], compressor.keep)
+            keeps = [most_changed(old, new, count) for old, new in zip(before, after, strict=True)]
+            splits = [Split.of(new, keep, compressor.neighbors) for new, keep in zip(after, keeps, strict=True)]
+            kept = torch.stack([split.kept for split in splits])
+    if splits:
+        hidden = _restore(splits, kept)
+    return visual.merger(hidden.reshape(-1, shape[-1])).unflatten(0, (clips, pairs, -1))
+
+
+def _restore(splits: list[Split], kept: Tensor) -> Tensor:
+    return torch.stack([split.restore(rows) for split, rows in zip(splits, kept, strict=True)])
 
 
 def _rotation(width: int, device: torch.device) -> tuple[Tensor, Tensor]:

@@ -2,7 +2,7 @@
 
 1. encoder: the vision encoder alone, on pairs of frames, from dense labels: what does each cell show?
 2. decoder: the language model alone, on cached visual tokens, with many questions per clip.
-3. joint: everything, on fresh clips, from answers and dense labels.
+3. joint: everything, on fresh clips, from answers and dense labels, with the encoder compressed in some batches.
 
 Example: python examples/train_demo.py --out runs/demo --export ipcv/demo
 Run again with --resume to continue from the last checkpoint.
@@ -36,11 +36,13 @@ from demo_vision import (
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from ipcv.compressor import IPCV
 from ipcv.positions import prompt_positions
 from ipcv.questions import KINDS, benchmark
 from ipcv.world import TRAINING_SEEDS, make_clip, make_scene
 
 QUESTIONS = 6  # per clip
+KEEP = (1.0, 1.0, 1.0, 0.5, 0.35, 0.35, 0.2)  # shares of tokens that the encoder computes in the joint stage
 EVERY = 50  # steps between lines of the curve
 SAVE = 250  # steps between checkpoints
 
@@ -105,12 +107,12 @@ class Trainer:
         self.place = state["place"]
         return state
 
-    def see(self, frames: Tensor, rng: torch.Generator | None = None) -> Tensor:
+    def see(self, frames: Tensor, rng: torch.Generator | None = None, compressor: IPCV | None = None) -> Tensor:
         """Merged visual tokens [B, pairs, m, d] of [B, pairs, 2, S, S, 3], through the camera if `rng` is given."""
         flat = frames.to(self.device).flatten(0, 1)
         with torch.no_grad():
             patches = to_patches(flat) if rng is None else self.camera(flat, rng)
-        return encode(self.model, patches).unflatten(0, frames.shape[:2])
+        return encode(self.model, patches.unflatten(0, frames.shape[:2]), compressor)
 
     def answer(self, tokens: Tensor, rows: list[Packed], system: str | None) -> tuple[Tensor, Tensor]:
         """Scores [n, vocabulary] and labels [n] at every token of every answer; `tokens` is [B, pairs, m, d]."""
@@ -139,13 +141,12 @@ class Trainer:
     def loss(self, tokens: Tensor, seeds: Tensor, step: int) -> tuple[Tensor, float]:
         """Answer loss, and the share of right answer tokens, over questions drawn for this step."""
         rng = np.random.default_rng([9, step])
-        pairs = int(rng.choice([2, 3, 4], p=[0.15, 0.15, 0.7]))
         system = str(rng.choice(SYSTEM)) if rng.random() < 0.2 else None
         rows = [
             pack(self.tokenizer, draw_pairs(make_scene(TRAINING_SEEDS[seed]).things, rng, QUESTIONS))
             for seed in seeds.tolist()
         ]
-        scores, labels = self.answer(tokens[:, :pairs], rows, system)
+        scores, labels = self.answer(tokens, rows, system)
         return F.cross_entropy(scores.float(), labels), (scores.argmax(-1) == labels).float().mean().item()
 
 
@@ -170,9 +171,12 @@ def batches(trainer: Trainer, stage: str, steps: int, clips: int) -> Iterator[di
 def stage_loss(trainer: Trainer, stage: str, batch: dict[str, Tensor], step: int) -> tuple[Tensor, list[float]]:
     """The loss of a batch, and shares of right answer tokens and cells."""
     if stage == "decoder":
-        loss, right = trainer.loss(batch["tokens"].float(), batch["seeds"], step)
+        pairs = int(np.random.default_rng([8, step]).choice([2, 3, 4], p=[0.15, 0.15, 0.7]))
+        loss, right = trainer.loss(batch["tokens"][:, :pairs].float(), batch["seeds"], step)
         return loss, [right]
-    tokens = trainer.see(batch["frames"], torch.Generator().manual_seed(step))
+    keep = float(np.random.default_rng([6, step]).choice(KEEP)) if stage == "joint" else 1.0
+    compressor = IPCV(keep=keep) if keep < 1 else None
+    tokens = trainer.see(batch["frames"], torch.Generator().manual_seed(step), compressor)
     dense, right = trainer.probes(tokens.flatten(0, 1), batch["labels"].flatten(0, 1).to(trainer.device))
     if stage == "encoder":
         return dense, right
@@ -248,9 +252,9 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--export", type=Path, help="folder for the finished model")
     parser.add_argument("--resume", action="store_true", help="continue from the last checkpoint in --out")
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
-    parser.add_argument("--steps", type=int, nargs=3, default=[1300, 1500, 1000], metavar="N", help="of each stage")
-    parser.add_argument("--rates", type=float, nargs=3, default=[2e-3, 2e-3, 5e-4], metavar="R", help="learning rates")
-    parser.add_argument("--clips", type=int, default=12288, help="clips with cached tokens in the decoder stage")
+    parser.add_argument("--steps", type=int, nargs=3, default=[900, 600, 1600], metavar="N", help="of each stage")
+    parser.add_argument("--rates", type=float, nargs=3, default=[2e-3, 2e-3, 8e-4], metavar="R", help="learning rates")
+    parser.add_argument("--clips", type=int, default=8192, help="clips with cached tokens in the decoder stage")
     parser.add_argument("--questions", type=int, default=500, help="held-out questions of the last evaluation")
     return parser.parse_args()
 

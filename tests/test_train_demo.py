@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from ipcv.compressor import IPCV
 from ipcv.preprocess import PatchSettings
 from ipcv.prompt import build_prompt
 from ipcv.world import make_clip, make_scene
@@ -30,12 +31,17 @@ def folder(trainer, tmp_path_factory):
 
 
 @torch.no_grad()
-def test_the_batched_encoder_is_the_models_own_on_the_same_patches(trainer, folder):
-    clip = make_clip(3)
-    patches, grid = PatchSettings.from_folder(folder).patches(torch.from_numpy(clip.frames))
-    own = trainer.model.model.visual(patches, grid_thw=torch.tensor([grid])).pooler_output
-    batched = trainer.see(torch.from_numpy(clip.frames).unflatten(0, (1, -1, 2)))
-    assert torch.allclose(batched.flatten(0, 2), own, atol=1e-4)
+@pytest.mark.parametrize("keep", [1.0, 0.35])
+def test_the_batched_encoder_is_the_models_own_on_the_same_patches(trainer, folder, keep):
+    clips = [make_clip(3).frames, make_clip(4).frames]
+    batched = trainer.see(
+        torch.from_numpy(np.stack(clips)).unflatten(1, (-1, 2)), None, IPCV(keep=keep) if keep < 1 else None
+    )
+    for frames, tokens in zip(clips, batched, strict=True):
+        patches, grid = PatchSettings.from_folder(folder).patches(torch.from_numpy(frames))
+        with IPCV(keep=keep)(trainer.model):
+            own = trainer.model.model.visual(patches, grid_thw=torch.tensor([grid])).pooler_output
+        assert torch.allclose(tokens.flatten(0, 1), own, atol=1e-4)
 
 
 @torch.no_grad()
