@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 STAGES = ("read", "preprocess", "encode", "prefill", "generate")
 UNITS = {"read": "frames", "preprocess": "frames", "encode": "patches", "prefill": "tokens", "generate": "tokens"}
 STYLES = {"error": "bold red", "warning": "bold yellow"}
-LEGEND = "time, tokens and peak memory measured; FLOPs computed from the model's configuration"
+LEGEND = "measured: time, tokens, memory; computed from the model's configuration: FLOPs"
 
 
 def stderr_console(*, no_color: bool = False) -> Console:
@@ -110,8 +110,8 @@ def savings(answer: "Answer") -> Iterable[str]:
     """What compression saved, in sentences, each saying whether it was measured or computed."""
     saved = answer.savings
     yield (
-        f"computed: {saved.total_flops:.0%} of the uncompressed model's FLOPs in all, "
-        f"{saved.cache_tokens:.0%} of its key-value cache"
+        f"computed: {saved.total_flops:.0%} of the uncompressed FLOPs in all, "
+        f"{saved.cache_tokens:.0%} of the key-value cache"
     )
     if saved.baseline:
         yield from comparison(saved.baseline)
