@@ -71,11 +71,13 @@ def nearest(queries: Tensor, points: Tensor, count: int) -> Tensor:
     """
     count = min(count, len(points))
     rows = max(1, CHUNK_BYTES // (4 * max(1, len(points))))
-    points = points.float()
+    # a common offset does not change a distance; a large one, as some channels have, would drown it in float32
+    centre = points.mean(0, dtype=torch.float32)
+    points = points.float() - centre
     # the query's own norm does not change the order of its points
     squares = points.square().sum(-1)
     chunks = [
-        torch.addmm(squares, chunk.float(), points.T, alpha=-2).topk(count, largest=False).indices
+        torch.addmm(squares, chunk.float() - centre, points.T, alpha=-2).topk(count, largest=False).indices
         for chunk in queries.split(rows)
     ]
     return torch.cat(chunks) if chunks else queries.new_empty(0, count, dtype=torch.long)

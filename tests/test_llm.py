@@ -346,8 +346,9 @@ def flash() -> Iterator[list[int]]:
             parts = zip(*(x.split(sizes, dim=2) for x in (query, key, value)), strict=True)
             return torch.cat([F.scaled_dot_product_attention(*part) for part in parts], dim=2).transpose(1, 2), None
         calls.append(key.shape[2])
-        if position_ids is not None and attention_mask is None:
-            assert not (position_ids.diff() != 1).any(), "taken for packed sequences"
+        if position_ids is not None:
+            assert position_ids.shape[-1] == query.shape[2]
+            assert attention_mask is not None or not (position_ids.diff() != 1).any(), "taken for packed sequences"
         queries, keys = query.shape[2], key.shape[2]
         allowed = torch.ones(queries, keys).tril(keys - queries).bool()
         if attention_mask is not None:
@@ -399,6 +400,22 @@ def test_padding_before_a_prompt_does_not_matter(qwen2_vl, flash, kernel):
             for prompt in (inputs, padded)
         )
     assert all(error(g, w) < 1e-5 for g, w in zip(got.logits, want.logits, strict=True))
+
+
+def test_a_masked_word_stays_masked_behind_dropped_tokens(qwen2_vl, flash):
+    """Flash attention takes the mask as one row, eager attention and sdpa take it as a matrix."""
+    parts = (4, VIDEO, 7)
+    mask = torch.ones(1, 43, dtype=torch.long)
+    mask[0, 38] = 0
+    with FastV(keep=0.5, layer=1)(qwen2_vl):
+        unmasked, _ = run(qwen2_vl, parts)
+        logits = []
+        for kernel in ("sdpa", "eager", "flash_by_hand"):
+            with attention(qwen2_vl, kernel):
+                logits.append(run(qwen2_vl, parts, attention_mask=mask)[0][0])
+    assert error(logits[0], unmasked[0]) > 0.01
+    assert error(logits[1], logits[0]) < 1e-5
+    assert error(logits[2], logits[0]) < 1e-5
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.bfloat16, 0.1), (torch.float16, 0.01)])

@@ -42,6 +42,15 @@ def test_nearest_equals_a_loop_for_any_size_of_chunks(chunk_bytes, queries, poin
     assert got.tolist() == want
 
 
+def test_nearest_is_exact_where_one_channel_is_huge_in_every_token():
+    queries, points = random(40, 8, seed=0), random(30, 8, seed=1)
+    offset = torch.zeros(8)
+    offset[3] = 4096.0
+    far = nearest(queries + offset, points + offset, 3)
+    distances = torch.cdist((queries + offset).double(), (points + offset).double())
+    assert torch.equal(far, distances.topk(3, largest=False).indices)
+
+
 def test_nearest_holds_at_most_a_chunk_of_distances(monkeypatch):
     rows = []
     addmm = torch.addmm
