@@ -1,0 +1,548 @@
+"""Reading real files: the right frames at the right times, and one clear line for what is not a video."""
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from contextlib import closing, suppress
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+from films import (
+    THIRTY_PER_SECOND,
+    UNEVEN,
+    corner_colours,
+    film,
+    noise,
+    number_in,
+    number_picture,
+    quarters,
+    sound_only,
+    trimmed,
+    turned,
+)
+
+from ipcv.errors import VideoError
+from ipcv.probe import probe
+from ipcv.readers import decord_frames, pyav_frames
+from ipcv.video import Clip, Sampling, clip_from_frames, open_video
+
+CODECS = {"libx264": "mp4", "libx265": "mp4", "libvpx-vp9": "webm", "libsvtav1": "mp4"}
+
+
+@pytest.fixture(scope="session")
+def films(tmp_path_factory) -> Path:
+    """Ninety numbered frames at 30 per second by every codec and in several containers."""
+    folder = tmp_path_factory.mktemp("films")
+    for codec, suffix in CODECS.items():
+        film(folder / f"{codec}.{suffix}", codec)
+    film(folder / "uneven.mp4", times=UNEVEN)
+    film(folder / "uneven.mkv", times=UNEVEN)
+    film(folder / "broadcast.ts", times=UNEVEN)
+    film(folder / "old.avi")
+    film(folder / "raw.h264", form="h264")
+    film(folder / "closed.mp4", "libx265", options={"x265-params": "log-level=error:open-gop=0"})
+    film(folder / "late.mp4", times=[5 + when for when in THIRTY_PER_SECOND])
+    film(folder / "front.mp4", container={"movflags": "faststart"})
+    trimmed(folder / "libx264.mp4", folder / "trimmed.mp4", 0.5)
+    sound_only(folder / "sound.mp4")
+    return folder
+
+
+def numbers(clip) -> list[int]:
+    """Which frames the clip hands out."""
+    return [number_in(picture) for batch in clip for picture in batch]
+
+
+def expected(times, clip) -> list[int]:
+    """Which of the frames that appear at `times` were on display when the clip says so."""
+    return [int(np.searchsorted(times, moment + 5e-4, side="right")) - 1 for moment in clip.times]
+
+
+def reader_threads() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name == "ipcv-reader"]
+
+
+def is_open(path: Path) -> bool:
+    return str(path) in {file.path for file in psutil.Process().open_files()}
+
+
+# The right frames
+
+
+@pytest.mark.parametrize("sampling", [Sampling(), Sampling(fps=30, max_frames=90), Sampling(fps=30, max_frames=10)])
+@pytest.mark.parametrize("codec", CODECS)
+def test_every_codec_gives_the_frames_of_the_times_it_says(films, codec, sampling):
+    with open_video(films / f"{codec}.{CODECS[codec]}", sampling) as clip:
+        assert numbers(clip) == expected(THIRTY_PER_SECOND, clip)
+        assert len(clip.times) == min(6 if sampling.fps == 2 else 90, sampling.max_frames)
+
+
+@pytest.mark.parametrize("name", ["uneven.mp4", "uneven.mkv", "broadcast.ts"])
+def test_an_uneven_frame_rate_gives_the_frames_on_display_at_each_time(films, name):
+    with open_video(films / name, Sampling(fps=1)) as clip:
+        assert numbers(clip) == [0, 32, 35, 39, 42, 45, 49, 52, 55, 59]
+        assert np.allclose(clip.times, [0.0, 0.9, 1.8, 3.0, 3.9, 4.8, 6.0, 6.9, 7.8, 9.0], atol=1e-3)
+
+
+def test_a_video_that_starts_late_is_timed_from_the_start_of_playing(films):
+    with open_video(films / "late.mp4") as clip:
+        assert clip.times[0] == 0
+        assert numbers(clip) == expected(THIRTY_PER_SECOND, clip)
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("libx265.mp4", "loses frames of hevc"),
+        ("closed.mp4", "loses frames of hevc"),
+        ("broadcast.ts", "cannot seek in mpegts"),
+        ("old.avi", "cannot seek in avi"),
+        ("raw.h264", "cannot seek in h264"),
+        ("trimmed.mp4", "hides 15 frames"),
+    ],
+)
+def test_pyav_reads_what_decord_gets_wrong_and_says_why(films, name, reason):
+    times = UNEVEN if name == "broadcast.ts" else THIRTY_PER_SECOND
+    with open_video(films / name, Sampling(fps=9)) as clip:
+        found = numbers(clip)
+        assert clip.facts.reader == "pyav"
+        if name == "raw.h264":
+            assert found == expected([index / 25 for index in range(90)], clip)
+            assert clip.warnings[0] == "the file does not say when its frames are shown: taken as 25 per second"
+        elif name == "trimmed.mp4":
+            assert found == [15 + number for number in expected(times[:75], clip)]
+        else:
+            assert found == expected(times, clip)
+        assert clip.warnings[-1].startswith("read with PyAV, because decord cannot: ")
+        assert reason in clip.warnings[-1]
+
+
+@pytest.mark.parametrize("name", ["libx265.mp4", "broadcast.ts", "old.avi", "trimmed.mp4"])
+def test_decord_alone_still_gets_them_wrong(films, name):
+    """If this fails, decord has learnt to read such files and `ipcv.probe` may let it."""
+    import decord
+
+    video = probe(films / name)
+    wrong = False
+    for first in range(3):
+        positions = list(range(first, 60, 7))
+        try:
+            pictures = decord.VideoReader(str(films / name)).get_batch(positions).asnumpy()
+        except decord.DECORDError:
+            wrong = True
+            continue
+        right = [number_in(picture) for picture in pyav_frames(video, (64, 160), positions, [])]
+        wrong |= [number_in(picture) for picture in pictures] != right
+    assert wrong
+
+
+def test_both_readers_hand_out_the_same_pictures(films):
+    video = probe(films / "libx264.mp4")
+    positions = [0, 1, 30, 33, 88, 89]
+    ours = list(pyav_frames(video, (70, 126), positions, []))
+    theirs = list(decord_frames(video, (70, 126), [positions]))
+    for one, other in zip(ours, theirs, strict=True):
+        assert np.abs(one.astype(int) - other).mean() < 1
+
+
+def test_a_reader_that_fails_in_the_middle_is_continued_by_the_other(films, tmp_path):
+    """decord stops at a damaged packet; PyAV passes over it."""
+    content = bytearray((films / "front.mp4").read_bytes())
+    start = content.index(b"mdat") + 4
+    middle = start + (len(content) - start) // 2
+    content[middle : middle + 200] = b"\xff" * 200
+    path = tmp_path / "damaged.mp4"
+    path.write_bytes(content)
+    with open_video(path, Sampling(fps=30, max_frames=90), frame_batch=4) as clip:
+        found = numbers(clip)
+        assert clip.facts.reader == "pyav"
+    assert len(found) == 90
+    assert found[:30] == list(range(30))
+    warning = next(warning for warning in clip.warnings if "PyAV" in warning)
+    since = int(warning.split("from frame ")[1].split(" on")[0])
+    assert 30 < since < 60
+
+
+# Size and shape
+
+
+@pytest.mark.parametrize("read", [decord_frames, pyav_frames])
+@pytest.mark.parametrize(("degrees", "corners"), [(0, "RGBW"), (90, "BRWG"), (180, "WBGR"), (270, "GWRB")])
+def test_turned_videos_are_upright(tmp_path, read, degrees, corners):
+    path = film(tmp_path / "flat.mp4", times=(0.0, 0.1), pictures=[quarters(80, 160)] * 2)
+    if degrees:
+        path = turned(path, tmp_path / "turned.mp4", degrees)
+    video = probe(path)
+    assert video.facts.rotation == degrees
+    assert (video.facts.height, video.facts.width) == ((160, 80) if degrees % 180 else (80, 160))
+    size = (video.facts.height // 2, video.facts.width // 2)
+    pictures = list(read(video, size, [0, 1], []) if read is pyav_frames else read(video, size, [[0, 1]]))
+    assert [picture.shape for picture in pictures] == [(*size, 3)] * 2
+    assert {corner_colours(picture) for picture in pictures} == {corners}
+
+
+def test_pixels_that_are_not_square_are_made_square(tmp_path):
+    film(tmp_path / "wide.mp4", times=(0.0, 0.1), pictures=[quarters(64, 100)] * 2, pixel_aspect=Fraction(2, 1))
+    with open_video(tmp_path / "wide.mp4") as clip:
+        assert clip.size == (clip.facts.height, clip.facts.width) == (64, 200)
+        assert next(iter(clip)).shape == (2, 64, 200, 3)
+
+
+def test_odd_sizes_are_read_whole(tmp_path):
+    path = film(tmp_path / "odd.webm", "libvpx-vp9", (0.0, 0.1), pictures=[quarters(75, 101)] * 2)
+    with open_video(path) as clip:
+        (batch,) = clip
+        assert batch.shape == (2, 75, 101, 3)
+        assert corner_colours(batch[0]) == "RGBW"
+
+
+def test_frames_come_at_the_size_asked_for(films):
+    asked = []
+    with open_video(films / "libx264.mp4", resize=lambda *size: asked.append(size) or (56, 112)) as clip:
+        assert asked == [(64, 160)]
+        assert clip.size == (56, 112)
+        assert {batch.shape for batch in clip} == {(6, 56, 112, 3)}
+
+
+def test_batches_are_full_and_the_last_one_is_shorter_and_even(films):
+    with open_video(films / "libx264.mp4", Sampling(fps=9), frame_batch=8) as clip:
+        assert [len(batch) for batch in clip] == [8, 8, 8, 4]
+
+
+@pytest.mark.parametrize("frame_batch", [0, -2, 3])
+def test_an_odd_frame_batch_is_refused(films, frame_batch):
+    with pytest.raises(ValueError, match="frame_batch must be a multiple of 2 above 0"):
+        open_video(films / "libx264.mp4", frame_batch=frame_batch)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+@pytest.mark.parametrize(("codec", "suffix"), CODECS.items())
+def test_very_short_videos_fill_their_last_pair(tmp_path, codec, suffix, count):
+    path = film(tmp_path / f"short.{suffix}", codec, THIRTY_PER_SECOND[:count])
+    with open_video(path, Sampling(fps=30)) as clip:
+        assert numbers(clip) == [0, 0] if count == 1 else [0, 1] if count == 2 else [0, 1, 2, 2]
+        assert any("the last frame is repeated once" in warning for warning in clip.warnings) == (count % 2 == 1)
+
+
+def test_facts_are_those_of_the_file(films):
+    with open_video(films / "libx264.mp4") as clip:
+        facts = clip.facts
+    assert (facts.path, facts.codec, facts.reader) == (str(films / "libx264.mp4"), "h264", "decord")
+    assert (facts.frames, facts.width, facts.height, facts.rotation) == (90, 160, 64, 0)
+    assert facts.duration == pytest.approx(3.0, abs=0.01)
+    assert facts.fps == pytest.approx(30.0, abs=0.01)
+    assert not clip.warnings
+
+
+def test_a_window_of_source_time_is_read(films):
+    with open_video(films / "libx264.mp4", Sampling(start=1, end=2)) as clip:
+        assert numbers(clip) == [30, 45]
+    with open_video(films / "libx264.mp4", Sampling(start=2, end=99)) as clip:
+        assert numbers(clip) == [60, 75]
+        assert clip.warnings == ("the clip ends with the video at 3.001 s, before the end asked for (99 s)",)
+    with pytest.raises(VideoError, match="start earlier"):
+        open_video(films / "libx264.mp4", Sampling(start=4))
+
+
+# What is not a video, and names
+
+
+def test_what_is_not_a_readable_video_is_one_clear_line(films, tmp_path):
+    (tmp_path / "empty.mp4").touch()
+    (tmp_path / "text.mp4").write_text("not a video\n" * 50)
+    (tmp_path / "notes.txt").write_text("not a video\n" * 50)
+    (tmp_path / "noise.mp4").write_bytes(np.random.default_rng(0).bytes(5000))
+    content = (films / "libx264.mp4").read_bytes()
+    (tmp_path / "cut.mp4").write_bytes(content[: len(content) // 2])
+    os.mkfifo(tmp_path / "pipe")
+    for name, problem in {
+        ".": "is a folder, not a video: give one file",
+        "missing.mp4": "does not exist: check the path",
+        "empty.mp4": "is empty: copy or download it again",
+        "text.mp4": "is a text file, not a video",
+        "notes.txt": "is a text file, not a video",
+        "noise.mp4": "is not a video file, or is damaged: try to play it, or convert it with ffmpeg",
+        "cut.mp4": "is cut off or was never finished (MP4 without its index): copy, download or record it again",
+        "pipe": "is not a regular file: save the video to a file first",
+        "a" * 300: "cannot be opened: File name too long",
+        "null\0byte": "cannot be opened: embedded null byte",
+    }.items():
+        with pytest.raises(VideoError) as caught:
+            open_video(tmp_path / name)
+        assert str(caught.value) == f"{str(tmp_path / name).replace(chr(0), chr(92) + 'x00')} {problem}"
+    with pytest.raises(VideoError, match=r"sound\.mp4 has no video stream, only audio: give a file with pictures"):
+        open_video(films / "sound.mp4")
+    with pytest.raises(VideoError, match="does not exist: download the video first"):
+        open_video("https://example.org/video.mp4")
+
+
+def test_a_file_that_may_not_be_read_is_one_clear_line(films, tmp_path):
+    code = """
+import os, sys
+import ipcv.video
+if os.getuid() == 0:
+    os.seteuid(65534)
+try:
+    ipcv.video.open_video(sys.argv[1])
+except ipcv.VideoError as error:
+    print(error)
+"""
+    path = film(tmp_path / "mine.mp4", times=(0.0,))
+    path.chmod(0)
+    done = subprocess.run([sys.executable, "-c", code, path], capture_output=True, text=True, check=True)
+    assert done.stdout == f"{path} may not be read: ask for permission (chmod +r) or copy it\n"
+
+
+def test_a_file_cut_off_behind_its_index_is_read_as_far_as_it_goes(films, tmp_path):
+    content = (films / "front.mp4").read_bytes()
+    path = tmp_path / "cut.mp4"
+    path.write_bytes(content[: len(content) * 6 // 10])
+    with open_video(path, Sampling(fps=9)) as clip:
+        found = numbers(clip)
+        assert found[:-1] == expected(THIRTY_PER_SECOND, clip)[:-1]
+        assert 4 <= len(found) < 27
+        assert any("of 3.0 s: the file may be cut off" in warning for warning in clip.warnings)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "-q.mp4",
+        "[bold]x[.mp4",
+        "a'b\"c.mp4",
+        "日本 é.mp4",
+        "a:b.mp4",
+        "two\nlines\x1b[31m.mp4",
+        os.fsdecode(b"\xff.mp4"),
+    ],
+)
+def test_any_file_name_works_and_is_safe_to_print(films, tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(VideoError) as caught:
+        open_video(name)
+    assert str(caught.value).isprintable()
+    Path(name).write_bytes((films / "libx264.mp4").read_bytes())
+    with open_video(name) as clip:
+        assert numbers(clip) == expected(THIRTY_PER_SECOND, clip)
+        assert all(warning.isprintable() for warning in clip.warnings)
+
+
+# The thread that reads ahead
+
+
+def test_reading_stays_exactly_one_batch_ahead(films):
+    pictures = np.zeros((10, 8, 8, 3), np.uint8)
+    taken = []
+
+    class Watched(np.ndarray):
+        def __getitem__(self, index):
+            taken.append(index)
+            return np.asarray(self)[index]
+
+    clip = clip_from_frames(pictures.view(Watched), range(10), frame_batch=2)
+    taken.clear()
+    with closing(iter(clip)) as batches:
+        for round_ in range(1, 4):
+            next(batches)
+            time.sleep(0.1)
+            assert taken == list(range(2 * round_ + 2))
+
+
+@pytest.mark.parametrize("name", ["libx264.mp4", "libx265.mp4"], ids=["decord", "pyav"])
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt, GeneratorExit])
+def test_the_thread_and_the_file_are_gone_after_an_error(films, name, error):
+    with suppress(error), open_video(films / name, Sampling(fps=30), frame_batch=4) as clip:
+        for count, _ in enumerate(clip):
+            assert len(reader_threads()) == 1
+            if count == 2:
+                raise error
+    assert not reader_threads()
+    assert not is_open(films / name)
+
+
+@pytest.mark.parametrize("name", ["libx264.mp4", "libx265.mp4"], ids=["decord", "pyav"])
+def test_the_thread_and_the_file_are_gone_when_iteration_is_abandoned(films, name):
+    clip = open_video(films / name, Sampling(fps=30), frame_batch=4)
+    for _ in clip:
+        break
+    assert not reader_threads()
+    assert not is_open(films / name)
+
+
+@pytest.mark.parametrize("name", ["libx264.mp4", "libx265.mp4"], ids=["decord", "pyav"])
+def test_the_file_is_closed_before_the_last_batch_is_handed_over(films, name):
+    clip = open_video(films / name, Sampling(fps=30, max_frames=90), frame_batch=30)
+    closed = [not is_open(films / name) for _ in clip]
+    assert len(closed) == 3
+    assert closed[-1]
+
+
+def test_closing_wakes_up_who_waits_for_a_batch():
+    started = threading.Event()
+
+    class Slow:
+        facts, warnings = None, ()
+
+        def frames(self):
+            started.set()
+            while True:
+                time.sleep(0.01)
+                yield np.zeros((2, 2, 3), np.uint8)
+
+    clip = Clip(Slow(), [0.0] * 10_000, (2, 2), 10_000)
+    threading.Thread(target=lambda: started.wait() and clip.close(), daemon=True).start()
+    with pytest.raises(RuntimeError, match="was closed while it was being read"):
+        next(iter(clip))
+    assert not reader_threads()
+
+
+def test_what_goes_wrong_in_the_thread_reaches_the_reader_of_the_clip(films, tmp_path):
+    path = tmp_path / "gone.mp4"
+    path.write_bytes((films / "libx265.mp4").read_bytes())
+    with open_video(path) as clip:
+        path.unlink()
+        with pytest.raises(VideoError, match=r"gone\.mp4 does not exist"):
+            next(iter(clip))
+    assert not reader_threads()
+
+
+def test_a_clip_can_be_read_again(films):
+    with open_video(films / "libx265.mp4") as clip:
+        first = numbers(clip)
+        told = clip.warnings
+        assert numbers(clip) == first
+        assert clip.warnings == told
+
+
+def test_the_time_spent_reading_grows_while_reading_and_only_then(films):
+    with open_video(films / "libx264.mp4") as clip:
+        opened = clip.read_seconds
+        assert opened > 0
+        for _ in clip:
+            time.sleep(0.3)
+        assert opened < clip.read_seconds < opened + 0.3 + 5
+        read = clip.read_seconds
+        time.sleep(0.05)
+        assert clip.read_seconds == read
+
+
+def test_a_process_that_abandons_its_clip_ends_at_once_and_well(films):
+    code = (
+        "import sys; from ipcv.video import *\n"
+        "batches = iter(open_video(sys.argv[1], Sampling(fps=30), frame_batch=2)); next(batches)\n"
+        "print('read')"
+    )
+    command = [sys.executable, "-c", code, films / "libx264.mp4"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "read\n", "")
+
+
+# What reading costs
+
+
+def test_memory_does_not_grow_with_the_number_of_frames(tmp_path):
+    """Peak resident memory while 64 and then 512 frames are read, slowly, from one long video."""
+    pictures = list(noise(8, 360, 640)) * 128
+    path = film(
+        tmp_path / "long.mp4",
+        times=[index / 30 for index in range(1024)],
+        pictures=pictures,
+        options={"preset": "ultrafast", "crf": "40"},
+    )
+    code = """
+import sys, threading, time, psutil, torch, decord
+from ipcv.video import *
+
+def peak(frames):
+    top, done = [0], threading.Event()
+    def watch():
+        while not done.wait(0.005):
+            top[0] = max(top[0], psutil.Process().memory_info().rss)
+    watcher = threading.Thread(target=watch); watcher.start()
+    with open_video(sys.argv[1], Sampling(fps=15, max_frames=frames), resize=lambda h, w: (252, 448)) as clip:
+        count = sum(len(batch) for batch in clip if not time.sleep(0.02))
+    done.set(); watcher.join()
+    assert (count, clip.facts.reader) == (frames, "decord"), (count, clip.facts, clip.warnings)
+    return top[0]
+
+peak(64)
+print(peak(64), peak(512))
+"""
+    done = subprocess.run([sys.executable, "-c", code, path], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    few, many = (int(part) / 2**20 for part in done.stdout.split())
+    assert many - few < 64, f"peak memory rose from {few:.0f} to {many:.0f} MiB"
+
+
+def test_nothing_is_written_to_the_terminal_whatever_the_file(films, tmp_path):
+    """Not by Python, not by the C++ libraries: not even for damaged files."""
+    generator = np.random.default_rng(0)
+    names = ["libx264.mp4", "libsvtav1.mp4", "libvpx-vp9.webm", "libx265.mp4", "broadcast.ts", "old.avi"]
+    for name in names:
+        for round_ in range(3):
+            content = bytearray((films / name).read_bytes())
+            for position in generator.integers(0, len(content), 40):
+                content[position] = generator.integers(0, 256)
+            (tmp_path / f"{round_}-{name}").write_bytes(content)
+    code = """
+import sys
+from ipcv.errors import VideoError
+from ipcv.video import *
+for path in sys.argv[1:]:
+    try:
+        with open_video(path, Sampling(fps=10)) as clip:
+            assert sum(map(len, clip)) == len(clip.times)
+    except VideoError:
+        pass
+"""
+    paths = [*(films / name for name in names), *sorted(tmp_path.iterdir())]
+    done = subprocess.run([sys.executable, "-c", code, *paths], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+# Frames in memory
+
+
+def test_frames_in_memory_come_out_as_they_went_in():
+    pictures = np.stack([number_picture(number) for number in range(6)])
+    with clip_from_frames(pictures, [0.0, 0.1, 0.2, 0.3, 0.4, 0.5], frame_batch=4) as clip:
+        batches = list(clip)
+    assert [len(batch) for batch in batches] == [4, 2]
+    assert np.array_equal(np.concatenate(batches), pictures)
+    assert clip.times == (0.0, 0.1, 0.2, 0.3, 0.4, 0.5)
+    assert (clip.facts.reader, clip.facts.frames, clip.facts.fps) == ("memory", 6, pytest.approx(10))
+    assert not clip.warnings
+
+
+def test_frames_in_memory_are_resized_and_paired():
+    pictures = np.stack([number_picture(number) for number in range(3)])
+    with clip_from_frames(pictures, resize=lambda height, width: (height // 2, width // 2)) as clip:
+        (batch,) = clip
+    assert batch.shape == (4, 32, 80, 3)
+    assert [number_in(picture) for picture in batch] == [0, 1, 2, 2]
+    assert clip.times == (0.0, 0.5, 1.0, 1.0)
+    assert clip.warnings == (
+        "no frame times were given: taken as two frames per second",
+        "the last frame is repeated: frames are encoded 2 at a time",
+    )
+
+
+@pytest.mark.parametrize(
+    ("frames", "times", "message"),
+    [
+        (np.zeros((2, 8, 8), np.uint8), None, "frames must be uint8"),
+        (np.zeros((2, 8, 8, 4), np.uint8), None, "frames must be uint8"),
+        (np.zeros((2, 8, 8, 3), np.float32), None, "frames must be uint8"),
+        (np.zeros((0, 8, 8, 3), np.uint8), None, "frames must be uint8"),
+        (np.zeros((2, 8, 8, 3), np.uint8), [0.0], "2 ascending numbers"),
+        (np.zeros((2, 8, 8, 3), np.uint8), [1.0, 0.0], "2 ascending numbers"),
+    ],
+)
+def test_arrays_that_are_not_frames_are_refused(frames, times, message):
+    with pytest.raises(ValueError, match=message):
+        clip_from_frames(frames, times)
