@@ -55,7 +55,7 @@ def patches_per_frame(grid: Grids) -> list[int]:
 
 
 def pixels(grid: Grids) -> Tensor:
-    """Random patches, but the last of several frames is blank: it changes least, so kept tokens spread unevenly."""
+    """Random patches, but the last of several frames is blank, so that kept tokens spread unevenly."""
     frames, values = patches_per_frame(grid), tiny.patches(grid)
     if len(frames) > 1:
         values[-frames[-1] :] = 0
