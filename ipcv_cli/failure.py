@@ -5,7 +5,8 @@ import os
 import sys
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 
 import typer
 
@@ -37,6 +38,8 @@ def reported(*, debug: bool = False, no_color: bool = False) -> Iterator[None]:
     except Exception as error:
         if debug:
             traceback.print_exc()
+        if isinstance(error, OSError):
+            abandon_stdout()
         complain(_message(error), no_color=no_color)
         raise typer.Exit(_exit_code(error)) from error
 
@@ -50,9 +53,8 @@ def complain(message: str, *, no_color: bool = False) -> None:
 
 def abandon_stdout() -> None:
     """Let whatever is still buffered go nowhere, so that no complaint follows when the interpreter ends."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, sys.stdout.fileno())
-    os.close(nowhere)
+    with suppress(AttributeError, OSError), Path(os.devnull).open("w") as nowhere:  # stdout may be closed, or no file
+        os.dup2(nowhere.fileno(), sys.stdout.fileno())
 
 
 def _exit_code(error: Exception) -> int:

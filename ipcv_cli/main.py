@@ -9,7 +9,7 @@ import typer
 
 from ipcv_cli.ask import ask
 from ipcv_cli.bench import bench
-from ipcv_cli.failure import TERMINATED, USAGE, complain
+from ipcv_cli.failure import TERMINATED, USAGE, complain, reported
 from ipcv_cli.schema import schema
 
 app = typer.Typer(
@@ -47,7 +47,10 @@ def _root(
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command line (`sys.argv` if there is none) and return its exit code."""
     try:
-        return app(args=arguments, prog_name="ipcv", standalone_mode=False) or 0
+        with reported():
+            return app(args=arguments, prog_name="ipcv", standalone_mode=False) or 0
+    except typer.Exit as end:
+        return end.exit_code
     except typer.TyperException as error:
         context = getattr(error, "ctx", None)
         command = context.command_path if context else "ipcv ask"

@@ -1,0 +1,87 @@
+"""What went wrong, as one line and an exit code."""
+
+import errno
+import os
+import sys
+
+import pytest
+import typer
+
+from ipcv.errors import IPCVError, MemoryExhaustedError, ModelError, VideoError
+from ipcv_cli.failure import UsageError, reported
+from ipcv_cli.output import write
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "message"),
+    [
+        (VideoError("clip.mp4 is empty: copy it again"), 4, "clip.mp4 is empty: copy it again"),
+        (ModelError("no model 'x': try --model demo"), 5, "no model 'x': try --model demo"),
+        (MemoryExhaustedError("out of memory: lower --max-frames"), 6, "out of memory: lower --max-frames"),
+        (IPCVError("something else"), 1, "something else"),
+        (ValueError("keep=2 must be at most 1"), 2, "keep=2 must be at most 1"),
+        (ImportError("no libx"), 1, "cannot import what is needed (no libx): install ipcv again"),
+        (
+            MemoryError(),
+            6,
+            "out of memory: use fewer frames (--max-frames), smaller ones (--max-pixels) or a smaller model",
+        ),
+        (
+            RuntimeError("shapes differ\nby far"),
+            1,
+            r"RuntimeError: shapes differ\nby far (this is a bug in ipcv or in a library; --debug shows where)",
+        ),
+        (
+            UnicodeDecodeError("utf-8", b"\xff", 0, 1, "bad"),
+            1,
+            "UnicodeDecodeError: 'utf-8' codec can't decode byte 0xff in position 0: bad "
+            "(this is a bug in ipcv or in a library; --debug shows where)",
+        ),
+        (
+            OSError(errno.ENOSPC, "No space left on device"),
+            1,
+            "no space left where the output goes: make room, or write it somewhere else",
+        ),
+        (VideoError("bad\x1b[2J name"), 4, r"bad\x1b[2J name"),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, Exception) else "",
+)
+def test_an_error_is_one_line_and_a_code(error, code, message, capsys):
+    with pytest.raises(typer.Exit) as caught, reported():
+        raise error
+    assert caught.value.exit_code == code
+    assert capsys.readouterr() == ("", f"ipcv: error: {message}\n")
+
+
+def test_debug_shows_the_traceback_before_the_line(capsys):
+    with pytest.raises(typer.Exit), reported(debug=True):
+        raise VideoError("no such file")
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0] == "Traceback (most recent call last):"
+    assert lines[-1] == "ipcv: error: no such file"
+
+
+def test_an_interrupt_is_silent_and_130(capsys):
+    with pytest.raises(typer.Exit) as caught, reported():
+        raise KeyboardInterrupt
+    assert caught.value.exit_code == 130
+    assert capsys.readouterr() == ("", "")
+
+
+def test_a_closed_pipe_is_silent_success_and_what_is_left_goes_nowhere(capfd, monkeypatch):
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "w") as pipe:
+        monkeypatch.setattr(sys, "stdout", pipe)
+        with pytest.raises(typer.Exit) as caught, reported():
+            write("red.\n")
+    assert caught.value.exit_code == 0
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("end", [typer.Exit(3), UsageError("no"), SystemExit(143)])
+def test_what_already_says_how_to_end_passes(end, capsys):
+    with pytest.raises(type(end)) as caught, reported():
+        raise end
+    assert caught.value is end
+    assert capsys.readouterr() == ("", "")
