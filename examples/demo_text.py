@@ -8,7 +8,7 @@ from tokenizers.models import BPE
 from tokenizers.trainers import BpeTrainer
 from transformers import PreTrainedTokenizerFast
 
-from ipcv.questions import ANSWERS, KINDS, WORDINGS, ask, caption
+from ipcv.questions import ANSWERS, KINDS, NUMBERS, WORDINGS, Kind, ask, caption
 from ipcv.world import COLOURS, MOTIONS, SHAPES, Thing
 
 SPECIAL = (
@@ -109,14 +109,64 @@ def pack(tokenizer: PreTrainedTokenizerFast, pairs: list[tuple[str, str]]) -> Pa
 
 
 def draw_pairs(things: tuple[Thing, ...], rng: Generator, count: int) -> list[tuple[str, str]]:
-    """`count` or fewer questions about these objects with answers, now and then one that the world does not answer."""
+    """`count` or fewer questions about these objects with answers, now and then one that has none."""
     known = [(question.text, question.answer) for question in ask(things, rng)]
     first = [(text, answer) for text, answer in known if answer == caption(things)]
     rest = [pair for pair in known if pair not in first]
-    picked = [*first, *(rest[i] for i in rng.permutation(len(rest))[: count - 1])]
     if rng.random() < 0.3:
+        first = [(str(rng.choice(MORE_CAPTIONS)), answer) for _, answer in first]
+    picked = [*first, *(rest[i] for i in rng.permutation(len(rest))[: count - 1])]
+    chance = rng.random()
+    if chance < 0.25:
         picked[-1] = (_strange(rng), UNKNOWN)
+    elif chance < 0.5:
+        picked[-1] = _misled(things, rng)
     return [(_careless(text, rng), answer) for text, answer in picked]
+
+
+MORE_CAPTIONS = (  # captions are asked for in more ways than the benchmark does
+    "What happens in this video?",
+    "Describe this video.",
+    "Describe the clip.",
+    "Describe what you see.",
+    "Please describe the video.",
+    "What is happening?",
+    "What is in this clip?",
+    "What can you see?",
+    "What moves?",
+)
+
+
+def _misled(things: tuple[Thing, ...], rng: Generator) -> tuple[str, str]:
+    """A question about an object that is not there or not the only one, or of a kind that is not known."""
+    shape, colour = str(rng.choice(list(SHAPES))), str(rng.choice(list(COLOURS)))
+    kind: Kind = "colour" if rng.random() < 0.4 else "direction"
+    if rng.random() < 0.3:
+        frame = str(rng.choice(NOT_KNOWN))
+        return frame.format(shape=shape, colour=colour), UNKNOWN
+    if kind == "colour" or rng.random() < 0.5:
+        name, same = shape, sum(thing.shape == shape for thing in things)
+    else:
+        name, same = f"{colour} object", sum(thing.colour == colour for thing in things)
+        kind = "shape" if rng.random() < 0.5 else kind
+    if same == 1:
+        return str(rng.choice(NOT_KNOWN)).format(shape=shape, colour=colour), UNKNOWN
+    text = str(rng.choice(WORDINGS[kind])).format(name)
+    return text, f"there is no {name}" if same == 0 else f"there are {NUMBERS[same - 1]} {name}s"
+
+
+NOT_KNOWN = (
+    "Is the {shape} {colour}?",
+    "Is there a {shape}?",
+    "Is there a {colour} object?",
+    "How many {shape}s are there?",
+    "How many {colour} objects are there?",
+    "How big is the {shape}?",
+    "How fast is the {shape}?",
+    "Where is the {shape}?",
+    "Which object is {colour}?",
+    "Is the {colour} object a {shape}?",
+)
 
 
 def _careless(text: str, rng: Generator) -> str:

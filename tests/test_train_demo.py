@@ -93,4 +93,5 @@ def test_drawn_questions_have_the_right_answers_and_some_have_none():
     drawn = [pair for seed in range(60) for pair in demo_text.draw_pairs(make_scene(seed).things, rng, 6)]
     unknown = [question for question, answer in drawn if answer == demo_text.UNKNOWN]
     assert 5 < len(unknown) < 40
+    assert any(answer.startswith("there is no ") for _, answer in drawn)
     assert {answer for _, answer in drawn} > {"red", "circle", "left", "it stays still", "two"}
