@@ -102,9 +102,10 @@ def encoder_flops(
 def split_flops(width: int, tokens: int, kept: int) -> int:
     """FLOPs of choosing `kept` of `tokens` and of finding the neighbours of the others, once per pass."""
     change = 3 * tokens * width  # difference, square, sum
+    centred = (tokens + kept) * width  # mean of the kept, subtracted from all
     norms = 2 * kept * width
     distances = 2 * (tokens - kept) * kept * width
-    return change + norms + distances
+    return change + centred + norms + distances
 
 
 def restore_flops(width: int, tokens: int, kept: int, neighbors: int) -> int:
