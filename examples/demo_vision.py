@@ -103,31 +103,40 @@ def encode(model: Qwen2VLForConditionalGeneration, patches: Tensor, compressor: 
     hidden = F.linear(patches.flatten(0, 1).flatten(2), visual.patch_embed.proj.weight.flatten(1))
     shape = hidden.shape
     cos, sin = _rotation(visual.blocks[0].attn.head_dim, patches.device)
-    splits: list[Split] = []
+    pruned: _Pruned | None = None
     for index, block in enumerate(visual.blocks):
-        before = hidden.reshape(clips, -1, shape[-1])
-        if splits:
-            hidden = _restore(splits, kept).view(shape)  # noqa: F821 - the splits come with kept
+        before = hidden
+        if pruned:
+            hidden = pruned.restored().view(shape)
         hidden = hidden + _attend(block.attn, block.norm1(hidden), cos, sin)
-        if splits:
-            rows = hidden.reshape(clips, -1, shape[-1])
-            kept = torch.stack([row[split.keep] for row, split in zip(rows, splits, strict=True)])
-            kept = kept + block.mlp(block.norm2(kept))
-            continue
-        hidden = hidden + block.mlp(block.norm2(hidden))
+        if pruned:
+            kept = pruned.gather(hidden.reshape(clips, -1, shape[-1]))
+            pruned.kept = kept + block.mlp(block.norm2(kept))
+        else:
+            hidden = hidden + block.mlp(block.norm2(hidden))
         if compressor and index == compressor.layer - 1:
-            after = hidden.reshape(clips, -1, shape[-1])
-            count = kept_count(after.shape[1], compressor.keep)
-            keeps = [most_changed(old, new, count) for old, new in zip(before, after, strict=True)]
-            splits = [Split.of(new, keep, compressor.neighbors) for new, keep in zip(after, keeps, strict=True)]
-            kept = torch.stack([split.kept for split in splits])
-    if splits:
-        hidden = _restore(splits, kept)
+            pruned = _Pruned(compressor, before.reshape(clips, -1, shape[-1]), hidden.reshape(clips, -1, shape[-1]))
+    if pruned:
+        hidden = pruned.restored()
     return visual.merger(hidden.reshape(-1, shape[-1])).unflatten(0, (clips, pairs, -1))
 
 
-def _restore(splits: list[Split], kept: Tensor) -> Tensor:
-    return torch.stack([split.restore(rows) for split, rows in zip(splits, kept, strict=True)])
+class _Pruned:
+    """The kept tokens [B, k, d] of clips between the pruning layer and the end of the encoder."""
+
+    def __init__(self, compressor: IPCV, before: Tensor, after: Tensor) -> None:
+        count = kept_count(after.shape[1], compressor.keep)
+        chosen = [most_changed(old, new, count) for old, new in zip(before, after, strict=True)]
+        self.splits = [Split.of(new, keep, compressor.neighbors) for new, keep in zip(after, chosen, strict=True)]
+        self.kept = torch.stack([split.kept for split in self.splits])
+
+    def restored(self) -> Tensor:
+        """All tokens [B, n, d]."""
+        return torch.stack([split.restore(kept) for split, kept in zip(self.splits, self.kept, strict=True)])
+
+    def gather(self, everything: Tensor) -> Tensor:
+        """The kept ones of all tokens [B, n, d]."""
+        return torch.stack([rows[split.keep] for rows, split in zip(everything, self.splits, strict=True)])
 
 
 def _rotation(width: int, device: torch.device) -> tuple[Tensor, Tensor]:

@@ -19,14 +19,12 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from demo_data import BATCH, Scenes
+from demo_export import export
 from demo_text import SYSTEM, Packed, build_tokenizer, draw_pairs, pack, prefix
 from demo_vision import (
     CELLS,
-    MEAN,
     MERGE,
-    PATCH,
     SIDE,
-    STD,
     Camera,
     Probes,
     build_model,
@@ -225,27 +223,6 @@ def evaluate(trainer: Trainer, questions: int) -> dict[str, float]:
     return table | {"all": sum(map(sum, right.values())) / questions}
 
 
-def export(trainer: Trainer, folder: Path) -> None:
-    """Write the model in half precision as a folder that `from_pretrained` loads."""
-    folder.mkdir(parents=True, exist_ok=True)
-    trainer.model.half().save_pretrained(folder)
-    trainer.model.float()
-    trainer.tokenizer.save_pretrained(folder, save_jinja_files=False)
-    cell = PATCH * MERGE
-    settings = {
-        "image_processor_type": "Qwen2VLImageProcessor",
-        "processor_class": "Qwen2VLProcessor",
-        "min_pixels": SIDE * (SIDE - cell // 2),  # any square video is resized to the training size
-        "max_pixels": SIDE * (SIDE + cell // 2),
-        "patch_size": PATCH,
-        "temporal_patch_size": 2,
-        "merge_size": MERGE,
-        "image_mean": MEAN,
-        "image_std": STD,
-    }
-    (folder / "preprocessor_config.json").write_text(json.dumps(settings, indent=2) + "\n")
-
-
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True, help="folder for checkpoints and the curve")
@@ -270,7 +247,7 @@ def main() -> None:
         state = None
     print(json.dumps(evaluate(trainer, args.questions), indent=2))
     if args.export:
-        export(trainer, args.export)
+        export(trainer.model, trainer.tokenizer, args.export)
 
 
 if __name__ == "__main__":

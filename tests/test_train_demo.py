@@ -15,7 +15,8 @@ from ipcv.world import make_clip, make_scene
 sys.path.append(str(Path(__file__).parent.parent / "examples"))
 import demo_text
 import demo_vision
-from train_demo import Trainer, export
+from demo_export import export
+from train_demo import Trainer
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +27,7 @@ def trainer(tmp_path_factory):
 @pytest.fixture(scope="module")
 def folder(trainer, tmp_path_factory):
     path = tmp_path_factory.mktemp("model")
-    export(trainer, path)
+    export(trainer.model, trainer.tokenizer, path)
     return path
 
 
