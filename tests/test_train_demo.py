@@ -1,5 +1,6 @@
 """The demo model's training script: its shortcuts must compute what the model itself computes."""
 
+import json
 import sys
 from pathlib import Path
 
@@ -13,10 +14,12 @@ from ipcv.prompt import build_prompt
 from ipcv.world import make_clip, make_scene
 
 sys.path.append(str(Path(__file__).parent.parent / "examples"))
+import demo_data
 import demo_text
 import demo_vision
+import train_demo
 from demo_export import export
-from train_demo import Trainer
+from train_demo import Trainer, run_stage
 
 
 @pytest.fixture(scope="module")
@@ -96,3 +99,24 @@ def test_drawn_questions_have_the_right_answers_and_some_have_none():
     assert 5 < len(unknown) < 40
     assert any(answer.startswith("there is no ") for _, answer in drawn)
     assert {answer for _, answer in drawn} > {"red", "circle", "left", "it stays still", "two"}
+
+
+@pytest.mark.parametrize("stage", ["encoder", "decoder", "joint"])
+def test_a_broken_run_goes_on_where_it_stopped(stage, tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(demo_data.BATCH, stage, 4)
+    monkeypatch.setattr(train_demo, "SAVE", 2)
+
+    def train(name, resume=False):
+        trainer = Trainer(tmp_path / name, torch.device("cpu"))
+        (tmp_path / name).mkdir(exist_ok=True)
+        run_stage(trainer, stage, 3, 1e-3, 8, trainer.load() if resume else None)
+        return trainer.model.state_dict()
+
+    whole = train("whole")
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "save", lambda trainer, save=Trainer.save: (save(trainer), 1 / 0))
+        with pytest.raises(ZeroDivisionError):
+            train("broken")
+    resumed = train("broken", resume=True)
+    assert all(torch.allclose(resumed[name], weight, atol=1e-5) for name, weight in whole.items())
+    assert json.loads(capsys.readouterr().out.splitlines()[-1])["step"] == 3
