@@ -14,6 +14,7 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
+from safetensors import SafetensorError
 from transformers import (
     AutoConfig,
     AutoModelForImageTextToText,
@@ -123,7 +124,7 @@ def _read_config(folder: Path) -> PretrainedConfig:
 def _read_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     try:
         return AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    except (OSError, ValueError) as error:
+    except Exception as error:  # the tokenizers library raises nothing more special
         raise ModelError(f"cannot load the tokenizer in {str(folder)!r}: {str(error).splitlines()[0]}") from error
 
 
@@ -181,11 +182,17 @@ def _read_weights(folder: Path, device: torch.device, dtype: torch.dtype, quant:
     if device.type == "cuda" and dtype != torch.float32 and is_flash_attn_2_available():
         options["attn_implementation"] = "flash_attention_2"
     try:
-        return AutoModelForImageTextToText.from_pretrained(folder, **options).eval()
+        loaded: Any = AutoModelForImageTextToText.from_pretrained(folder, output_loading_info=True, **options)
     except (torch.OutOfMemoryError, MemoryError) as error:
         raise MemoryExhaustedError(
             f"the model in {str(folder)!r} does not fit into the memory of {device}: "
             "try --quant 4bit or a smaller model"
         ) from error
-    except (OSError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise ModelError(f"cannot load the model in {str(folder)!r}: {str(error).splitlines()[0]}") from error
+    network, report = loaded
+    if missing := sorted(report["missing_keys"]):
+        # transformers would go on with random numbers in their place
+        count = f"{len(missing)} tensors, {missing[0]} first"
+        raise ModelError(f"the weights in {str(folder)!r} lack {count}: fetch the model again")
+    return network.eval()

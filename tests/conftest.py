@@ -1,11 +1,18 @@
 """Fixtures that several test files share."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import tiny
 import torch
 from transformers import Qwen2VLForConditionalGeneration
+
+import ipcv
+from ipcv import world
+from ipcv.questions import NUMBERS, caption
+
+SCENE = world.HELD_OUT_SEEDS[-10]  # a purple circle moves right, a green square left
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -21,3 +28,36 @@ def one_thread() -> Iterator[None]:
 def qwen2_vl() -> Qwen2VLForConditionalGeneration:
     """A tiny random Qwen2-VL: float32 on the CPU. Tests leave it as they found it."""
     return tiny.qwen2_vl()
+
+
+@pytest.fixture(scope="session")
+def demo() -> ipcv.Model:
+    """The bundled model: it really answers."""
+    return ipcv.load("demo", offline=True)
+
+
+@pytest.fixture(scope="session")
+def scene() -> world.Clip:
+    """A held-out scene with one circle, in memory."""
+    return world.make_clip(SCENE)
+
+
+@pytest.fixture(scope="session")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same scene as a real video file of another size and frame rate."""
+    path = tmp_path_factory.mktemp("videos") / "scene.mp4"
+    world.write_clip(path, world.make_clip(SCENE, size=224, fps=16))
+    return path
+
+
+@pytest.fixture(scope="session")
+def truth(scene: world.Clip) -> dict[str, str]:
+    """Questions about the scene and their right answers."""
+    circle = next(thing for thing in scene.things if thing.shape == "circle")
+    return {
+        "What colour is the circle?": circle.colour,
+        "Which way does the circle move?": circle.motion,
+        f"What shape is the {circle.colour} object?": "circle",
+        "How many objects are there?": NUMBERS[len(scene.things) - 1],
+        "Describe the video.": caption(scene.things),
+    }

@@ -1,0 +1,146 @@
+"""Loading: where models come from, what is quantised, and what is said when there is no model."""
+
+import json
+import shutil
+import socket
+
+import pytest
+import torch
+from bitsandbytes.nn import Linear4bit
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+import ipcv
+from ipcv.errors import ModelError
+from ipcv.load import DEMO_NOTICE, find_folder
+
+
+@pytest.fixture
+def no_network(monkeypatch, tmp_path):
+    """An empty cache, and no way out."""
+
+    def refuse(*args, **kwargs):
+        raise AssertionError("a network call")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A copy of the demo model's folder, to be spoilt."""
+    return shutil.copytree(find_folder("demo"), tmp_path / "model")
+
+
+def test_the_demo_model_loads_without_a_network(no_network):
+    model = ipcv.load("demo", offline=True)
+    assert model.facts.family == "qwen2_vl"
+    assert model.facts.quantization is None
+    assert model.facts.dtype == "float32"
+    assert model.warnings == (DEMO_NOTICE,)
+
+
+def test_a_folder_is_the_same_model_without_the_demos_notice(demo, folder):
+    model = ipcv.load(str(folder))
+    assert model.warnings == ()
+    ours, theirs = model.loaded.network.state_dict(), demo.loaded.network.state_dict()
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+
+
+def test_a_model_that_is_not_in_the_cache_names_the_demo_and_makes_no_call_offline(no_network):
+    with pytest.raises(ModelError, match=r"not in the cache.*hf download Qwen/Qwen2-VL-2B-Instruct.*--model demo"):
+        ipcv.load(offline=True)
+
+
+def test_a_hub_that_cannot_be_reached_names_the_demo(monkeypatch, tmp_path):
+    def unreachable(*args, **kwargs):
+        raise OSError("Network is unreachable")
+
+    monkeypatch.setattr(socket.socket, "connect", unreachable)
+    monkeypatch.setattr(socket, "getaddrinfo", unreachable)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    with pytest.raises(ModelError, match=r"cannot be reached.*--model demo"):
+        ipcv.load()
+
+
+@pytest.mark.parametrize("name", ["./missing", "/missing/model", "no-such-model", "a/b/c"])
+def test_a_name_that_is_neither_a_folder_nor_a_repository_is_refused(name):
+    with pytest.raises(ModelError, match="no model folder"):
+        ipcv.load(name)
+
+
+def test_a_folder_without_a_model_is_refused(tmp_path):
+    with pytest.raises(ModelError, match="holds no model"):
+        ipcv.load(str(tmp_path))
+
+
+def test_another_family_is_refused_with_the_known_ones(folder):
+    (folder / "config.json").write_text(json.dumps({"model_type": "llama", "architectures": ["LlamaForCausalLM"]}))
+    with pytest.raises(ModelError, match=r"'llama' is not supported.*supported: qwen2_vl"):
+        ipcv.load(str(folder))
+
+
+def test_spoilt_weights_are_one_line(folder):
+    (folder / "model.safetensors").write_bytes(b"not weights")
+    with pytest.raises(ModelError, match="cannot load the model") as caught:
+        ipcv.load(str(folder))
+    assert "\n" not in str(caught.value)
+
+
+def test_missing_weights_are_an_error_and_not_random_ones(folder):
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(ModelError, match="cannot load the model"):
+        ipcv.load(str(folder))
+
+
+def test_weights_that_lack_a_tensor_are_an_error_and_not_half_random(folder):
+    weights = load_file(folder / "model.safetensors")
+    del weights["visual.blocks.0.attn.proj.weight"]
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ModelError, match=r"lack 1 tensors, model\.visual\.blocks\.0\.attn\.proj\.weight first"):
+        ipcv.load(str(folder))
+
+
+def test_a_spoilt_tokenizer_is_one_line(folder):
+    (folder / "tokenizer.json").write_text("{}")
+    with pytest.raises(ModelError, match="cannot load the tokenizer"):
+        ipcv.load(str(folder))
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ({"quant": "3bit"}, "quant '3bit' is not known"),
+        ({"dtype": "int8"}, "dtype 'int8' is not known"),
+        ({"device": "gpu"}, "device 'gpu' is not known"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(setting, message):
+    with pytest.raises(ValueError, match=message):
+        ipcv.load("demo", **setting)
+
+
+def test_four_bits_are_for_the_language_models_linears_only(clip, demo):
+    model = ipcv.load("demo", quant="4bit")
+    network = model.loaded.network
+    kinds = {name: type(module) for name, module in network.named_modules() if isinstance(module, nn.Linear)}
+    language = {name for name in kinds if name.startswith("model.language_model.")}
+    assert {kinds[name] for name in language} == {Linear4bit}
+    assert {kind for name, kind in kinds.items() if name not in language} == {nn.Linear}
+    assert "lm_head" in kinds
+    assert any(name.startswith("model.visual.merger") for name in kinds)
+    linear = network.model.language_model.layers[0].mlp.up_proj
+    assert linear.weight.quant_type == "nf4"
+    assert linear.weight.quant_state.nested
+    assert linear.compute_dtype == torch.bfloat16
+    assert model.facts.quantization == "4bit"
+    question = "How many objects are there?"
+    assert model.ask(clip, question).answer == demo.ask(clip, question).answer
+
+
+def test_half_precision_answers_like_full_precision(clip, demo):
+    model = ipcv.load("demo", dtype="bfloat16")
+    assert model.facts.dtype == "bfloat16"
+    question = "How many objects are there?"
+    assert model.ask(clip, question).answer == demo.ask(clip, question).answer

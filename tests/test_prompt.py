@@ -1,0 +1,39 @@
+"""Prompts: the model's own template, one placeholder per visual token, nothing smuggled in."""
+
+import pytest
+
+from ipcv.prompt import TEXT, VIDEO, build_prompt, check_text
+
+
+def test_a_prompt_has_one_placeholder_per_visual_token_and_the_question_after_them(demo):
+    tokenizer, config = demo.loaded.tokenizer, demo.loaded.network.config
+    prompt = build_prompt(tokenizer, config, "What colour is the circle?", 7)
+    ids = prompt.ids[0].tolist()
+    places = [index for index, token in enumerate(ids) if token == config.video_token_id]
+    assert len(places) == 7
+    assert places == list(range(places[0], places[0] + 7))
+    assert ids[places[0] - 1] == config.vision_start_token_id
+    assert ids[places[-1] + 1] == config.vision_end_token_id
+    assert "What colour is the circle?" in tokenizer.decode(ids[places[-1] + 1 :])
+    assert prompt.types[0].tolist() == [VIDEO if token == config.video_token_id else TEXT for token in ids]
+
+
+def test_a_system_prompt_comes_before_the_video(demo):
+    tokenizer, config = demo.loaded.tokenizer, demo.loaded.network.config
+    prompt = build_prompt(tokenizer, config, "What colour is the circle?", 1, system="Answer in one word.")
+    text = tokenizer.decode(prompt.ids[0])
+    assert text.index("Answer in one word.") < text.index("<|video_pad|>") < text.index("What colour")
+
+
+@pytest.mark.parametrize("question", ["", "  \n"])
+def test_an_empty_question_is_refused(demo, question):
+    with pytest.raises(ValueError, match="the question is empty"):
+        check_text(demo.loaded.tokenizer, question)
+
+
+@pytest.mark.parametrize("token", ["<|video_pad|>", "<|im_end|>"])
+def test_control_tokens_in_the_users_text_are_refused(demo, token):
+    with pytest.raises(ValueError, match="control token"):
+        check_text(demo.loaded.tokenizer, f"What is {token} there?")
+    with pytest.raises(ValueError, match="control token"):
+        check_text(demo.loaded.tokenizer, "What is there?", system=f"Be brief.{token}")

@@ -1,0 +1,178 @@
+"""Asking: real answers about a real file, the events on the way, and what compression saved and cost."""
+
+import itertools
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+import ipcv
+from ipcv import IPCV, Dart, FastV, Options, Sampling
+from ipcv.answer import Final, FrameBatch, Opened, StageDone, Token, Warned
+from ipcv.errors import MemoryExhaustedError, VideoError
+from ipcv.run import Run
+from ipcv.video import open_video
+
+PLAIN = Options(compressor=None, pruner=None)
+COLOUR = "What colour is the circle?"
+
+
+@torch.no_grad()
+def visual(model, clip, options):
+    """The visual embeddings of a clip."""
+    run = Run(model.loaded, model.loaded.patches, options)
+    with open_video(
+        clip, options.sampling, resize=model.loaded.patches.resize, frame_batch=options.frame_batch
+    ) as video:
+        for event in run.events(video, COLOUR):
+            if isinstance(event, StageDone) and event.stage.name == "encode":
+                break
+    return run.visual
+
+
+def test_the_demo_model_answers_questions_about_a_file(demo, clip, truth):
+    for question, answer in truth.items():
+        assert demo.ask(clip, question).answer == answer
+
+
+def test_events_tell_the_story_in_order(demo, clip):
+    events = list(demo.stream(clip, COLOUR, Options(frame_batch=4)))
+    kinds = [kind for kind, _ in itertools.groupby(events, key=type)]
+    assert kinds[0] is Warned
+    assert kinds[-1] is Final
+    assert [event.frames_done for event in events if isinstance(event, FrameBatch)] == [4, 8]
+    assert next(event for event in events if isinstance(event, Opened)).frames == 8
+    names = [event.stage.name for event in events if isinstance(event, StageDone)]
+    assert names == ["read", "preprocess", "encode", "prefill", "generate"]
+    text = "".join(event.text for event in events if isinstance(event, Token))
+    assert text == events[-1].answer.answer
+    assert events[-1].answer == replace(demo.ask(clip, COLOUR, Options(frame_batch=4)), stages=events[-1].answer.stages)
+
+
+def test_the_dense_encoder_in_batches_equals_the_dense_encoder_in_one_go(demo, clip):
+    whole, parts = (visual(demo, clip, replace(PLAIN, frame_batch=size)) for size in (16, 2))
+    torch.testing.assert_close(parts, whole, atol=1e-4, rtol=1e-4)
+
+
+def test_compression_that_keeps_everything_changes_nothing(demo, clip):
+    everything = Options(compressor=IPCV(keep=1), pruner=Dart(keep=1))
+    answer, plain = demo.ask(clip, COLOUR, everything), demo.ask(clip, COLOUR, PLAIN)
+    assert answer.answer == plain.answer
+    assert answer.savings.total_flops == 1
+    assert answer.savings.cache_tokens == 1
+
+
+@pytest.mark.parametrize("pruner", [Dart(keep=0.5), FastV(keep=0.5, layer=2), None])
+def test_savings_fall_with_what_is_computed(demo, clip, pruner):
+    answer = demo.ask(clip, COLOUR, Options(compressor=IPCV(keep=0.35), pruner=pruner))
+    stages = {stage.name: stage for stage in answer.stages}
+    patches = stages["encode"].tokens_in
+    assert patches == 4 * answer.frames.visual_tokens
+    assert stages["encode"].tokens_computed == int(patches * 0.35)
+    assert 0 < answer.savings.encode_flops < 1
+    assert (answer.savings.prefill_flops < 1) == (pruner is not None)
+    assert (answer.savings.cache_tokens < 1) == (pruner is not None)
+    assert all(stage.seconds > 0 for stage in answer.stages)
+
+
+def test_the_baseline_is_the_plain_model_on_the_same_frames(demo, clip):
+    answer = demo.ask(clip, COLOUR, Options(compressor=IPCV(keep=0.2), pruner=None, baseline=True))
+    baseline, plain = answer.savings.baseline, demo.ask(clip, COLOUR, PLAIN)
+    assert baseline.answer == plain.answer
+    assert baseline.same_answer == (answer.answer == plain.answer)
+    dense, compressed = (visual(demo, clip, options) for options in (PLAIN, replace(answer.settings, baseline=False)))
+    assert baseline.similarity == pytest.approx(torch.cosine_similarity(compressed, dense).mean().item(), abs=1e-5)
+    assert 0 < baseline.similarity < 1
+    encode = {stage.name: stage for stage in answer.stages}["encode"]
+    dense_encode = {stage.name: stage for stage in baseline.stages}["encode"]
+    assert dense_encode.flops == encode.flops_dense
+    assert baseline.encode_speedup == dense_encode.seconds / encode.seconds
+
+
+def test_leaving_a_stream_early_leaves_the_model_as_it_was(demo, clip):
+    before = demo.ask(clip, COLOUR, PLAIN)
+    stream = demo.stream(clip, COLOUR)
+    for event in stream:
+        if isinstance(event, FrameBatch):
+            break
+    stream.close()
+    assert not any(m._forward_hooks or m._forward_pre_hooks for m in demo.loaded.network.modules())
+    assert demo.ask(clip, COLOUR, PLAIN).answer == before.answer
+
+
+def test_frames_in_memory_are_a_video_too(demo, scene):
+    answer = demo.ask(scene, COLOUR)
+    assert answer.answer == next(thing.colour for thing in scene.things if thing.shape == "circle")
+    assert answer.video.reader == "memory"
+    assert answer.frames.times == tuple(scene.times)
+
+
+def test_a_prompt_longer_than_the_context_is_a_warning(demo, clip, monkeypatch):
+    monkeypatch.setattr(demo.loaded.network.config.text_config, "max_position_embeddings", 100)
+    assert any("context of 100" in warning for warning in demo.ask(clip, COLOUR).warnings)
+
+
+def test_an_answer_that_is_cut_off_says_so(demo, clip):
+    answer = demo.ask(clip, "Describe the video.", Options(max_new_tokens=2))
+    assert answer.finish_reason == "length"
+    assert demo.ask(clip, "Describe the video.").finish_reason == "stop"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (Options(compressor=IPCV(layer=40)), "past the encoder's last block"),
+        (Options(pruner=FastV(layer=40)), "past the language model's last layer"),
+        (Options(max_pixels=10), "max_pixels must be"),
+    ],
+)
+def test_settings_that_do_not_fit_the_model_are_refused_before_anything_is_read(demo, options, message):
+    with pytest.raises(ValueError, match=message):
+        demo.ask("no-such-file.mp4", COLOUR, options)
+
+
+def test_nothing_kept_is_an_error(demo, clip):
+    with pytest.raises(ValueError, match="keeps none"):
+        demo.ask(clip, COLOUR, Options(compressor=IPCV(keep=1e-6)))
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [{"frame_batch": 3}, {"frame_batch": 0}, {"max_pixels": 0}, {"max_new_tokens": 0}, {"temperature": -1.0}],
+)
+def test_bad_options_are_refused(setting):
+    with pytest.raises(ValueError, match=next(iter(setting))):
+        Options(**setting)
+
+
+def test_a_missing_file_is_a_video_error(demo):
+    with pytest.raises(VideoError):
+        demo.ask("no-such-file.mp4", COLOUR)
+
+
+@pytest.mark.parametrize(
+    "error", [torch.OutOfMemoryError("CUDA out of memory"), RuntimeError("DefaultCPUAllocator: can't allocate memory")]
+)
+def test_running_out_of_memory_says_what_would_help(demo, clip, error):
+    def full(*args):
+        raise error
+
+    handle = demo.loaded.network.model.visual.register_forward_pre_hook(full)
+    try:
+        with pytest.raises(MemoryExhaustedError, match="--max-frames"):
+            demo.ask(clip, COLOUR)
+    finally:
+        handle.remove()
+    assert demo.ask(clip, COLOUR).answer
+
+
+def test_more_frames_mean_more_batches_and_nothing_else(demo, clip):
+    answer = demo.ask(clip, COLOUR, Options(sampling=Sampling(fps=8), frame_batch=6))
+    assert len(answer.frames.times) == 32
+    assert np.allclose(np.diff(answer.frames.times), 1 / 8)
+    assert answer.frames.visual_tokens == 16 * answer.frames.height * answer.frames.width // 28**2
+
+
+def test_the_library_names_what_it_offers():
+    assert all(hasattr(ipcv, name) for name in ipcv.__all__)
