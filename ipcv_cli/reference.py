@@ -4,30 +4,28 @@ import os
 import subprocess
 import sys
 
+from ipcv_cli.main import app, main
+
 WIDTH = 100
+FORCING = {"FORCE_COLOR", "GITHUB_ACTIONS", "PY_COLORS", "TTY_COMPATIBLE"}  # what would put colours into a pipe
 
 
 def reference() -> str:
-    """The help of `ipcv` and of each of its commands, each in a section of its own; the same everywhere."""
-    from ipcv_cli.main import app
+    """The help of `ipcv` and of each of its commands, 100 columns wide and without colours, whatever the terminal."""
+    environment = {name: value for name, value in os.environ.items() if name not in FORCING}
+    environment |= {"COLUMNS": str(WIDTH), "TERMINAL_WIDTH": str(WIDTH), "PYTHONIOENCODING": "utf-8"}
+    command = [sys.executable, "-c", "from ipcv_cli.reference import print_sections; print_sections()"]
+    done = subprocess.run(command, env=environment, capture_output=True, check=True, encoding="utf-8")  # noqa: S603
+    return "\n".join(line.rstrip() for line in done.stdout.splitlines()) + "\n"
 
+
+def print_sections() -> None:
+    """Print a section for each command, for whatever terminal there is."""
     names = [command.name or command.callback.__name__ for command in app.registered_commands if command.callback]
-    sections = [f"### `{' '.join(('ipcv', *words))}`\n\n```text\n{_help(*words)}\n```\n" for words in [(), *zip(names)]]
-    return "\n".join(sections)
-
-
-def _help(*command: str) -> str:
-    """What a pipe of 100 columns gets from `ipcv COMMAND --help`, whatever the environment says about terminals."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(("FORCE_", "GITHUB_"))}
-    environment |= {"COLUMNS": str(WIDTH), "TERMINAL_WIDTH": str(WIDTH), "PYTHONIOENCODING": "utf-8", "TERM": "dumb"}
-    done = subprocess.run(  # noqa: S603
-        [sys.executable, "-m", "ipcv_cli", *command, "--help"],
-        env=environment,
-        capture_output=True,
-        check=True,
-        encoding="utf-8",
-    )
-    return "\n".join(line.rstrip() for line in done.stdout.strip("\n").splitlines()).strip("\n")
+    for words in ([], *([name] for name in names)):
+        sys.stdout.write(f"### `{' '.join(('ipcv', *words))}`\n\n```text\n")
+        main([*words, "--help"])
+        sys.stdout.write("```\n\n")
 
 
 if __name__ == "__main__":

@@ -94,12 +94,16 @@ class View:
         if self._live:
             self._live.stop()
             self._live = None
+        self._clear_status()
+
+    def _clear_status(self) -> None:
         if self._status:
             self._console.control(Control(ControlType.CARRIAGE_RETURN, (ControlType.ERASE_IN_LINE, 2)))
             self._status = False
 
     def _release(self) -> None:
-        if not self._answering:
+        if self._held and not self._answering:
+            self._clear_status()  # a live table makes room by itself
             for held in self._held:
                 self._console.print(held, soft_wrap=True)
             self._held.clear()

@@ -12,7 +12,7 @@ import pytest
 from terminals import Terminal
 from test_render import SUMMARY
 
-from ipcv.answer import Event, Final
+from ipcv.answer import Event, Final, Warned
 from ipcv_cli.ask import choose_writer, follow
 from ipcv_cli.view import View
 
@@ -75,6 +75,14 @@ def test_with_stdout_in_a_file_the_live_view_goes_on_and_the_file_holds_the_answ
     assert (tmp_path / "answer.txt").read_text() == "red.\n"
     assert terminal.screen == f"ipcv: warning: {CAPPED}\n{SUMMARY}"
     assert b"2 tokens" in terminal.received.partition(b"demo on cpu")[0]
+
+
+def test_warnings_before_the_answer_appear_at_once_above_the_live_view():
+    early, late = Warned(message="the model is small"), Warned(message=CAPPED)
+    opened, batch, *others = happenings.events("red.")
+    terminal = on_terminal(slowly([early, opened, batch, late, *others]))
+    assert terminal.screen == f"ipcv: warning: the model is small\nipcv: warning: {CAPPED}\nred.\n{SUMMARY}"
+    assert terminal.received.index(CAPPED.encode()) < terminal.received.index(b"red.")
 
 
 def test_json_on_a_terminal_is_not_cut_by_the_live_view():

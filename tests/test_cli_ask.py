@@ -1,0 +1,245 @@
+"""`ipcv ask` with the demo model and a real file: what it prints, what it leaves, how it ends."""
+
+import json
+import shutil
+import signal
+import subprocess
+from pathlib import Path
+
+import commands
+import jsonschema
+import pytest
+from terminals import Terminal
+
+from ipcv import Options
+from ipcv.load import DEMO_NOTICE, find_folder
+from ipcv_cli.main import main
+from ipcv_cli.output import json_schema
+
+COLOUR = "What colour is the circle?"
+NOTICE = f"ipcv: warning: {DEMO_NOTICE}\n"
+
+
+@pytest.fixture(autouse=True)
+def own_environment(monkeypatch):
+    """What the command sets in the environment is gone after the test."""
+    for name in ("TRANSFORMERS_VERBOSITY", "HF_HUB_VERBOSITY", "HF_HUB_DISABLE_PROGRESS_BARS", "HF_HUB_OFFLINE"):
+        monkeypatch.setenv(name, "")  # so that it is put back
+        monkeypatch.delenv(name)
+
+
+@pytest.fixture(scope="module")
+def talker(tmp_path_factory):
+    """The demo model without an end: it writes until it is stopped."""
+    folder = shutil.copytree(find_folder("demo"), tmp_path_factory.mktemp("models") / "talker")
+    settings = json.loads((folder / "generation_config.json").read_text())
+    (folder / "generation_config.json").write_text(json.dumps(settings | {"eos_token_id": 10**6}))
+    return str(folder)
+
+
+def endless(clip, talker, *options):
+    return ("ask", str(clip), "Describe the video.", "--model", talker, "--max-new-tokens", "6000", *options)
+
+
+def test_the_answer_goes_to_stdout_and_the_notice_to_stderr(clip, truth, capsys):
+    assert main(["ask", str(clip), COLOUR, "--model", "demo"]) == 0
+    assert capsys.readouterr() == (truth[COLOUR] + "\n", NOTICE)
+
+
+def test_json_is_the_answer_of_the_library(demo, clip, capsys):
+    assert main(["ask", str(clip), COLOUR, "--model", "demo", "--json"]) == 0
+    out, err = capsys.readouterr()
+    found = json.loads(out)
+    jsonschema.validate(found, json_schema(stream=False))
+    answer = demo.ask(clip, COLOUR)
+    assert err == NOTICE
+    assert found["answer"] == answer.answer
+    assert found["video"]["path"] == str(clip)
+    assert found["frames"]["times"] == list(answer.frames.times)
+    assert found["savings"]["encode_flops"] == answer.savings.encode_flops
+    assert found["warnings"] == [DEMO_NOTICE]
+    assert [stage["name"] for stage in found["stages"]] == ["read", "preprocess", "encode", "prefill", "generate"]
+
+
+def test_json_lines_come_as_things_happen_and_fit_the_schema(clip, truth, capsys):
+    assert main(["ask", str(clip), COLOUR, "-m", "demo", "--json-stream", "--frame-batch", "4", "-q"]) == 0
+    out, err = capsys.readouterr()
+    lines = [json.loads(line) for line in out.splitlines()]
+    for line in lines:
+        jsonschema.validate(line, json_schema(stream=True))
+    assert [line["frames_done"] for line in lines if line["event"] == "frame_batch"] == [4, 8]
+    assert "".join(line["text"] for line in lines if line["event"] == "token") == truth[COLOUR]
+    assert lines[-1]["event"] == "final"
+    assert err == ""
+
+
+def test_options_reach_the_model(clip, capsys):
+    options = [
+        "--fps",
+        "1",
+        "--start",
+        "0:01",
+        "--end",
+        "3.5",
+        "--frame-batch",
+        "2",
+        "--keep",
+        "0.5",
+        "--stabilize",
+        "1",
+    ]
+    options += ["--llm-pruner", "fastv", "--llm-keep", "0.25", "--llm-layer", "1", "--system", "You are terse."]
+    options += ["--max-new-tokens", "1", "--temperature", "0.5", "--seed", "7", "--layer", "2", "--neighbors", "3"]
+    assert (
+        main(["ask", str(clip), COLOUR, "-m", "demo", "--json", "--dtype", "bfloat16", "--device", "cpu", *options])
+        == 0
+    )
+    found = json.loads(capsys.readouterr().out)
+    assert found["frames"]["times"] == [1.0, 2.0, 3.0, 3.4375]
+    assert found["model"]["dtype"] == "bfloat16"
+    assert found["settings"]["compressor"]["keep"] == 0.5
+    assert (
+        found["settings"]["compressor"] | {"layer": 2, "stabilize": 1, "neighbors": 3}
+        == found["settings"]["compressor"]
+    )
+    assert found["settings"]["pruner"] == {"keep": 0.25, "layer": 1, "method": "fastv"}
+    assert found["settings"]["system"] == "You are terse."
+    assert found["settings"]["seed"] == 7
+    assert found["finish_reason"] == "length"
+
+
+def test_the_plain_model_saves_nothing(clip, truth, capsys):
+    assert main(["ask", str(clip), COLOUR, "-m", "demo", "--json", "--no-compress"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["answer"] == truth[COLOUR]
+    assert found["settings"]["compressor"] is None
+    assert found["settings"]["pruner"] is None
+    assert found["savings"]["total_flops"] == 1
+
+
+def test_a_baseline_is_measured(clip, truth, capsys):
+    assert main(["ask", str(clip), COLOUR, "-m", "demo", "--baseline", "-v"]) == 0
+    out, err = capsys.readouterr()
+    assert out == truth[COLOUR] + "\n"
+    assert "ipcv: savings: measured: " in err
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("missing.mp4", "does not exist"),
+        (".", "is a folder, not a video"),
+        ("empty.mp4", "is empty"),
+        ("notes.mp4", "is a text file, not a video"),
+        ("-q.mp4", "does not exist"),
+        ("bad\nname\x1b[2J.mp4", "does not exist"),
+    ],
+)
+def test_a_wrong_file_is_one_line_and_code_4(name, says, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    Path("empty.mp4").touch()
+    Path("notes.mp4").write_text("These are notes.\n")
+    assert main(["ask", "--model", "demo", "--json", "--", name, COLOUR]) == 4
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("ipcv: error: ")
+    assert says in err
+    assert err.count("\n") == 1
+    assert "\x1b" not in err
+
+
+def test_a_wrong_file_is_reported_before_a_model_is_looked_for(capsys):
+    assert main(["ask", "missing.mp4", COLOUR, "--model", "./no/such/folder"]) == 4
+    assert main(["ask", __file__, COLOUR, "--model", "./no/such/folder"]) == 4
+
+
+def test_a_model_that_is_not_there_is_code_5_and_names_the_demo(clip, capsys):
+    assert main(["ask", str(clip), COLOUR, "--model", "./no/such/folder"]) == 5
+    assert capsys.readouterr().err == (
+        "ipcv: error: no model folder './no/such/folder'; give a folder, a hub name such as "
+        "Qwen/Qwen2-VL-2B-Instruct, or 'demo'\n"
+    )
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--keep", "1.5"],
+        ["--layer", "99"],
+        ["--fps", "-1"],
+        ["--start", "1:75"],
+        ["--start", "3", "--end", "2"],
+        ["--frame-batch", "3"],
+        ["--max-new-tokens", "0"],
+        ["--temperature", "-1"],
+        ["--device", "abacus"],
+        ["--max-pixels", "1"],
+    ],
+    ids=lambda options: options[0],
+)
+def test_settings_that_make_no_sense_are_code_2(options, clip, capsys):
+    assert main(["ask", str(clip), COLOUR, "--model", "demo", "--quiet", *options]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("ipcv: error: ")
+    assert err.count("\n") == 1
+
+
+def test_debug_adds_the_traceback(capsys):
+    assert main(["ask", "missing.mp4", COLOUR, "--debug"]) == 4
+    err = capsys.readouterr().err
+    assert err.startswith("Traceback ")
+    assert "VideoError" in err
+
+
+def test_a_question_from_stdin_with_the_answer_in_a_file_and_the_rest_on_a_terminal(clip, truth, tmp_path):
+    with Terminal() as terminal, (tmp_path / "answer.txt").open("wb") as file:
+        process = commands.start(
+            "ask", str(clip), "-", "--model", "demo", stdin=subprocess.PIPE, stdout=file, stderr=terminal.file
+        )
+        process.communicate(f"\ufeff{COLOUR}\r\n".encode(), timeout=120)
+    assert process.returncode == 0
+    assert (tmp_path / "answer.txt").read_text() == truth[COLOUR] + "\n"
+    screen = terminal.screen.splitlines()
+    assert screen[0].startswith(f"ipcv: warning: {DEMO_NOTICE}"[:60])
+    assert any(row.startswith("demo on cpu, float32: 8 frames of 112 × 112") for row in screen)
+    assert not any(noise in terminal.screen for noise in ("Loading weights", "Traceback", "Warning"))
+    assert b"loading demo" in terminal.received
+    assert terminal.cursor_is_visible
+
+
+def test_an_interrupt_ends_a_long_answer_quietly_with_130(clip, talker):
+    process = commands.start(*endless(clip, talker, "--json-stream"), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert any(b'"event": "token"' in line for line in process.stdout)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert err == b""
+
+
+def test_a_closed_pipe_ends_a_long_answer_quietly(clip, talker):
+    process = commands.start(*endless(clip, talker), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert process.stdout.read(1)
+    process.stdout.close()
+    assert process.wait(timeout=60) == 0
+    assert process.stderr.read() == b""
+
+
+def test_being_asked_to_end_leaves_the_terminal_tidy(clip, talker):
+    with Terminal() as terminal:
+        arguments = endless(clip, talker, "--json-stream")
+        process = commands.start(*arguments, stdout=subprocess.PIPE, stderr=terminal.file)
+        assert any(b'"event": "token"' in line for line in process.stdout)
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=60)
+    assert process.returncode == 143
+    assert terminal.screen == ""
+    assert b"\x1b[?25l" in terminal.received
+    assert terminal.cursor_is_visible
+
+
+def test_the_python_interface_has_the_defaults_of_the_command(clip, capsys):
+    main(["ask", str(clip), COLOUR, "-m", "demo", "--json"])
+    settings = json.loads(capsys.readouterr().out)["settings"]
+    assert settings["max_new_tokens"] == Options().max_new_tokens
+    assert settings["compressor"]["keep"] == Options().compressor.keep
