@@ -89,7 +89,7 @@ class Clip:
     """Rendered frames of a scene."""
 
     frames: NDArray[np.uint8]  # [T, H, W, 3]
-    times: tuple[float, ...]  # seconds, one per frame, evenly spaced
+    times: tuple[float, ...]  # seconds, one per frame
     things: tuple[Thing, ...]
 
 
@@ -155,7 +155,7 @@ def make_clip(seed: int, *, size: int = 112, fps: float = 2, seconds: float = SE
 
 
 def write_clip(path: Path | str, clip: Clip) -> None:
-    """Write an H.264 mp4 file (yuv420p, so its frames need an even side) at the clip's own frame rate."""
+    """Write evenly spaced frames as an H.264 mp4 file at their own rate; yuv420p, so their side has to be even."""
     import av  # only this function needs it
 
     rate = round(1 / (clip.times[1] - clip.times[0]))
