@@ -26,13 +26,16 @@ class DecordError(Exception):
 def decord_frames(video: Video, size: Size, batches: Sequence[Sequence[int]]) -> FrameStream:
     """Frames [height, width, 3] at ascending positions, one by one, through decord. Raises `DecordError`.
 
-    decord decodes ahead into memory without limit while its reader is alive, so one reader serves one batch.
+    decord decodes ahead into memory without limit while its reader is alive, so one reader serves one batch and is
+    gone before that batch's last frame is handed out.
     """
     for batch in batches:
         reader = _decord_reader(video, size)
-        for position in batch:
-            yield _decord_frame(reader, position, size)
-        del reader
+        for count, position in enumerate(batch, start=1):
+            frame = _decord_frame(reader, position, size)
+            if count == len(batch):
+                del reader
+            yield frame
 
 
 def _decord_reader(video: Video, size: Size) -> Any:

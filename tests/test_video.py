@@ -383,21 +383,26 @@ def test_the_file_is_closed_before_the_last_batch_is_handed_over(films, name):
 
 
 def test_closing_wakes_up_who_waits_for_a_batch():
-    started = threading.Event()
+    over = threading.Event()
 
     class Slow:
         facts, warnings = None, ()
 
         def frames(self):
-            started.set()
             while True:
                 time.sleep(0.01)
                 yield np.zeros((2, 2, 3), np.uint8)
 
-    clip = Clip(Slow(), [0.0] * 10_000, (2, 2), 10_000)
-    threading.Thread(target=lambda: started.wait() and clip.close(), daemon=True).start()
+    clip = Clip(Slow(), [0.0] * 1000, (2, 2), 1000)
+
+    def keep_closing():
+        while not over.wait(0.05):
+            clip.close()
+
+    threading.Thread(target=keep_closing, daemon=True).start()
     with pytest.raises(RuntimeError, match="was closed while it was being read"):
         next(iter(clip))
+    over.set()
     assert not reader_threads()
 
 
@@ -445,50 +450,56 @@ def test_a_process_that_abandons_its_clip_ends_at_once_and_well(films):
 # What reading costs
 
 
-def test_memory_does_not_grow_with_the_number_of_frames(tmp_path):
-    """Peak resident memory while 64 and then 512 frames are read, slowly, from one long video."""
-    pictures = list(noise(8, 360, 640)) * 128
+def test_memory_does_not_grow_with_the_number_of_frames_nor_while_waiting(tmp_path):
+    """Peak resident memory of reading 64 and then 512 frames of one long video, and of waiting in between."""
     path = film(
         tmp_path / "long.mp4",
         times=[index / 30 for index in range(1024)],
-        pictures=pictures,
+        pictures=list(noise(8, 180, 320)) * 128,
         options={"preset": "ultrafast", "crf": "40"},
     )
     code = """
 import sys, threading, time, psutil, torch, decord
 from ipcv.video import *
 
-def peak(frames):
+def peak(frames, wait):
     top, done = [0], threading.Event()
     def watch():
         while not done.wait(0.005):
             top[0] = max(top[0], psutil.Process().memory_info().rss)
     watcher = threading.Thread(target=watch); watcher.start()
     with open_video(sys.argv[1], Sampling(fps=15, max_frames=frames), resize=lambda h, w: (252, 448)) as clip:
-        count = sum(len(batch) for batch in clip if not time.sleep(0.02))
+        batches = iter(clip)
+        count = len(next(batches))
+        time.sleep(wait)
+        count += sum(map(len, batches))
     done.set(); watcher.join()
     assert (count, clip.facts.reader) == (frames, "decord"), (count, clip.facts, clip.warnings)
     return top[0]
 
-peak(64)
-print(peak(64), peak(512))
+peak(64, 0)
+print(peak(64, 0), peak(512, 0), peak(64, 2))
 """
     done = subprocess.run([sys.executable, "-c", code, path], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    few, many = (int(part) / 2**20 for part in done.stdout.split())
+    few, many, waiting = (int(part) / 2**20 for part in done.stdout.split())
     assert many - few < 64, f"peak memory rose from {few:.0f} to {many:.0f} MiB"
+    assert waiting - few < 64, f"peak memory rose from {few:.0f} to {waiting:.0f} MiB while waiting"
 
 
 def test_nothing_is_written_to_the_terminal_whatever_the_file(films, tmp_path):
     """Not by Python, not by the C++ libraries: not even for damaged files."""
     generator = np.random.default_rng(0)
-    names = ["libx264.mp4", "libsvtav1.mp4", "libvpx-vp9.webm", "libx265.mp4", "broadcast.ts", "old.avi"]
-    for name in names:
-        for round_ in range(3):
-            content = bytearray((films / name).read_bytes())
-            for position in generator.integers(0, len(content), 40):
+    whole = [
+        films / name for name in ("libx264.mp4", "libsvtav1.mp4", "libvpx-vp9.webm", "libx265.mp4", "broadcast.ts")
+    ]
+    whole += [film(tmp_path / "noise.mp4", times=THIRTY_PER_SECOND[:30], pictures=list(noise(30, 64, 160)))]
+    for path in whole:
+        for copy in range(3):
+            content = bytearray(path.read_bytes())
+            for position in generator.integers(len(content) // 4, len(content) * 3 // 4, 40):
                 content[position] = generator.integers(0, 256)
-            (tmp_path / f"{round_}-{name}").write_bytes(content)
+            (tmp_path / f"{copy}-{path.name}").write_bytes(content)
     code = """
 import sys
 from ipcv.errors import VideoError
@@ -500,7 +511,7 @@ for path in sys.argv[1:]:
     except VideoError:
         pass
 """
-    paths = [*(films / name for name in names), *sorted(tmp_path.iterdir())]
+    paths = [*whole, *sorted(tmp_path.iterdir())]
     done = subprocess.run([sys.executable, "-c", code, *paths], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
