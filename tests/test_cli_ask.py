@@ -1,9 +1,11 @@
 """`ipcv ask` with the demo model and a real file: what it prints, what it leaves, how it ends."""
 
+import io
 import json
 import shutil
 import signal
 import subprocess
+import sys
 from pathlib import Path
 
 import commands
@@ -11,7 +13,6 @@ import jsonschema
 import pytest
 from terminals import Terminal
 
-from ipcv import Options
 from ipcv.load import DEMO_NOTICE, find_folder
 from ipcv_cli.main import main
 from ipcv_cli.output import json_schema
@@ -208,6 +209,20 @@ def test_a_question_from_stdin_with_the_answer_in_a_file_and_the_rest_on_a_termi
     assert terminal.cursor_is_visible
 
 
+@pytest.mark.parametrize(
+    ("stdin", "message"),
+    [
+        (io.TextIOWrapper(io.BytesIO(b" \n")), "the question is empty"),
+        (io.TextIOWrapper(io.BytesIO(b"What\xff?")), "the question on stdin is not text in UTF-8: invalid start byte"),
+        (None, "the question was to come from stdin, which is closed"),
+    ],
+)
+def test_a_question_that_cannot_be_read_from_stdin_is_code_2(stdin, message, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "stdin", stdin)
+    assert main(["ask", "clip.mp4", "-"]) == 2
+    assert capsys.readouterr() == ("", f"ipcv: error: {message} (see `ipcv ask --help`)\n")
+
+
 def test_an_interrupt_ends_a_long_answer_quietly_with_130(clip, talker):
     process = commands.start(*endless(clip, talker, "--json-stream"), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     assert any(b'"event": "token"' in line for line in process.stdout)
@@ -236,10 +251,3 @@ def test_being_asked_to_end_leaves_the_terminal_tidy(clip, talker):
     assert terminal.screen == ""
     assert b"\x1b[?25l" in terminal.received
     assert terminal.cursor_is_visible
-
-
-def test_the_python_interface_has_the_defaults_of_the_command(clip, capsys):
-    main(["ask", str(clip), COLOUR, "-m", "demo", "--json"])
-    settings = json.loads(capsys.readouterr().out)["settings"]
-    assert settings["max_new_tokens"] == Options().max_new_tokens
-    assert settings["compressor"]["keep"] == Options().compressor.keep

@@ -1,0 +1,52 @@
+"""Keeping the libraries underneath quiet."""
+
+import os
+import warnings
+
+import pytest
+
+from ipcv_cli import libraries
+
+NAMES = ("TRANSFORMERS_VERBOSITY", "HF_HUB_VERBOSITY", "HF_HUB_DISABLE_PROGRESS_BARS", "HF_HUB_OFFLINE")
+
+
+@pytest.fixture(autouse=True)
+def own_environment(monkeypatch):
+    for name in NAMES:
+        monkeypatch.setenv(name, "")  # so that it is put back
+        monkeypatch.delenv(name)
+
+
+def settings() -> list[str | None]:
+    return [os.environ.get(name) for name in NAMES]
+
+
+def test_a_pipe_gets_no_bars():
+    libraries.prepare(offline=False, bars=False, debug=False)
+    assert settings() == ["error", "error", "1", None]
+
+
+def test_a_terminal_gets_bars():
+    libraries.prepare(offline=False, bars=True, debug=False)
+    assert settings() == ["error", "error", None, None]
+
+
+def test_offline_holds_for_the_hub_whatever_the_environment_says(monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "0")
+    libraries.prepare(offline=True, bars=True, debug=False)
+    assert os.environ["HF_HUB_OFFLINE"] == "1"
+
+
+def test_what_the_user_has_set_stays(monkeypatch):
+    monkeypatch.setenv("TRANSFORMERS_VERBOSITY", "info")
+    monkeypatch.setenv("HF_HUB_DISABLE_PROGRESS_BARS", "0")
+    libraries.prepare(offline=False, bars=False, debug=False)
+    assert settings() == ["info", "error", "0", None]
+
+
+@pytest.mark.parametrize("debug", [True, False])
+def test_warnings_of_libraries_are_for_debugging(debug):
+    with warnings.catch_warnings(record=True) as seen:
+        libraries.prepare(offline=False, bars=False, debug=debug)
+        warnings.warn("deprecated", UserWarning, stacklevel=1)
+    assert len(seen) == debug
