@@ -1,0 +1,18 @@
+"""Ask a video a question from Python: the README's code, to be run from the project's root.
+
+Example: python examples/quickstart.py
+"""
+
+import ipcv
+
+model = ipcv.load("demo")  # or "Qwen/Qwen2-VL-2B-Instruct", or a folder
+answer = model.ask("examples/clip.mp4", "What colour is the circle?")
+print(answer.answer)
+print(f"{answer.savings.encode_flops:.0%} of the uncompressed encoder's FLOPs")
+
+options = ipcv.Options(compressor=ipcv.IPCV(keep=0.5), pruner=None, baseline=True)
+for event in model.stream("examples/clip.mp4", "Describe the video.", options):
+    if event.event == "token":
+        print(event.text, end="", flush=True)
+    elif event.event == "final":
+        print(f"\nmeasured beside the plain model: {event.answer.savings.baseline}")
