@@ -68,6 +68,7 @@ def ask(
         if no_compress:
             opt.exclude("--no-compress", ("--baseline", baseline))
         asked = read_question(question)
+        check_encoding("--system", system or "")
         from ipcv_cli.view import View
 
         with View(quiet=quiet, verbose=verbose, no_color=no_color, baseline=baseline) as view:
@@ -112,13 +113,17 @@ def read_question(text: str) -> str:
     if text == "-":
         if sys.stdin is None:
             raise UsageError("the question was to come from stdin, which is closed")
-        try:
-            text = sys.stdin.buffer.read().decode("utf-8-sig")
-        except UnicodeDecodeError as error:
-            raise UsageError(f"the question on stdin is not text in UTF-8: {error.reason}") from error
+        text = sys.stdin.buffer.read().decode("utf-8-sig", errors="surrogateescape")
     if not text.strip():
         raise UsageError("the question is empty")
-    return text.strip()
+    return check_encoding("the question", text).strip()
+
+
+def check_encoding(what: str, text: str) -> str:
+    """`text` as it is. Raises `UsageError` if bytes in it were no characters."""
+    if not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text):
+        raise UsageError(f"{what} is not text in UTF-8: {text!r}")
+    return text
 
 
 def choose_writer(*, json: bool, json_stream: bool) -> "Writer":

@@ -121,14 +121,10 @@ def comparison(baseline: "Baseline") -> Iterable[str]:
     """The measured run of the uncompressed model beside the compressed one."""
     yield (
         f"measured: {baseline.encode_speedup:.2f}× as fast as uncompressed in encode, "
-        f"{baseline.prefill_speedup:.2f}× in prefill, {baseline.total_speedup:.2f}× in all; "
-        f"similarity of the visual embeddings {baseline.similarity:.3f}"
+        f"{baseline.prefill_speedup:.2f}× in prefill, {baseline.total_speedup:.2f}× in all"
     )
-    yield (
-        "measured: the same answer"
-        if baseline.same_answer
-        else f"measured: uncompressed, the answer is {baseline.answer!r}"
-    )
+    same = "the same answer" if baseline.same_answer else f"uncompressed, the answer is {baseline.answer!r}"
+    yield f"measured: similarity of the visual embeddings {baseline.similarity:.3f}; {same}"
 
 
 def facts(answer: "Answer") -> Iterable[Text]:

@@ -48,6 +48,7 @@ class View:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._clear()
+        self._answering = False
         self._release()
 
     def status(self, text: str) -> None:

@@ -213,7 +213,7 @@ def test_a_question_from_stdin_with_the_answer_in_a_file_and_the_rest_on_a_termi
     ("stdin", "message"),
     [
         (io.TextIOWrapper(io.BytesIO(b" \n")), "the question is empty"),
-        (io.TextIOWrapper(io.BytesIO(b"What\xff?")), "the question on stdin is not text in UTF-8: invalid start byte"),
+        (io.TextIOWrapper(io.BytesIO(b"What\xff?")), r"the question is not text in UTF-8: 'What\udcff?'"),
         (None, "the question was to come from stdin, which is closed"),
     ],
 )
@@ -221,6 +221,13 @@ def test_a_question_that_cannot_be_read_from_stdin_is_code_2(stdin, message, mon
     monkeypatch.setattr(sys, "stdin", stdin)
     assert main(["ask", "clip.mp4", "-"]) == 2
     assert capsys.readouterr() == ("", f"ipcv: error: {message} (see `ipcv ask --help`)\n")
+
+
+def test_bytes_that_are_no_characters_are_code_2(capsys):
+    assert main(["ask", "clip.mp4", "What\udcff?"]) == 2
+    assert "the question is not text in UTF-8" in capsys.readouterr().err
+    assert main(["ask", "clip.mp4", "What?", "--system", "\udcff"]) == 2
+    assert "--system is not text in UTF-8" in capsys.readouterr().err
 
 
 def test_an_interrupt_ends_a_long_answer_quietly_with_130(clip, talker):

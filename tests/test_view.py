@@ -114,10 +114,10 @@ def test_the_uncompressed_run_is_announced_while_it_lasts():
 
 
 @pytest.mark.parametrize("stop", [KeyboardInterrupt, RuntimeError("broken")])
-@pytest.mark.parametrize("after", [2, 8])
+@pytest.mark.parametrize("after", [2, 9])
 def test_whatever_stops_it_the_terminal_is_left_tidy(stop, after):
     def broken() -> Iterator[Event]:
-        yield from slowly(happenings.events("re", "d.")[:after])
+        yield from slowly(happenings.events("re", "d.", warnings=(CAPPED,))[:after])
         raise stop
 
     with Terminal() as terminal, pytest.MonkeyPatch.context() as patch:
@@ -126,7 +126,7 @@ def test_whatever_stops_it_the_terminal_is_left_tidy(stop, after):
         with pytest.raises((KeyboardInterrupt, RuntimeError)):
             tell(broken())
         terminal.file.write("$ ")
-    assert terminal.screen == ("$" if after == 2 else "red.\n$")
+    assert terminal.screen == ("$" if after == 2 else f"red.\nipcv: warning: {CAPPED}\n$")
     assert terminal.cursor_is_visible
 
 
