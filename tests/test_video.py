@@ -236,7 +236,8 @@ def test_an_odd_frame_batch_is_refused(films, frame_batch):
 @pytest.mark.parametrize("count", [1, 2, 3])
 @pytest.mark.parametrize(("codec", "suffix"), CODECS.items())
 def test_very_short_videos_fill_their_last_pair(tmp_path, codec, suffix, count):
-    path = film(tmp_path / f"short.{suffix}", codec, THIRTY_PER_SECOND[:count])
+    plain = {"x265-params": "log-level=error:bframes=0"} if codec == "libx265" else {}  # or it may leave out a time
+    path = film(tmp_path / f"short.{suffix}", codec, THIRTY_PER_SECOND[:count], options=plain)
     with open_video(path, Sampling(fps=30)) as clip:
         assert numbers(clip) == [0, 0] if count == 1 else [0, 1] if count == 2 else [0, 1, 2, 2]
         assert any("the last frame is repeated once" in warning for warning in clip.warnings) == (count % 2 == 1)
