@@ -1,12 +1,9 @@
 """From a video file, or frames in memory, to timed frames in batches that a thread reads one ahead."""
 
-import queue
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
-from itertools import islice, takewhile
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
@@ -14,12 +11,12 @@ from typing import Protocol, Self
 import numpy as np
 
 from ipcv.probe import Video, VideoFacts, probe
+from ipcv.readahead import ReadAhead
 from ipcv.readers import DecordError, Frames, FrameStream, Size, decord_frames, pyav_frames, scaled
 from ipcv.sampling import Sampling, choose
 
 __all__ = ["Clip", "Sampling", "VideoFacts", "clip_from_frames", "open_video"]
 Resize = Callable[[int, int], Size]  # (height, width) as displayed -> (height, width) wanted
-_PATIENCE = 5.0  # seconds that closing waits for a decoder; a stuck one is left behind in its daemon thread
 
 
 def open_video(
@@ -89,7 +86,7 @@ class Clip:
         self._source = source
         self._frame_batch = frame_batch
         self._spent = [spent]
-        self._pass: _ReadAhead | None = None
+        self._pass: ReadAhead | None = None
 
     @property
     def facts(self) -> VideoFacts:
@@ -108,7 +105,7 @@ class Clip:
 
     def __iter__(self) -> Iterator[Frames]:
         self.close()
-        self._pass = current = _ReadAhead(self._source.frames, len(self.times), self._frame_batch, self._spent)
+        self._pass = current = ReadAhead(self._source.frames, len(self.times), self._frame_batch, self._spent)
         try:
             yield from current
         finally:
@@ -206,54 +203,6 @@ class _Memory:
     def frames(self) -> FrameStream:
         for position in self._positions:
             yield scaled(self._frames[position], self._size)
-
-
-class _ReadAhead:
-    """One pass over the frames in a thread that stays at most one batch ahead."""
-
-    def __init__(self, frames: Callable[[], FrameStream], count: int, batch: int, spent: list[float]) -> None:
-        self._sizes = [min(batch, count - first) for first in range(0, count, batch)]
-        self._spent = spent
-        self._done: queue.SimpleQueue[Frames | BaseException] = queue.SimpleQueue()
-        self._permit = threading.Semaphore(1)  # to read one batch that nobody has asked for yet
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, args=(frames,), name="ipcv-reader", daemon=True)
-        self._thread.start()
-
-    def __iter__(self) -> Iterator[Frames]:
-        for _ in self._sizes:
-            batch = self._done.get()
-            if isinstance(batch, BaseException):
-                raise batch
-            self._permit.release()
-            yield batch
-
-    def close(self) -> None:
-        self._stop.set()
-        self._permit.release()
-        self._thread.join(_PATIENCE)
-
-    def _run(self, frames: Callable[[], FrameStream]) -> None:
-        try:
-            for batch in self._batches(frames()):
-                self._done.put(batch)
-        except BaseException as error:  # whatever it is, it belongs to the one who waits for the batch
-            self._done.put(error)
-
-    def _batches(self, frames: FrameStream) -> Iterator[Frames]:
-        """Stacked batches; the source is closed before the last one is handed over."""
-        last = len(self._sizes) - 1
-        with closing(frames):
-            for index, size in enumerate(self._sizes):
-                self._permit.acquire()
-                started = time.perf_counter()
-                batch = list(takewhile(lambda _: not self._stop.is_set(), islice(frames, size)))
-                if self._stop.is_set():
-                    raise RuntimeError("the clip was closed while it was being read")
-                if index == last:
-                    frames.close()
-                self._spent.append(time.perf_counter() - started)
-                yield np.stack(batch)
 
 
 def _check_batch(frame_batch: int, multiple: int) -> None:
