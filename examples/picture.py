@@ -19,11 +19,11 @@ QUESTION = "What colour is the circle?"
 def main() -> None:
     clip = Path(__file__).with_name("clip.mp4")
     model = ipcv.load("demo")
-    *_, last = model.stream(clip, QUESTION, ipcv.Options(baseline=True))
+    *_, last = model.stream(clip, QUESTION)
     if not isinstance(last, Final):
         raise TypeError(last)
     terminal = Console(record=True, width=90, file=io.StringIO(), force_terminal=True, markup=False, highlight=False)
-    terminal.print(f'$ ipcv ask examples/clip.mp4 "{QUESTION}" --model demo --baseline', style="bold")
+    terminal.print(f'$ ipcv ask examples/clip.mp4 "{QUESTION}" --model demo', style="bold")
     for warning in last.answer.warnings:
         terminal.print(line("warning", warning))
     terminal.print(last.answer.answer)

@@ -48,9 +48,7 @@ def decode(model: PreTrainedModel, decoding: Decoding, chooser: "Chooser", limit
         if count + 1 < limit:
             step = token.view(1, 1)
             decoding.seen = torch.cat([decoding.seen, step], dim=1)
-            output = _forward(
-                model, input_ids=step, position_ids=decoding.position, past_key_values=decoding.cache
-            )
+            output = _forward(model, input_ids=step, position_ids=decoding.position, past_key_values=decoding.cache)
             decoding.logits, decoding.position = output.logits[:, -1], decoding.position + 1
 
 

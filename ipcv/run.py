@@ -45,18 +45,25 @@ class Run:
         yield from self.answer_prompt(prompt)
 
     def warm_up(self, size: tuple[int, int], frames: int) -> None:
-        """Run one frame batch and a short prompt for nothing, so that what is timed next does not start cold."""
+        """Run a frame batch, plain and compressed, and a short prompt for nothing: what is timed next is not cold."""
         pixels = torch.zeros(frames, *size, 3, dtype=torch.uint8, device=self.network.device)
         patches, grid = self.patches.patches(pixels)
-        self.network.get_video_features(patches, video_grid_thw=torch.tensor([grid], device=self.network.device))
+        grids = torch.tensor([grid], device=self.network.device)
+        for compressed in (nullcontext(), self.compressed()):
+            with compressed:
+                self.network.get_video_features(patches, video_grid_thw=grids)
         self.network(input_ids=torch.zeros(1, 8, dtype=torch.long, device=self.network.device))
+
+    def compressed(self) -> AbstractContextManager[list[Tensor]]:
+        """The encoder as the options want it; gives the kept bounds of each pass, none if nothing is pruned."""
+        compressor = self.options.compressor
+        return compressor(self.network) if compressor else nullcontext([])
 
     def encode(self, clip: Clip) -> Iterator[Event]:
         """Frame batch by frame batch through the compressed encoder; leaves `visual`."""
         embeddings: list[Tensor] = []
         compressor = self.options.compressor
-        compressed: AbstractContextManager[list[Tensor]] = compressor(self.network) if compressor else nullcontext([])
-        with compressed as bounds:
+        with self.compressed() as bounds:
             for frames in clip:
                 before = self.clock.seconds.get("encode", 0.0)
                 embeddings.append(self.encode_batch(frames))

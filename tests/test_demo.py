@@ -5,7 +5,6 @@ from pathlib import Path
 import pytest
 from transformers import AutoTokenizer, Qwen2VLForConditionalGeneration
 
-import ipcv
 from ipcv.answer import Options
 from ipcv.load import find_folder
 from ipcv.questions import benchmark
@@ -13,11 +12,6 @@ from ipcv.world import make_clip
 
 CLIP = Path(__file__).parent.parent / "examples" / "clip.mp4"
 PLAIN = Options(compressor=None, pruner=None)
-
-
-@pytest.fixture(scope="module")
-def demo():
-    return ipcv.load("demo")
 
 
 def test_the_files_are_small_enough_to_ship():
