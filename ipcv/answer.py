@@ -4,6 +4,7 @@
 while the work ran; "computed" means a closed form of the model's configuration.
 """
 
+import math
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -16,7 +17,6 @@ SCHEMA_VERSION = 1
 
 FinishReason = Literal["stop", "length"]
 StageName = Literal["read", "preprocess", "encode", "prefill", "generate"]
-PRUNERS = {"dart": Dart, "fastv": FastV}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,8 +41,10 @@ class Options:
             raise ValueError(f"max_pixels={self.max_pixels} must be at least 1")
         if self.max_new_tokens < 1:
             raise ValueError(f"max_new_tokens={self.max_new_tokens} must be at least 1")
-        if self.temperature < 0:
-            raise ValueError(f"temperature={self.temperature} must not be negative")
+        if not (math.isfinite(self.temperature) and self.temperature >= 0):
+            raise ValueError(f"temperature={self.temperature} must be a number, 0 or more")
+        if not 0 <= self.seed < 2**63:
+            raise ValueError(f"seed={self.seed} must be a whole number from 0 to 2**63 - 1")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +68,7 @@ class Stage:
     name: StageName
     seconds: float  # measured; reading overlaps with the stages after it
     tokens_in: int  # measured; read and preprocess: frames; encode: patches; prefill: prompt; generate: new tokens
-    tokens_computed: int  # measured; how many of them the layers behind the pruning layer computed
+    tokens_computed: int  # measured; how many of them went through the feed-forward part of every layer
     flops: int | None = None  # computed; multiply and add count as two
     flops_dense: int | None = None  # computed; the same work uncompressed
     peak_memory: int | None = None  # measured; only where the device reports it
@@ -81,7 +83,7 @@ class Baseline:
     stages: tuple[Stage, ...]  # encode, prefill and generate
     encode_speedup: float  # seconds of the uncompressed stage over seconds of the compressed one
     prefill_speedup: float
-    total_speedup: float  # encode, prefill and generate together
+    total_speedup: float  # encode, prefill and generate, the last for an equally long answer
     similarity: float  # mean cosine similarity of the visual embeddings to the uncompressed ones
 
 
@@ -92,7 +94,7 @@ class Savings:
     encode_flops: float  # computed; share of the uncompressed encoder's FLOPs that were done
     prefill_flops: float  # computed; likewise
     total_flops: float  # computed; encode, prefill and generate
-    cache_tokens: float  # computed; share of the uncompressed key-value cache that was held
+    cache_share: float  # computed; of the uncompressed key-value cache, what was held
     baseline: Baseline | None  # measured; only if asked for
 
 

@@ -1,12 +1,13 @@
 """Accuracy, time and FLOPs of a model on held-out questions of the procedural world, several settings side by side."""
 
-from collections import Counter, defaultdict
+import re
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from ipcv.answer import Answer, ModelFacts, Options, StageName
 from ipcv.qa import Model
-from ipcv.questions import KINDS, Kind, benchmark
+from ipcv.questions import ANSWERS, KINDS, Kind, Question, benchmark
 from ipcv.savings import COMPARED
 from ipcv.world import make_clip
 
@@ -19,11 +20,11 @@ class Score:
 
     name: str
     settings: Options
-    accuracy: float  # measured; share of the questions answered exactly right
+    accuracy: float  # measured; share of the questions answered right (see `is_right`)
     by_kind: dict[Kind, float]  # measured
     same_answers: float  # measured; share of the questions answered as the first setting did
-    seconds: dict[StageName, float]  # measured, summed over the questions
-    flops: dict[StageName, int]  # computed, likewise
+    seconds: dict[StageName, float]  # measured; mean per question, of "generate" per token
+    flops: dict[StageName, float]  # computed, likewise
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +36,7 @@ class Report:
     questions: int
     by_kind: dict[Kind, int]  # how many questions of each kind
     scores: tuple[Score, ...]
+    warnings: tuple[str, ...]  # from all answers, each once
 
 
 @dataclass
@@ -43,53 +45,71 @@ class _Tally:
 
     right: Counter[Kind] = field(default_factory=Counter)
     same: int = 0
-    seconds: defaultdict[StageName, float] = field(default_factory=lambda: defaultdict(float))
-    flops: defaultdict[StageName, int] = field(default_factory=lambda: defaultdict(int))
+    seconds: Counter[StageName] = field(default_factory=Counter)
+    flops: Counter[StageName] = field(default_factory=Counter)
+    new_tokens: int = 0
 
-    def add(self, kind: Kind, answer: Answer, truth: str, first: str) -> None:
-        self.right[kind] += normalized(answer.answer) == normalized(truth)
-        self.same += normalized(answer.answer) == normalized(first)
+    def add(self, question: Question, answer: Answer, first: Answer) -> None:
+        self.right[question.kind] += is_right(question, answer.answer)
+        self.same += normalized(answer.answer) == normalized(first.answer)
         for stage in answer.stages:
             if stage.name in COMPARED:
-                self.seconds[stage.name] += stage.seconds
+                self.seconds[stage.name] += stage.seconds  # type: ignore[assignment] # counters count in fractions too
                 self.flops[stage.name] += stage.flops or 0
+                self.new_tokens += stage.tokens_in if stage.name == "generate" else 0
+
+    def score(self, name: str, settings: Options, kinds: Mapping[Kind, int]) -> Score:
+        count = sum(kinds.values())
+        per = {name: self.new_tokens if name == "generate" else count for name in COMPARED}
+        return Score(
+            name=name,
+            settings=settings,
+            accuracy=self.right.total() / count,
+            by_kind={kind: self.right[kind] / asked for kind, asked in kinds.items()},
+            same_answers=self.same / count,
+            seconds={name: self.seconds[name] / per[name] for name in COMPARED},
+            flops={name: self.flops[name] / per[name] for name in COMPARED},
+        )
 
 
 def bench(model: Model, count: int, settings: Mapping[str, Options]) -> Iterator[int | Report]:
     """Ask `count` held-out questions under each of `settings`; yields how many are done, and the report at the end.
 
     Clips are rendered in memory. Every question is asked under all settings before the next one, so that their times
-    compare. Raises `ValueError` for fewer than one question per kind.
+    compare; the first one is asked once more beforehand, uncounted, so that none starts cold. Raises `ValueError` for
+    fewer than one question per kind.
     """
     if count < len(KINDS):
         raise ValueError(f"{count} questions are too few: there are {len(KINDS)} kinds")
+    questions = list(benchmark(count))
     tallies = {name: _Tally() for name in settings}
-    kinds: Counter[Kind] = Counter()
-    for done, (seed, question) in enumerate(benchmark(count), start=1):
-        kinds[question.kind] += 1
-        clip, first = make_clip(seed), None
-        for name, options in settings.items():
-            answer = model.ask(clip, question.text, options)
-            first = answer.answer if first is None else first
-            tallies[name].add(question.kind, answer, question.answer, first)
+    warnings: dict[str, None] = {}
+    for done, (seed, question) in enumerate([questions[0], *questions]):
+        clip = make_clip(seed)
+        answers = {name: model.ask(clip, question.text, options) for name, options in settings.items()}
+        if not done:
+            continue
+        first = next(iter(answers.values()))
+        for name, answer in answers.items():
+            tallies[name].add(question, answer, first)
+            warnings.update(dict.fromkeys(answer.warnings))
         yield done
+    kinds = Counter(question.kind for _, question in questions)
     yield Report(
         model=model.facts,
         questions=count,
         by_kind=dict(kinds),
-        scores=tuple(
-            Score(
-                name=name,
-                settings=settings[name],
-                accuracy=tally.right.total() / count,
-                by_kind={kind: tally.right[kind] / kinds[kind] for kind in KINDS},
-                same_answers=tally.same / count,
-                seconds=dict(tally.seconds),
-                flops=dict(tally.flops),
-            )
-            for name, tally in tallies.items()
-        ),
+        scores=tuple(tally.score(name, settings[name], kinds) for name, tally in tallies.items()),
+        warnings=tuple(warnings),
     )
+
+
+def is_right(question: Question, answer: str) -> bool:
+    """Whether `answer` names the right one of the kind's possible answers and no other; a caption must be exact."""
+    possible = ANSWERS.get(question.kind)
+    if possible is None:
+        return normalized(answer) == normalized(question.answer)
+    return [each for each in possible if re.search(rf"\b{each}\b", normalized(answer))] == [question.answer]
 
 
 def normalized(answer: str) -> str:

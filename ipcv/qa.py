@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from threading import Lock
 from typing import Protocol
 
 import numpy as np
@@ -66,6 +67,7 @@ class Model:
 
     def __init__(self, loaded: Loaded) -> None:
         self.loaded = loaded
+        self._busy = Lock()
 
     @property
     def facts(self) -> ModelFacts:
@@ -99,8 +101,13 @@ class Model:
         check_text(self.loaded.tokenizer, question, options.system)
         self._check_depths(options)
         patches = self.loaded.patches.limited(options.max_pixels or PIXELS, strict=options.max_pixels is not None)
-        with _memory_errors():
-            yield from self._stream(video, question, options, patches)
+        if not self._busy.acquire(blocking=False):
+            raise ValueError("this model is answering another question: finish or close that stream first")
+        try:
+            with _memory_errors():
+                yield from self._stream(video, question, options, patches)
+        finally:
+            self._busy.release()
 
     @torch.no_grad()
     def _stream(self, video: Source, question: str, options: Options, patches: PatchSettings) -> Iterator[Event]:
@@ -115,6 +122,7 @@ class Model:
             yield from _warn(warnings, (*clip.warnings, *run.warnings))
         done = run.stages()
         baseline = self._baseline(clip, question, run) if options.baseline else None
+        yield from _warn(warnings, clip.warnings)
         answer = Answer(
             question=question,
             answer=run.answer,

@@ -61,6 +61,7 @@ class Run:
 
     def encode(self, clip: Clip) -> Iterator[Event]:
         """Frame batch by frame batch through the compressed encoder; leaves `visual`."""
+        self.check_kept(clip)
         embeddings: list[Tensor] = []
         compressor = self.options.compressor
         with self.compressed() as bounds:
@@ -75,10 +76,18 @@ class Run:
                     tokens_computed=kept_count(patches, compressor.keep) if compressor else patches,
                     seconds=self.clock.seconds["encode"] - before,
                 )
-            self.work.kept_bounds = bounds
+            self.work.kept = [each.diff().tolist() for each in bounds]
         self.visual = torch.cat(embeddings)
         self.clock.seconds = {"read": clip.read_seconds, **self.clock.seconds}
         yield from self.stages_done("read", "preprocess", "encode")
+
+    def check_kept(self, clip: Clip) -> None:
+        """Raise `ValueError` before anything is encoded if nothing would be kept of the smallest frame batch."""
+        compressor, settings = self.options.compressor, self.patches
+        frames = len(clip.times) % self.options.frame_batch or min(self.options.frame_batch, len(clip.times))
+        patches = frames // settings.temporal_patch_size * clip.size[0] * clip.size[1] // settings.patch_size**2
+        if compressor and kept_count(patches, compressor.keep) < 1:
+            raise ValueError(f"keep={compressor.keep} of a batch of {patches} patches keeps none: raise keep")
 
     def encode_batch(self, frames: np.ndarray) -> Tensor:
         """Embeddings `[n, d]` of `frames` uint8 `[frames, height, width, 3]`."""
@@ -98,12 +107,7 @@ class Run:
         """Prefill, then the answer's pieces as they come; leaves `answer` and `finish_reason`."""
         network, pruner = self.network, self.options.pruner
         self.work.length, self.work.visual = prompt.ids.shape[1], len(self.visual)
-        context = network.config.get_text_config().max_position_embeddings
-        if self.work.length + self.options.max_new_tokens > context:
-            self.warnings.append(
-                f"{self.work.length} prompt tokens and up to {self.options.max_new_tokens} new ones are more than the "
-                f"model's context of {context}: its answer may be wrong; fewer frames or pixels would fit"
-            )
+        self.check_context()
         grid = torch.tensor([self.grid])
         with pruner(network) if pruner else nullcontext():
             with self.clock.stage("prefill"):
@@ -112,6 +116,15 @@ class Run:
             yield from self.stages_done("prefill")
             yield from self.write(decoding)
         yield from self.stages_done("generate")
+
+    def check_context(self) -> None:
+        """Warn if the prompt and the answer do not fit into what the model was trained for."""
+        context = self.network.config.get_text_config().max_position_embeddings
+        if self.work.length + self.options.max_new_tokens > context:
+            self.warnings.append(
+                f"{self.work.length} prompt tokens and up to {self.options.max_new_tokens} new ones are more than the "
+                f"model's context of {context}: its answer may be wrong; fewer frames or pixels would fit"
+            )
 
     def write(self, decoding: Decoding) -> Iterator[Token]:
         """The answer, piece by piece."""
@@ -126,7 +139,9 @@ class Run:
             self.answer += piece
             yield Token(text=piece)
         is_cut = len(decoding.tokens) == limit
-        self.finish_reason = "length" if is_cut else "stop"
+        if is_cut:
+            self.finish_reason = "length"
+            self.warnings.append(f"the answer was cut off after {limit} tokens: raise --max-new-tokens")
         self.work.chosen = len(decoding.tokens) + (not is_cut)
 
     def stages(self) -> tuple[Stage, ...]:

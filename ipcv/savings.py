@@ -37,9 +37,11 @@ class Clock:
                 self.peak[name] = max(peak, self.peak.get(name, 0))
 
     def _settle(self, *, reset: bool = False) -> int | None:
+        if self.device.type == "cpu":
+            return None
+        torch.accelerator.synchronize(self.device)
         if self.device.type != "cuda":
             return None
-        torch.cuda.synchronize(self.device)
         peak = torch.cuda.max_memory_allocated(self.device)
         if reset:
             torch.cuda.reset_peak_memory_stats(self.device)
@@ -52,14 +54,10 @@ class Work:
 
     frames: int = 0
     passes: list[list[int]] = field(default_factory=list)  # per encoder pass, patches of each of its frames
-    kept_bounds: list[Tensor] = field(default_factory=list)  # per encoder pass, as the compressor yields them
+    kept: list[list[int]] = field(default_factory=list)  # the same once only kept tokens are left
     length: int = 0  # of the prompt
     visual: int = 0  # visual tokens in it
     chosen: int = 0  # new tokens, an end token counted
-
-    def kept(self, index: int) -> list[int]:
-        """Tokens per frame that the shrunken blocks of encoder pass `index` computed."""
-        return self.kept_bounds[index].diff().tolist() if self.kept_bounds else self.passes[index]
 
     @property
     def held(self) -> int:
@@ -68,47 +66,44 @@ class Work:
 
 
 def stages(config: PretrainedConfig, options: Options, clock: Clock, work: Work) -> tuple[Stage, ...]:
-    """One `Stage` each for what `clock` has measured, with the FLOPs of `work` under `options`."""
-    vision, text = flops.VisionShape.of(config.vision_config), flops.TextShape.of(config.get_text_config())
-    pruner = options.pruner
-    passes = range(len(work.passes))
-    kept = [work.kept(index) for index in passes]
-    later = work.visual if pruner is None or pruner.keep == 1 else pruner.count(work.visual)
-    patches = sum(map(sum, work.passes))
-    counted: dict[StageName, tuple[int, int, int | None, int | None]] = {
-        "read": (work.frames, work.frames, None, None),
-        "preprocess": (work.frames, work.frames, None, None),
-        "encode": (
-            patches,
-            sum(map(sum, kept)),
-            sum(flops.encoder_flops(vision, work.passes[i], options.compressor, kept[i]) for i in passes),
-            sum(flops.encoder_flops(vision, frames) for frames in work.passes),
-        ),
-        "prefill": (
-            work.length,
-            work.length - work.visual + later,
-            flops.prefill_flops(text, work.length, work.visual, pruner),
-            flops.prefill_flops(text, work.length, work.visual),
-        ),
-        "generate": (
-            work.chosen,
-            work.chosen,
-            flops.decode_flops(text, work.length, work.visual, work.chosen, pruner),
-            flops.decode_flops(text, work.length, work.visual, work.chosen),
-        ),
-    }
+    """One `Stage` each for what `clock` has measured, with the tokens and FLOPs of `work` under `options`."""
+    counted = _counted(config, options, work)
     return tuple(
-        Stage(
-            name=name,
-            seconds=seconds,
-            tokens_in=counted[name][0],
-            tokens_computed=counted[name][1],
-            flops=counted[name][2],
-            flops_dense=counted[name][3],
-            peak_memory=clock.peak.get(name),
-        )
+        Stage(name=name, seconds=seconds, peak_memory=clock.peak.get(name), **counted[name])
         for name, seconds in clock.seconds.items()
     )
+
+
+def _counted(config: PretrainedConfig, options: Options, work: Work) -> dict[StageName, dict[str, int]]:
+    """Per stage the fields of `Stage` that are counted or computed."""
+    vision, text = flops.VisionShape.of(config.vision_config), flops.TextShape.of(config.get_text_config())
+    pruner, length, visual, chosen = options.pruner, work.length, work.visual, work.chosen
+    kept = work.kept or work.passes
+    passes = zip(work.passes, kept, strict=True)
+    later = visual if pruner is None or pruner.keep == 1 else pruner.count(visual)
+    frames = {"tokens_in": work.frames, "tokens_computed": work.frames}
+    return {
+        "read": frames,
+        "preprocess": frames,
+        "encode": {
+            "tokens_in": sum(map(sum, work.passes)),
+            "tokens_computed": sum(map(sum, kept)),
+            "flops": sum(flops.encoder_flops(vision, before, options.compressor, after) for before, after in passes),
+            "flops_dense": sum(flops.encoder_flops(vision, before) for before in work.passes),
+        },
+        "prefill": {
+            "tokens_in": length,
+            "tokens_computed": length - visual + later,
+            "flops": flops.prefill_flops(text, length, visual, pruner),
+            "flops_dense": flops.prefill_flops(text, length, visual),
+        },
+        "generate": {
+            "tokens_in": chosen,
+            "tokens_computed": chosen,
+            "flops": flops.decode_flops(text, length, visual, chosen, pruner),
+            "flops_dense": flops.decode_flops(text, length, visual, chosen),
+        },
+    }
 
 
 def savings(
@@ -121,7 +116,7 @@ def savings(
         encode_flops=_share(stage["encode"]),
         prefill_flops=_share(stage["prefill"]),
         total_flops=_share(*(stage[name] for name in COMPARED)),
-        cache_tokens=flops.cache_share(shape, work.held, work.visual, options.pruner),
+        cache_share=flops.cache_share(shape, work.held, work.visual, options.pruner),
         baseline=baseline,
     )
 
@@ -131,17 +126,16 @@ def compare(
 ) -> Baseline:
     """A compressed run beside the uncompressed one; `visual` and `truth` `[n, d]` are their visual embeddings."""
     stage, plain = {each.name: each for each in done}, {each.name: each for each in dense}
-
-    def speedup(*names: StageName) -> float:
-        return sum(plain[name].seconds for name in names) / sum(stage[name].seconds for name in names)
-
+    seconds = {name: plain[name].seconds for name in COMPARED}
+    # the two answers may differ in length: compare for as many tokens
+    seconds["generate"] *= stage["generate"].tokens_in / plain["generate"].tokens_in
     return Baseline(
         answer=dense_answer,
         same_answer=answer == dense_answer,
         stages=tuple(plain[name] for name in COMPARED),
-        encode_speedup=speedup("encode"),
-        prefill_speedup=speedup("prefill"),
-        total_speedup=speedup(*COMPARED),
+        encode_speedup=seconds["encode"] / stage["encode"].seconds,
+        prefill_speedup=seconds["prefill"] / stage["prefill"].seconds,
+        total_speedup=sum(seconds.values()) / sum(stage[name].seconds for name in COMPARED),
         similarity=float(torch.cosine_similarity(visual.float(), truth.float(), dim=-1).mean()),
     )
 

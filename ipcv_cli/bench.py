@@ -56,7 +56,7 @@ def bench(
             from ipcv.answer import Options
             from ipcv.qa import load
             from ipcv_cli.output import report_object, write
-            from ipcv_cli.render import report_table
+            from ipcv_cli.render import line, report_table, stderr_console
 
             settings = {"dense": Options(compressor=None, pruner=None), "compressed": Options(**compression)}
             libraries.hide_loading_bar()
@@ -67,4 +67,7 @@ def bench(
                     bar.update(task, completed=step)
                 else:
                     bar.stop()
+                    if not quiet:
+                        complaints = stderr_console(no_color=no_color)
+                        complaints.print(*(line("warning", text) for text in step.warnings), sep="\n", soft_wrap=True)
                     write(report_object(step) if json else report_table(step))

@@ -111,7 +111,7 @@ def savings(answer: "Answer") -> Iterable[str]:
     saved = answer.savings
     yield (
         f"computed: {saved.total_flops:.0%} of the uncompressed FLOPs in all, "
-        f"{saved.cache_tokens:.0%} of the key-value cache"
+        f"{saved.cache_share:.0%} of the key-value cache"
     )
     if saved.baseline:
         yield from comparison(saved.baseline)
@@ -145,20 +145,22 @@ def facts(answer: "Answer") -> Iterable[Text]:
 
 def report_table(report: "Report") -> str:
     """A benchmark as a table of plain text: a line per kind of question, a column per setting."""
+    first, scores = report.scores[0], report.scores
+    model = f"{report.model.name} on {report.model.device}, {report.model.quantization or report.model.dtype}"
     table = Table(box=SIMPLE_HEAD, show_edge=False)
-    table.add_column(f"{report.questions} questions, {report.model.name} on {report.model.device}")
-    for score in report.scores:
+    table.add_column(Text(visible(f"{report.questions} questions, {model}")))
+    for score in scores:
         table.add_column(score.name, justify="right")
     for kind, count in report.by_kind.items():
-        table.add_row(f"{kind} ({count})", *(f"{score.by_kind[kind]:.1%}" for score in report.scores))
-    first = report.scores[0]
-    table.add_row("all", *(f"{score.accuracy:.1%}" for score in report.scores))
-    table.add_row(f"same answer as {first.name}", *(f"{score.same_answers:.1%}" for score in report.scores))
+        table.add_row(f"{kind} ({count})", *(f"{score.by_kind[kind]:.1%}" for score in scores))
+    table.add_row("all", *(f"{score.accuracy:.1%}" for score in scores))
+    table.add_row(f"same answer as {first.name}", *(f"{score.same_answers:.1%}" for score in scores))
     for stage in first.seconds:
-        table.add_row(
-            f"{stage}, time", *(f"{score.seconds[stage] / first.seconds[stage]:.2f}" for score in report.scores)
-        )
-        table.add_row(f"{stage}, FLOPs", *(f"{score.flops[stage] / first.flops[stage]:.2f}" for score in report.scores))
+        unit = " per token" if stage == "generate" else ""
+        times = [score.seconds[stage] / first.seconds[stage] for score in scores]
+        work = [score.flops[stage] / first.flops[stage] for score in scores]
+        table.add_row(f"{stage}, time{unit}", *(f"{share:.2f}" for share in times))
+        table.add_row(f"{stage}, FLOPs{unit}", *(f"{share:.2f}" for share in work))
     console = Console(width=100, color_system=None, file=io.StringIO())
     with console.capture() as text:
         console.print(table)

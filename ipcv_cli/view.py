@@ -121,9 +121,6 @@ class View:
     def _finish(self, answer: "Answer") -> None:
         self._clear()
         self._answering = False
-        if answer.finish_reason == "length":
-            limit = answer.settings.max_new_tokens
-            self._held.append(line("warning", f"the answer was cut off after {limit} tokens: raise --max-new-tokens"))
         self._release()
         if self._verbose:
             self._console.print(*facts(answer), sep="\n", soft_wrap=True)

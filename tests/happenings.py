@@ -83,7 +83,7 @@ def answer(
         frames=Frames(times=(0.0, 0.5), height=112, width=140, visual_tokens=576),
         settings=Options(),
         stages=STAGES,
-        savings=Savings(encode_flops=0.47, prefill_flops=0.9, total_flops=0.509, cache_tokens=0.55, baseline=baseline),
+        savings=Savings(encode_flops=0.47, prefill_flops=0.9, total_flops=0.509, cache_share=0.55, baseline=baseline),
         warnings=warnings,
     )
 

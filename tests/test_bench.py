@@ -3,8 +3,8 @@
 import pytest
 
 from ipcv import IPCV, Options
-from ipcv.bench import Report, bench, normalized
-from ipcv.questions import KINDS, benchmark
+from ipcv.bench import Report, bench, is_right, normalized
+from ipcv.questions import KINDS, Question, benchmark
 from ipcv.world import make_clip
 
 DENSE = Options(compressor=None, pruner=None)
@@ -19,7 +19,7 @@ def test_scores_are_those_of_asking_one_by_one(demo):
         for seed, q in benchmark(10)
     ]
     for index, score in enumerate(report.scores, start=1):
-        right = [normalized(row[index].answer) == normalized(row[0].answer) for row in asked]
+        right = [is_right(row[0], row[index].answer) for row in asked]
         assert score.accuracy == sum(right) / 10
         for kind in KINDS:
             of_kind = [hit for hit, row in zip(right, asked, strict=True) if row[0].kind == kind]
@@ -30,6 +30,25 @@ def test_scores_are_those_of_asking_one_by_one(demo):
     assert dense.same_answers == 1
     assert half.flops["encode"] < dense.flops["encode"]
     assert half.seconds["encode"] > 0
+    assert report.warnings == demo.warnings
+
+
+@pytest.mark.parametrize(
+    ("kind", "truth", "answer", "right"),
+    [
+        ("colour", "red", "red", True),
+        ("colour", "red", "The circle is Red.", True),
+        ("colour", "red", "red or blue", False),
+        ("colour", "red", "blue", False),
+        ("colour", "red", "bored", False),
+        ("direction", "it stays still", "It stays still.", True),
+        ("direction", "left", "It stays still.", False),
+        ("caption", "A red circle moves up.", "a red circle moves up", True),
+        ("caption", "A red circle moves up.", "A red circle moves.", False),
+    ],
+)
+def test_an_answer_is_right_if_it_names_the_truth_and_nothing_else(kind, truth, answer, right):
+    assert is_right(Question(kind, "?", truth), answer) is right
 
 
 def test_too_few_questions_are_refused(demo):

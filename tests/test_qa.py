@@ -9,9 +9,10 @@ import torch
 
 import ipcv
 from ipcv import IPCV, Dart, FastV, Options, Sampling
-from ipcv.answer import Final, FrameBatch, Opened, StageDone, Token, Warned
+from ipcv.answer import Final, FrameBatch, Opened, Stage, StageDone, Token, Warned
 from ipcv.errors import MemoryExhaustedError, VideoError
 from ipcv.run import Run
+from ipcv.savings import compare
 from ipcv.video import open_video
 
 PLAIN = Options(compressor=None, pruner=None)
@@ -60,7 +61,7 @@ def test_compression_that_keeps_everything_changes_nothing(demo, clip):
     answer, plain = demo.ask(clip, COLOUR, everything), demo.ask(clip, COLOUR, PLAIN)
     assert answer.answer == plain.answer
     assert answer.savings.total_flops == 1
-    assert answer.savings.cache_tokens == 1
+    assert answer.savings.cache_share == 1
 
 
 @pytest.mark.parametrize("pruner", [Dart(keep=0.5), FastV(keep=0.5, layer=2), None])
@@ -72,7 +73,7 @@ def test_savings_fall_with_what_is_computed(demo, clip, pruner):
     assert stages["encode"].tokens_computed == int(patches * 0.35)
     assert 0 < answer.savings.encode_flops < 1
     assert (answer.savings.prefill_flops < 1) == (pruner is not None)
-    assert (answer.savings.cache_tokens < 1) == (pruner is not None)
+    assert (answer.savings.cache_share < 1) == (pruner is not None)
     assert all(stage.seconds > 0 for stage in answer.stages)
 
 
@@ -88,6 +89,18 @@ def test_the_baseline_is_the_plain_model_on_the_same_frames(demo, clip):
     dense_encode = {stage.name: stage for stage in baseline.stages}["encode"]
     assert dense_encode.flops == encode.flops_dense
     assert baseline.encode_speedup == dense_encode.seconds / encode.seconds
+
+
+def test_the_speed_up_compares_equally_long_answers():
+    def stage(name, seconds, tokens):
+        return Stage(name=name, seconds=seconds, tokens_in=tokens, tokens_computed=tokens)
+
+    compressed = (stage("encode", 1.0, 8), stage("prefill", 1.0, 8), stage("generate", 1.0, 10))
+    dense = (stage("encode", 3.0, 8), stage("prefill", 2.0, 8), stage("generate", 20.0, 100))
+    same = torch.ones(2, 3)
+    baseline = compare("short", compressed, same, "long", dense, same)
+    assert (baseline.encode_speedup, baseline.prefill_speedup) == (3, 2)
+    assert baseline.total_speedup == pytest.approx((3 + 2 + 20 / 10) / 3)
 
 
 def test_leaving_a_stream_early_leaves_the_model_as_it_was(demo, clip):
@@ -116,7 +129,10 @@ def test_a_prompt_longer_than_the_context_is_a_warning(demo, clip, monkeypatch):
 def test_an_answer_that_is_cut_off_says_so(demo, clip):
     answer = demo.ask(clip, "Describe the video.", Options(max_new_tokens=2))
     assert answer.finish_reason == "length"
-    assert demo.ask(clip, "Describe the video.").finish_reason == "stop"
+    assert answer.warnings[-1] == "the answer was cut off after 2 tokens: raise --max-new-tokens"
+    whole = demo.ask(clip, "Describe the video.")
+    assert whole.finish_reason == "stop"
+    assert not any("cut off" in warning for warning in whole.warnings)
 
 
 @pytest.mark.parametrize(
@@ -132,14 +148,38 @@ def test_settings_that_do_not_fit_the_model_are_refused_before_anything_is_read(
         demo.ask("no-such-file.mp4", COLOUR, options)
 
 
-def test_nothing_kept_is_an_error(demo, clip):
-    with pytest.raises(ValueError, match="keeps none"):
-        demo.ask(clip, COLOUR, Options(compressor=IPCV(keep=1e-6)))
+def test_nothing_kept_of_a_short_last_batch_is_an_error_before_anything_is_encoded(demo, clip):
+    def fail(*args):
+        raise AssertionError("encoded")
+
+    handle = demo.loaded.network.model.visual.register_forward_pre_hook(fail)
+    try:
+        with pytest.raises(ValueError, match="of a batch of 64 patches keeps none"):
+            demo.ask(clip, COLOUR, Options(compressor=IPCV(keep=0.012), frame_batch=6))
+    finally:
+        handle.remove()
+
+
+def test_a_second_question_while_one_is_being_answered_is_refused(demo, clip):
+    stream = demo.stream(clip, COLOUR)
+    next(stream)
+    with pytest.raises(ValueError, match="answering another question"):
+        demo.ask(clip, COLOUR, PLAIN)
+    stream.close()
+    assert demo.ask(clip, COLOUR, PLAIN).savings.total_flops == 1
 
 
 @pytest.mark.parametrize(
     "setting",
-    [{"frame_batch": 3}, {"frame_batch": 0}, {"max_pixels": 0}, {"max_new_tokens": 0}, {"temperature": -1.0}],
+    [
+        {"frame_batch": 3},
+        {"frame_batch": 0},
+        {"max_pixels": 0},
+        {"max_new_tokens": 0},
+        {"temperature": -1.0},
+        {"temperature": float("nan")},
+        {"seed": -1},
+    ],
 )
 def test_bad_options_are_refused(setting):
     with pytest.raises(ValueError, match=next(iter(setting))):

@@ -12,7 +12,7 @@ import pytest
 from terminals import Terminal
 from test_render import SUMMARY
 
-from ipcv.answer import Event, Final, Warned
+from ipcv.answer import Event, Warned
 from ipcv_cli.ask import choose_writer, follow
 from ipcv_cli.view import View
 
@@ -171,13 +171,6 @@ def test_quiet_json_keeps_the_warnings(capsys):
     out, err = capsys.readouterr()
     assert json.loads(out)["warnings"] == [CAPPED]
     assert err == ""
-
-
-def test_an_answer_that_was_cut_off_says_so(capsys):
-    tell([*happenings.events("red.")[:-1], Final(answer=happenings.answer(cut=True))])
-    assert capsys.readouterr().err == (
-        "ipcv: warning: the answer was cut off after 512 tokens: raise --max-new-tokens\n"
-    )
 
 
 def test_closed_streams_are_no_problem(monkeypatch):
