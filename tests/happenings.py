@@ -61,14 +61,13 @@ def answer(
     *,
     warnings: tuple[str, ...] = (),
     baseline: Baseline | None = None,
-    cut: bool = False,
     name: str = "demo",
 ) -> Answer:
     """An answer whose numbers are easy to recognise."""
     return Answer(
         question="What colour is it?",
         answer=text,
-        finish_reason="length" if cut else "stop",
+        finish_reason="stop",
         model=ModelFacts(
             name=name,
             revision=None,

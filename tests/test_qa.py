@@ -4,6 +4,7 @@ import itertools
 from dataclasses import replace
 
 import numpy as np
+import oracle
 import pytest
 import torch
 
@@ -112,6 +113,26 @@ def test_leaving_a_stream_early_leaves_the_model_as_it_was(demo, clip):
     stream.close()
     assert not any(m._forward_hooks or m._forward_pre_hooks for m in demo.loaded.network.modules())
     assert demo.ask(clip, COLOUR, PLAIN).answer == before.answer
+
+
+def test_the_language_model_gets_the_right_positions_in_prefill_and_in_every_step(demo, clip):
+    seen = []
+    language = demo.loaded.network.model.language_model
+    handle = language.register_forward_pre_hook(
+        lambda module, args, kwargs: seen.append(kwargs["position_ids"][:, 0].T.tolist()), with_kwargs=True
+    )
+    try:
+        answer = demo.ask(clip, "Describe the video.", Options(sampling=Sampling(fps=8)))
+    finally:
+        handle.remove()
+    rows, columns, times = answer.frames.height // 28, answer.frames.width // 28, len(answer.frames.times) // 2
+    assert times > max(rows, columns)  # where transformers 5 goes wrong
+    prompt, steps = seen[0], seen[1:]
+    visual = rows * columns * times
+    before = next(at for at, place in enumerate(prompt) if len(set(place)) > 1) - 1  # the first visual token's place
+    after = len(prompt) - visual - before
+    naive = oracle.places(before, ("video", times, 2 * rows, 2 * columns), after + len(steps))
+    assert [*prompt, *(step[0] for step in steps)] == [list(place) for place in naive]
 
 
 def test_frames_in_memory_are_a_video_too(demo, scene):
