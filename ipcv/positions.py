@@ -13,7 +13,7 @@ from transformers import PreTrainedModel
 
 
 def prompt_positions(model: PreTrainedModel, ids: Tensor, types: Tensor, **grids: Any) -> Tensor:
-    """Position ids `[3, 1, length]` of one prompt, right in every transformers version.
+    """Position ids `[3, 1, length]` of one prompt, right whether or not the installed transformers gets them right.
 
     `ids` and `types` are `[1, length]`; `types` is 0 for text, 1 for image and 2 for video tokens; `grids` are
     `image_grid_thw` and `video_grid_thw`, `[n, 3]`, as the model takes them.
