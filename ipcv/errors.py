@@ -1,5 +1,12 @@
 """What can go wrong in the user's world. Each message says what happened, why, and what would work."""
 
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+# how torch, its allocators and the system put it where there is no exception class for it
+_NO_MEMORY = ("out of memory", "not enough memory", "can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED")
+
 
 class IPCVError(Exception):
     """Base of every error that `ipcv` raises on purpose, apart from `ValueError` for bad settings."""
@@ -15,3 +22,27 @@ class ModelError(IPCVError):
 
 class MemoryExhaustedError(IPCVError):
     """The device or the host ran out of memory."""
+
+
+@contextmanager
+def memory_errors(message: str) -> Iterator[None]:
+    """Whatever says that memory ran out becomes `MemoryExhaustedError(message)`; every other error passes."""
+    try:
+        yield
+    except (MemoryError, OSError, RuntimeError) as error:
+        if not _is_about_memory(error):
+            raise
+        raise MemoryExhaustedError(message) from error
+
+
+def first_line(error: Exception) -> str:
+    """The first line of what `error` says, or its name if it says nothing."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+def _is_about_memory(error: Exception) -> bool:
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOMEM
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # torch's, without importing it
+        return True
+    return any(sign in str(error) for sign in _NO_MEMORY)
