@@ -53,7 +53,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return end.exit_code
     except typer.TyperException as error:
         context = getattr(error, "ctx", None)
-        command = context.command_path if context else "ipcv ask"
+        given = sys.argv[1:] if arguments is None else arguments
+        command = (
+            context.command_path if context else " ".join(["ipcv", *given[:1]])
+        )  # commands raise without a context
         complain(f"{error.format_message().rstrip('.')} (see `{command} --help`)")
         return error.exit_code
 

@@ -66,6 +66,10 @@ def test_without_a_command_there_is_help_and_the_code_of_a_usage_error(capsys):
             ["ask", "clip.mp4", "What?", "--no-compress", "--keep", "0.5"],
             "--no-compress and --keep exclude each other: leave one of them out (see `ipcv ask --help`)",
         ),
+        (
+            ["bench", "--llm-pruner", "none", "--llm-keep", "0.5"],
+            "--llm-pruner none and --llm-keep exclude each other: leave one of them out (see `ipcv bench --help`)",
+        ),
         (["ask", "clip.mp4", " \n"], "the question is empty (see `ipcv ask --help`)"),
     ],
 )
