@@ -1,19 +1,10 @@
 """A model's name -> its folder, weights, tokenizer and preprocessing, on the right device."""
 
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 import torch
-from huggingface_hub import snapshot_download
-from huggingface_hub.errors import (
-    GatedRepoError,
-    HFValidationError,
-    LocalEntryNotFoundError,
-    RepositoryNotFoundError,
-    RevisionNotFoundError,
-)
 from safetensors import SafetensorError
 from transformers import (
     AutoConfig,
@@ -28,13 +19,15 @@ from transformers.utils.import_utils import is_flash_attn_2_available
 
 from ipcv.answer import ModelFacts
 from ipcv.encoders import check_family
-from ipcv.errors import MemoryExhaustedError, ModelError
+from ipcv.errors import ModelError, first_line, memory_errors
+from ipcv.hub import DEFAULT_MODEL, DEMO, find_folder
 from ipcv.preprocess import PatchSettings
+from ipcv.prompt import build_prompt
 
-DEFAULT_MODEL = "Qwen/Qwen2-VL-2B-Instruct"
-DEMO = "demo"
-DEMO_NOTICE = "the demo model knows only its own little world of moving coloured shapes; use --model for real videos"
-HUB_FILES = ["*.json", "*.jinja", "*.safetensors", "*.txt", "*.model"]
+__all__ = ["DEFAULT_MODEL", "DEMO_NOTICE", "Dtype", "Loaded", "Quant", "find_folder", "read_model"]
+
+DEMO_NOTICE = "the demo model knows only its own little world of moving coloured shapes; real videos need another model"
+WHAT_WORKS = f"give the folder of a complete model, a hub name such as {DEFAULT_MODEL}, or {DEMO!r}"
 
 Quant = Literal["auto", "4bit", "8bit", "none"]
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
@@ -62,12 +55,13 @@ def read_model(
 ) -> Loaded:
     """Find a model and read it onto its device; arguments and errors as in `ipcv.load`."""
     where = _device(device)
-    kind = _dtype(dtype, where)
+    kind = choose_dtype(dtype, where)
     if quant not in get_args(Quant):
         raise ValueError(f"quant {quant!r} is not known: use {', '.join(get_args(Quant))}")
     folder = find_folder(name, revision=revision, offline=offline)
     config = _read_config(folder)
-    quantization = _quantization(quant, where, config)
+    tokenizer, patches = _read_tokenizer(folder, config), PatchSettings.from_folder(folder)
+    quantization = choose_quantization(quant, where, config)
     network = _read_weights(folder, where, kind, quantization)
     facts = ModelFacts(
         name=name,
@@ -80,52 +74,30 @@ def read_model(
         attention=network.config._attn_implementation,
     )
     warnings = (DEMO_NOTICE,) if name == DEMO else ()
-    return Loaded(network, _read_tokenizer(folder), PatchSettings.from_folder(folder), facts, warnings)
-
-
-def find_folder(name: str, *, revision: str | None = None, offline: bool = False) -> Path:
-    """The local folder of a model, downloaded if it is a hub repository that is not in the cache yet."""
-    if name == DEMO:
-        return Path(str(files("ipcv") / "demo"))
-    folder = Path(name).expanduser()
-    if folder.is_dir():
-        return folder
-    if name.startswith((".", "~", "/")) or name.count("/") != 1:
-        raise ModelError(f"no model folder {name!r}; give a folder, a hub name such as {DEFAULT_MODEL}, or {DEMO!r}")
-    try:
-        return Path(snapshot_download(name, revision=revision, allow_patterns=HUB_FILES, local_files_only=offline))
-    except GatedRepoError:
-        why = "its authors ask for consent first: accept on its hub page, then `hf auth login`"
-    except RevisionNotFoundError:
-        why = f"the repository has no revision {revision!r}"
-    except RepositoryNotFoundError:
-        why = "there is no such repository, or it is private: `hf auth login`"
-    except HFValidationError as error:
-        why = str(error).splitlines()[0]
-    except LocalEntryNotFoundError:
-        if offline:
-            why = f"it is not in the cache and --offline forbids fetching it: run `hf download {name}` while online"
-        else:
-            why = "it is not in the cache and the hub cannot be reached"
-    except OSError as error:  # no network, no space, no permission
-        why = str(error).splitlines()[0]
-    raise ModelError(f"model {name!r} is not available: {why}; --model {DEMO} is bundled and needs no network")
+    return Loaded(network, tokenizer, patches, facts, warnings)
 
 
 def _read_config(folder: Path) -> PretrainedConfig:
     try:
         config = AutoConfig.from_pretrained(folder, local_files_only=True)
     except (OSError, ValueError) as error:
-        raise ModelError(f"{str(folder)!r} holds no model: {str(error).splitlines()[0]}") from error
+        raise ModelError(f"{str(folder)!r} holds no model: {first_line(error)}; {WHAT_WORKS}") from error
     check_family(config.model_type)
     return config
 
 
-def _read_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
+def _read_tokenizer(folder: Path, config: PretrainedConfig) -> PreTrainedTokenizerBase:
     try:
-        return AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(folder, local_files_only=True)
     except Exception as error:  # the tokenizers library raises nothing more special
-        raise ModelError(f"cannot load the tokenizer in {str(folder)!r}: {str(error).splitlines()[0]}") from error
+        raise ModelError(f"cannot load the tokenizer in {str(folder)!r}: {first_line(error)}") from error
+    try:
+        build_prompt(tokenizer, config, "?", 1)
+    except Exception as error:  # a template is a program
+        raise ModelError(
+            f"the chat template in {str(folder)!r} cannot ask about a video: {first_line(error)}; {WHAT_WORKS}"
+        ) from error
+    return tokenizer
 
 
 def _device(device: str) -> torch.device:
@@ -139,16 +111,27 @@ def _device(device: str) -> torch.device:
     if chosen.type != "cpu" and (accelerator is None or accelerator.type != chosen.type):
         present = accelerator or "no accelerator"
         raise ValueError(f"device {device!r} is not there: this machine has {present}; use auto")
+    count = 1 if chosen.type == "cpu" else torch.accelerator.device_count()
+    if chosen.index is not None and chosen.index >= count:
+        raise ValueError(f"device {device!r} is not there: the last one is {chosen.type}:{count - 1}")
     return chosen
 
 
-def _dtype(dtype: Dtype, device: torch.device) -> torch.dtype:
+def _is_recent(device: torch.device) -> bool:
+    """Whether a CUDA GPU computes in bfloat16 natively and can run flash attention: Ampere and later."""
+    return torch.cuda.get_device_capability(device)[0] >= 8
+
+
+def choose_dtype(dtype: Dtype, device: torch.device) -> torch.dtype:
+    """What "auto" stands for on `device`. Raises `ValueError` for what is not known."""
     if dtype not in get_args(Dtype):
         raise ValueError(f"dtype {dtype!r} is not known: use {', '.join(get_args(Dtype))}")
     if dtype != "auto":
         chosen: torch.dtype = getattr(torch, dtype)
         return chosen
-    return torch.float32 if device.type == "cpu" else torch.bfloat16
+    if device.type == "cpu":
+        return torch.float32
+    return torch.float16 if device.type == "cuda" and not _is_recent(device) else torch.bfloat16
 
 
 def _prequantized(config: PretrainedConfig) -> str | None:
@@ -156,7 +139,8 @@ def _prequantized(config: PretrainedConfig) -> str | None:
     return None if settings is None else str(settings.get("quant_method", "yes"))
 
 
-def _quantization(quant: Quant, device: torch.device, config: PretrainedConfig) -> Literal["4bit", "8bit"] | None:
+def choose_quantization(quant: Quant, device: torch.device, config: PretrainedConfig) -> Literal["4bit", "8bit"] | None:
+    """What "auto" stands for on `device`. Raises `ValueError` for a model that is quantised already."""
     if already := _prequantized(config):
         if quant in ("4bit", "8bit"):
             raise ValueError(f"this model's weights are quantised already ({already}): use quant auto")
@@ -176,20 +160,22 @@ def _read_weights(folder: Path, device: torch.device, dtype: torch.dtype, quant:
             load_in_8bit=quant == "8bit",
             bnb_4bit_quant_type="nf4",
             bnb_4bit_use_double_quant=True,
-            bnb_4bit_compute_dtype=torch.bfloat16,
+            bnb_4bit_compute_dtype=torch.bfloat16 if dtype == torch.float32 else dtype,
             llm_int8_skip_modules=skipped,
         )
-    if device.type == "cuda" and dtype != torch.float32 and is_flash_attn_2_available():
+    if device.type == "cuda" and dtype != torch.float32 and _is_recent(device) and is_flash_attn_2_available():
         options["attn_implementation"] = "flash_attention_2"
+    too_large = (
+        f"the model in {str(folder)!r} does not fit into the memory of {device}: try quant 4bit or a smaller model"
+    )
     try:
-        loaded: Any = AutoModelForImageTextToText.from_pretrained(folder, output_loading_info=True, **options)
-    except (torch.OutOfMemoryError, MemoryError) as error:
-        raise MemoryExhaustedError(
-            f"the model in {str(folder)!r} does not fit into the memory of {device}: "
-            "try --quant 4bit or a smaller model"
-        ) from error
+        with memory_errors(too_large):
+            loaded: Any = AutoModelForImageTextToText.from_pretrained(folder, output_loading_info=True, **options)
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-        raise ModelError(f"cannot load the model in {str(folder)!r}: {str(error).splitlines()[0]}") from error
+        if not any(folder.glob("*.safetensors")):
+            why = f"{str(folder)!r} holds no weights (model.safetensors)"
+            raise ModelError(f"{why}; {WHAT_WORKS}") from error
+        raise ModelError(f"cannot load the model in {str(folder)!r}: {first_line(error)}") from error
     network, report = loaded
     if missing := sorted(report["missing_keys"]):
         # transformers would go on with random numbers in their place

@@ -102,7 +102,11 @@ def ask(
                 ),
             )
             probe(video)  # a wrong file is reported before a large model is loaded
-            view.status(f"loading {model}")
+            view.status("")  # the line is free for what a download shows
+            if not libraries.announce_download(
+                model, revision=revision, offline=offline, quiet=quiet, no_color=no_color
+            ):
+                view.status(f"loading {model}")
             libraries.hide_loading_bar()
             loaded = load(model, revision=revision, device=device, dtype=dtype, quant=quant, offline=offline)
             follow(loaded.stream(video, asked, settings), choose_writer(json=json, json_stream=json_stream), view)

@@ -1,5 +1,6 @@
 """Keeping the libraries underneath from talking over the answer."""
 
+import logging
 import os
 import warnings
 
@@ -7,7 +8,7 @@ import warnings
 def prepare(*, offline: bool, bars: bool, debug: bool) -> None:
     """Call before the first import of `ipcv`. What the user has set in the environment stays.
 
-    `bars`: whether downloads may draw their progress; `debug`: let Python's warnings through.
+    `bars`: whether downloads may draw their progress; `debug`: let warnings through.
     """
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("HF_HUB_VERBOSITY", "error")
@@ -17,6 +18,7 @@ def prepare(*, offline: bool, bars: bool, debug: bool) -> None:
         os.environ["HF_HUB_OFFLINE"] = "1"
     if not debug:
         warnings.simplefilter("ignore")
+        logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # it speaks up per layer and token
 
 
 def hide_loading_bar() -> None:
@@ -24,3 +26,15 @@ def hide_loading_bar() -> None:
     from transformers.utils import logging
 
     logging.disable_progress_bar()
+
+
+def announce_download(name: str, *, revision: str | None, offline: bool, quiet: bool, no_color: bool) -> bool:
+    """Say on stderr what `load` is about to fetch and how much that is; whether it is anything. Errors as in `load`."""
+    from ipcv.hub import download_size
+    from ipcv_cli.render import line, magnitude, stderr_console
+
+    size = download_size(name, revision=revision, offline=offline)
+    if size and not quiet:
+        message = f"{name} from the Hugging Face hub, {magnitude(size, 1000, 'B')}"
+        stderr_console(no_color=no_color).print(line("fetching", message), soft_wrap=True)
+    return size > 0

@@ -35,8 +35,8 @@ ModelName = Annotated[
         metavar="NAME",
         autocompletion=_models,
         rich_help_panel=MODEL,
-        help="A repository on the Hugging Face hub, fetched on first use; a folder; or demo, which is bundled and "
-        "knows only its own little world.",
+        help="A repository on the Hugging Face hub, fetched on first use (later, `hf download` updates it); a folder; "
+        "or demo, which is bundled and knows only its own little world.",
     ),
 ]
 Revision = Annotated[
@@ -46,13 +46,18 @@ Offline = Annotated[bool, option(MODEL, "Make no network call.", "--offline")]
 Device = Annotated[str, option(MODEL, "auto, cpu, cuda, cuda:1, mps or xpu.", "--device", metavar="NAME")]
 Dtype = Annotated[
     Literal["auto", "float32", "bfloat16", "float16"],
-    option(MODEL, "auto: bfloat16 on an accelerator, float32 on the CPU.", "--dtype", metavar=None),
+    option(
+        MODEL,
+        "auto: bfloat16 on an accelerator (float16 on a CUDA GPU without it), float32 on the CPU.",
+        "--dtype",
+        metavar=None,
+    ),
 ]
 Quant = Annotated[
     Literal["auto", "4bit", "8bit", "none"],
     option(
         MODEL,
-        "Quantise the language model's linear layers. auto: 4bit on an accelerator, none on the CPU.",
+        "Quantise the language model's linear layers. auto: 4bit on CUDA and XPU, none elsewhere.",
         "--quant",
         metavar=None,
     ),

@@ -13,7 +13,8 @@ import jsonschema
 import pytest
 from terminals import Terminal
 
-from ipcv.load import DEMO_NOTICE, find_folder
+from ipcv.hub import find_folder
+from ipcv.load import DEMO_NOTICE
 from ipcv_cli.main import main
 from ipcv_cli.output import json_schema
 
@@ -174,6 +175,7 @@ def test_a_model_that_is_not_there_is_code_5_and_names_the_demo(clip, capsys):
         ["--max-new-tokens", "0"],
         ["--temperature", "-1"],
         ["--device", "abacus"],
+        ["--revision", "main"],
         ["--max-pixels", "1"],
     ],
     ids=lambda options: options[0],
@@ -184,6 +186,22 @@ def test_settings_that_make_no_sense_are_code_2(options, clip, capsys):
     assert out == ""
     assert err.startswith("ipcv: error: ")
     assert err.count("\n") == 1
+
+
+def test_a_model_without_a_chat_template_is_code_5(clip, tmp_path, capsys):
+    folder = shutil.copytree(find_folder("demo"), tmp_path / "model")
+    settings = json.loads((folder / "tokenizer_config.json").read_text())
+    del settings["chat_template"]
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
+    assert main(["ask", str(clip), COLOUR, "--model", str(folder)]) == 5
+    assert capsys.readouterr().err.startswith("ipcv: error: the chat template in ")
+
+
+@pytest.mark.parametrize("quant", ["4bit", "8bit"])
+def test_quantised_and_quiet_there_is_only_the_answer(quant, clip, truth):
+    question = "How many objects are there?"
+    done = commands.ipcv("ask", str(clip), question, "--model", "demo", "--quant", quant, "--quiet")
+    assert (done.stdout, done.stderr, done.returncode) == (truth[question] + "\n", "", 0)
 
 
 def test_debug_adds_the_traceback(capsys):

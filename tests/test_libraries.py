@@ -1,10 +1,13 @@
 """Keeping the libraries underneath quiet."""
 
+import logging
 import os
 import warnings
 
 import pytest
+from hub_server import REPOSITORY, Hub
 
+from ipcv.hub import download_size, find_folder
 from ipcv_cli import libraries
 
 NAMES = ("TRANSFORMERS_VERBOSITY", "HF_HUB_VERBOSITY", "HF_HUB_DISABLE_PROGRESS_BARS", "HF_HUB_OFFLINE")
@@ -15,6 +18,7 @@ def own_environment(monkeypatch):
     for name in NAMES:
         monkeypatch.setenv(name, "")  # so that it is put back
         monkeypatch.delenv(name)
+    monkeypatch.setattr(logging.getLogger("bitsandbytes"), "level", logging.NOTSET)
 
 
 def settings() -> list[str | None]:
@@ -42,6 +46,38 @@ def test_what_the_user_has_set_stays(monkeypatch):
     monkeypatch.setenv("HF_HUB_DISABLE_PROGRESS_BARS", "0")
     libraries.prepare(offline=False, bars=False, debug=False)
     assert settings() == ["info", "error", "0", None]
+
+
+@pytest.mark.parametrize("debug", [True, False])
+def test_what_bitsandbytes_logs_is_for_debugging(debug, caplog):
+    logger = logging.getLogger("bitsandbytes.autograd._functions")
+    libraries.prepare(offline=False, bars=False, debug=debug)
+    logger.warning("inputs will be cast")
+    logger.error("no library")
+    assert caplog.messages == ["inputs will be cast", "no library"][not debug :]
+
+
+@pytest.fixture
+def hub(monkeypatch, tmp_path):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    with Hub(find_folder("demo")) as hub:
+        monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", hub.address)
+        yield hub
+
+
+@pytest.mark.parametrize("quiet", [True, False])
+def test_a_download_is_announced_with_its_size(quiet, hub, capsys):
+    setting = {"revision": None, "no_color": True, "quiet": quiet}
+    assert libraries.announce_download(REPOSITORY, offline=False, **setting)
+    size = download_size(REPOSITORY) / 10**6
+    assert capsys.readouterr() == (
+        "",
+        "" if quiet else f"ipcv: fetching: {REPOSITORY} from the Hugging Face hub, {size:.2f} MB\n",
+    )
+    assert not libraries.announce_download("demo", offline=False, **setting)
+    assert not libraries.announce_download(REPOSITORY, offline=True, **setting)
+    assert capsys.readouterr() == ("", "")
 
 
 @pytest.mark.parametrize("debug", [True, False])

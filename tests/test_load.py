@@ -11,8 +11,9 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 import ipcv
-from ipcv.errors import ModelError
-from ipcv.load import DEMO_NOTICE, find_folder
+from ipcv.errors import MemoryExhaustedError, ModelError
+from ipcv.hub import find_folder
+from ipcv.load import DEMO_NOTICE, choose_dtype, choose_quantization
 
 
 @pytest.fixture
@@ -71,7 +72,7 @@ def test_a_name_that_is_neither_a_folder_nor_a_repository_is_refused(name):
 
 
 def test_a_folder_without_a_model_is_refused(tmp_path):
-    with pytest.raises(ModelError, match="holds no model"):
+    with pytest.raises(ModelError, match=r"holds no model.*give the folder of a complete model, a hub name such as"):
         ipcv.load(str(tmp_path))
 
 
@@ -90,7 +91,9 @@ def test_spoilt_weights_are_one_line(folder):
 
 def test_missing_weights_are_an_error_and_not_random_ones(folder):
     (folder / "model.safetensors").unlink()
-    with pytest.raises(ModelError, match="cannot load the model"):
+    with pytest.raises(
+        ModelError, match=r"holds no weights \(model\.safetensors\); give the folder of a complete model"
+    ):
         ipcv.load(str(folder))
 
 
@@ -109,8 +112,41 @@ def test_a_spoilt_tokenizer_is_one_line(folder):
 
 
 @pytest.mark.parametrize(
+    ("template", "says"),
+    [
+        (None, "chat_template is not set"),
+        ("{{ messages[0].content[1].text }}", "gives 0 places for one video"),
+        ("<|video_pad|><|video_pad|>", "gives 2 places for one video"),
+        ("{{ messages[0].content.images[0] }}", "has no attribute 'images'"),
+        ("{% for %}", "Expected an expression"),
+    ],
+)
+def test_a_chat_template_that_cannot_ask_about_a_video_is_refused(template, says, folder):
+    settings = json.loads((folder / "tokenizer_config.json").read_text())
+    settings["chat_template"] = template
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
+    with pytest.raises(ModelError, match=f"cannot ask about a video: .*{says}.*; give the folder of") as caught:
+        ipcv.load(str(folder))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_model_that_does_not_fit_into_the_hosts_memory_is_about_memory(folder):
+    weights = load_file(folder / "model.safetensors")
+    kept = {name: tensor for name, tensor in weights.items() if "embed_tokens" not in name and "lm_head" not in name}
+    assert len(kept) < len(weights)
+    save_file(kept, folder / "model.safetensors", metadata={"format": "pt"})
+    config = json.loads((folder / "config.json").read_text())
+    config["text_config"]["vocab_size"] = 10**13  # rows of a table that transformers now tries to make
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(MemoryExhaustedError, match="does not fit into the memory of cpu: try quant 4bit"):
+        ipcv.load(str(folder))
+
+
+@pytest.mark.parametrize(
     ("setting", "message"),
     [
+        ({"device": "cpu:1"}, "device 'cpu:1' is not there: the last one is cpu:0"),
+        ({"revision": "main"}, "'demo' is the bundled model and has no revision 'main'"),
         ({"quant": "3bit"}, "quant '3bit' is not known"),
         ({"dtype": "int8"}, "dtype 'int8' is not known"),
         ({"device": "gpu"}, "device 'gpu' is not known"),
@@ -119,6 +155,27 @@ def test_a_spoilt_tokenizer_is_one_line(folder):
 def test_settings_that_make_no_sense_are_refused(setting, message):
     with pytest.raises(ValueError, match=message):
         ipcv.load("demo", **setting)
+
+
+def test_only_devices_that_are_there_can_be_chosen(monkeypatch):
+    monkeypatch.setattr("torch.accelerator.current_accelerator", lambda check_available: torch.device("cuda"))
+    monkeypatch.setattr("torch.accelerator.device_count", lambda: 1)
+    with pytest.raises(ValueError, match="device 'cuda:7' is not there: the last one is cuda:0"):
+        ipcv.load("demo", device="cuda:7")
+    with pytest.raises(ValueError, match="device 'mps' is not there: this machine has cuda"):
+        ipcv.load("demo", device="mps")
+
+
+@pytest.mark.parametrize(("capability", "expected"), [((7, 5), torch.float16), ((8, 0), torch.bfloat16)])
+def test_a_gpu_without_native_bfloat16_gets_float16(capability, expected, monkeypatch):
+    monkeypatch.setattr("torch.cuda.get_device_capability", lambda device: capability)
+    assert choose_dtype("auto", torch.device("cuda:0")) == expected
+    assert choose_dtype("bfloat16", torch.device("cuda:0")) == torch.bfloat16
+
+
+@pytest.mark.parametrize(("device", "expected"), [("cuda", "4bit"), ("xpu", "4bit"), ("mps", None), ("cpu", None)])
+def test_quantisation_is_chosen_by_device(device, expected, demo):
+    assert choose_quantization("auto", torch.device(device), demo.loaded.network.config) == expected
 
 
 def test_four_bits_are_for_the_language_models_linears_only(clip, demo):
