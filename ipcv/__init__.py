@@ -4,7 +4,7 @@ from ipcv.answer import Answer, Event, Options
 from ipcv.compressor import IPCV
 from ipcv.errors import IPCVError, MemoryExhaustedError, ModelError, VideoError
 from ipcv.llm import Dart, FastV
-from ipcv.qa import Model, load
+from ipcv.qa import Model, TimedFrames, load
 from ipcv.sampling import Sampling
 
 __all__ = [
@@ -19,6 +19,7 @@ __all__ = [
     "ModelError",
     "Options",
     "Sampling",
+    "TimedFrames",
     "VideoError",
     "load",
 ]

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from ipcv.answer import Answer, ModelFacts, Options, StageName
-from ipcv.qa import Model
+from ipcv.qa import Model, TimedFrames
 from ipcv.questions import ANSWERS, KINDS, Kind, Question, benchmark
 from ipcv.savings import COMPARED
 from ipcv.world import make_clip
@@ -86,7 +86,8 @@ def bench(model: Model, count: int, settings: Mapping[str, Options]) -> Iterator
     warnings: dict[str, None] = {}
     for done, (seed, question) in enumerate([questions[0], *questions]):
         clip = make_clip(seed)
-        answers = {name: model.ask(clip, question.text, options) for name, options in settings.items()}
+        video = TimedFrames(clip.frames, clip.times)
+        answers = {name: model.ask(video, question.text, options) for name, options in settings.items()}
         if not done:
             continue
         first = next(iter(answers.values()))

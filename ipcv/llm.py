@@ -47,9 +47,12 @@ class LanguagePruner(ABC):
 
     def __post_init__(self) -> None:
         if not 0 < self.keep <= 1:
-            raise ValueError(f"keep={self.keep} must be more than 0 and at most 1")
+            raise ValueError(f"{type(self).__name__} keep={self.keep} must be more than 0 and at most 1")
         if self.layer < 1:
-            raise ValueError(f"layer={self.layer} must be at least 1: tokens are chosen by what the layer before did")
+            raise ValueError(
+                f"{type(self).__name__} layer={self.layer} must be at least 1: "
+                "tokens are chosen by what the layer before did"
+            )
 
     @contextmanager
     def __call__(self, model: PreTrainedModel) -> Iterator[None]:

@@ -1,5 +1,6 @@
 """A model's name -> its folder, weights, tokenizer and preprocessing, on the right device."""
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -89,6 +90,8 @@ def _read_config(folder: Path) -> PretrainedConfig:
 def _read_tokenizer(folder: Path, config: PretrainedConfig) -> PreTrainedTokenizerBase:
     try:
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        if (template := folder / "chat_template.json").is_file():  # of the processor: it goes before the tokenizer's
+            tokenizer.chat_template = json.loads(template.read_text(encoding="utf-8"))["chat_template"]
     except Exception as error:  # the tokenizers library raises nothing more special
         raise ModelError(f"cannot load the tokenizer in {str(folder)!r}: {first_line(error)}") from error
     try:

@@ -1,19 +1,18 @@
 """Ask a video a question: `load` a model, then `ask` it, or `stream` what happens."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Lock
-from typing import Protocol
 
 import numpy as np
 import torch
 
 from ipcv.answer import Answer, Baseline, Event, Final, Frames, ModelFacts, Options, Warned
 from ipcv.encoders import find_encoder
-from ipcv.errors import MemoryExhaustedError
-from ipcv.load import DEFAULT_MODEL, Dtype, Loaded, Quant, read_model
+from ipcv.errors import memory_errors
+from ipcv.hub import DEFAULT_MODEL
+from ipcv.load import Dtype, Loaded, Quant, read_model
 from ipcv.preprocess import PatchSettings
 from ipcv.prompt import check_text
 from ipcv.run import Run
@@ -24,16 +23,12 @@ PIXELS = 448 * 448  # per frame, unless asked for otherwise
 OUT_OF_MEMORY = "out of memory while answering: lower --max-frames, --max-pixels or --frame-batch, or try --quant 4bit"
 
 
-class TimedFrames(Protocol):
-    """Frames that are in memory already: uint8 RGB `[n, height, width, 3]`, and when each is shown, in seconds."""
+@dataclass(frozen=True, eq=False)
+class TimedFrames:
+    """A video that is in memory already; all of its frames are used."""
 
-    @property
-    def frames(self) -> np.ndarray:
-        """The frames."""
-
-    @property
-    def times(self) -> Sequence[float]:
-        """One time per frame, ascending."""
+    frames: np.ndarray  # uint8 RGB [n, height, width, 3]
+    times: Sequence[float] | None = None  # when each is shown, in seconds, ascending; None: two per second
 
 
 Source = str | Path | TimedFrames
@@ -52,8 +47,8 @@ def load(
 
     `name` is "demo" (bundled), a folder, or a repository on the Hugging Face hub, fetched on first use; `revision` is
     a branch, tag or commit there. `device` "auto" takes the accelerator if there is one; `dtype` "auto" is bfloat16
-    there and float32 on the CPU. `quant` "4bit" or "8bit" quantises the language model's linear layers through
-    bitsandbytes and nothing else ("auto": 4 bits on an accelerator, none on the CPU, where it is slower). `offline`
+    there (float16 on GPUs without it) and float32 on the CPU. `quant` "4bit" or "8bit" quantises the language model's
+    linear layers through bitsandbytes and nothing else ("auto": 4 bits on CUDA and XPU, none elsewhere). `offline`
     makes no network call.
 
     Raises `ModelError` if the model cannot be had or is of an unsupported family, `MemoryExhaustedError` if it does
@@ -80,7 +75,7 @@ class Model:
         return self.loaded.warnings
 
     def ask(self, video: Source, question: str, options: Options | None = None) -> Answer:
-        """The answer to `question` about a video file, or about frames in memory (all of them are used then).
+        """The answer to `question` about a video file, or about frames in memory (`TimedFrames`).
 
         Raises `VideoError` if the video cannot be read, `MemoryExhaustedError`, and `ValueError` for settings or text
         that make no sense.
@@ -104,7 +99,7 @@ class Model:
         if not self._busy.acquire(blocking=False):
             raise ValueError("this model is answering another question: finish or close that stream first")
         try:
-            with _memory_errors():
+            with memory_errors(OUT_OF_MEMORY):
                 yield from self._stream(video, question, options, patches)
         finally:
             self._busy.release()
@@ -156,6 +151,8 @@ def _open(video: Source, options: Options, patches: PatchSettings) -> Clip:
     batch, multiple = options.frame_batch, patches.temporal_patch_size
     if isinstance(video, str | Path):
         return open_video(video, options.sampling, resize=patches.resize, frame_batch=batch, multiple=multiple)
+    if not isinstance(video, TimedFrames):
+        raise TypeError(f"a video is a path or ipcv.TimedFrames, not {type(video).__name__}")
     return clip_from_frames(video.frames, video.times, resize=patches.resize, frame_batch=batch, multiple=multiple)
 
 
@@ -165,17 +162,3 @@ def _warn(told: list[str], known: Iterable[str]) -> Iterator[Warned]:
         if message not in told:
             told.append(message)
             yield Warned(message=message)
-
-
-@contextmanager
-def _memory_errors() -> Iterator[None]:
-    """Say in one line that memory ran out, and what would help."""
-    try:
-        yield
-    except (torch.OutOfMemoryError, MemoryError) as error:
-        raise MemoryExhaustedError(OUT_OF_MEMORY) from error
-    except RuntimeError as error:
-        # the CPU's allocator has no exception class of its own
-        if "not enough memory" not in str(error) and "can't allocate memory" not in str(error):
-            raise
-        raise MemoryExhaustedError(OUT_OF_MEMORY) from error

@@ -141,7 +141,7 @@ class Run:
         is_cut = len(decoding.tokens) == limit
         if is_cut:
             self.finish_reason = "length"
-            self.warnings.append(f"the answer was cut off after {limit} tokens: raise --max-new-tokens")
+            self.warnings.append(f"the answer was cut off at {limit} new tokens: raise --max-new-tokens")
         self.work.chosen = len(decoding.tokens) + (not is_cut)
 
     def stages(self) -> tuple[Stage, ...]:

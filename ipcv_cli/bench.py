@@ -59,6 +59,7 @@ def bench(
             from ipcv_cli.render import line, report_table, stderr_console
 
             settings = {"dense": Options(compressor=None, pruner=None), "compressed": Options(**compression)}
+            libraries.announce_download(model, revision=revision, offline=offline, quiet=quiet, no_color=no_color)
             libraries.hide_loading_bar()
             loaded = load(model, revision=revision, device=device, dtype=dtype, quant=quant, offline=offline)
             task = bar.add_task("questions", total=questions)

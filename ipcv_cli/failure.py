@@ -2,11 +2,13 @@
 
 import errno
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import FrameType
 
 import typer
 
@@ -17,6 +19,15 @@ class UsageError(typer.TyperException):
     """Options or arguments that make no sense together."""
 
     exit_code = USAGE
+
+
+_interrupted: list[int] = []  # signals that came
+
+
+def interrupt(number: int, frame: FrameType | None) -> None:
+    """Handle SIGINT as Python does, and remember it."""
+    _interrupted.append(number)
+    signal.default_int_handler(number, frame)
 
 
 @contextmanager
@@ -36,6 +47,8 @@ def reported(*, debug: bool = False, no_color: bool = False) -> Iterator[None]:
         abandon_stdout()
         raise typer.Exit from None
     except Exception as error:
+        if _interrupted:  # while it imports, a library may turn the interrupt into an error of its own
+            raise typer.Exit(INTERRUPTED) from None
         if debug:
             traceback.print_exc()
         if isinstance(error, OSError):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from ipcv import IPCV, Options
+from ipcv import IPCV, Options, TimedFrames
 from ipcv.bench import Report, bench, is_right, normalized
 from ipcv.questions import KINDS, Question, benchmark
 from ipcv.world import make_clip
@@ -10,13 +10,17 @@ from ipcv.world import make_clip
 DENSE = Options(compressor=None, pruner=None)
 
 
+def video(seed):
+    clip = make_clip(seed)
+    return TimedFrames(clip.frames, clip.times)
+
+
 def test_scores_are_those_of_asking_one_by_one(demo):
     *counts, report = bench(demo, 10, {"dense": DENSE, "half": Options(compressor=IPCV(keep=0.5), pruner=None)})
     assert counts == list(range(1, 11))
     assert isinstance(report, Report)
     asked = [
-        (q, *(demo.ask(make_clip(seed), q.text, score.settings) for score in report.scores))
-        for seed, q in benchmark(10)
+        (q, *(demo.ask(video(seed), q.text, score.settings) for score in report.scores)) for seed, q in benchmark(10)
     ]
     for index, score in enumerate(report.scores, start=1):
         right = [is_right(row[0], row[index].answer) for row in asked]

@@ -3,11 +3,13 @@
 import errno
 import os
 import sys
+from contextlib import suppress
 
 import pytest
 import typer
 
 from ipcv.errors import IPCVError, MemoryExhaustedError, ModelError, VideoError
+from ipcv_cli import failure
 from ipcv_cli.failure import UsageError, reported
 from ipcv_cli.output import write
 
@@ -84,4 +86,14 @@ def test_what_already_says_how_to_end_passes(end, capsys):
     with pytest.raises(type(end)) as caught, reported():
         raise end
     assert caught.value is end
+    assert capsys.readouterr() == ("", "")
+
+
+def test_an_interrupt_that_a_library_turned_into_its_own_error_is_still_an_interrupt(monkeypatch, capsys):
+    monkeypatch.setattr(failure, "_interrupted", [])
+    with suppress(KeyboardInterrupt):
+        failure.interrupt(2, None)
+    with pytest.raises(typer.Exit) as caught, reported():
+        raise ImportError("Could not import module")
+    assert caught.value.exit_code == 130
     assert capsys.readouterr() == ("", "")

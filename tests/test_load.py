@@ -105,6 +105,12 @@ def test_weights_that_lack_a_tensor_are_an_error_and_not_half_random(folder):
         ipcv.load(str(folder))
 
 
+def test_the_processors_chat_template_goes_before_the_tokenizers(folder, demo):
+    theirs = demo.loaded.tokenizer.chat_template
+    (folder / "chat_template.json").write_text(json.dumps({"chat_template": "Look: " + theirs}))
+    assert ipcv.load(str(folder)).loaded.tokenizer.chat_template == "Look: " + theirs
+
+
 def test_a_spoilt_tokenizer_is_one_line(folder):
     (folder / "tokenizer.json").write_text("{}")
     with pytest.raises(ModelError, match="cannot load the tokenizer"):

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import ipcv
-from ipcv import IPCV, Dart, FastV, Options, Sampling
+from ipcv import IPCV, Dart, FastV, Options, Sampling, TimedFrames
 from ipcv.answer import Final, FrameBatch, Opened, Stage, StageDone, Token, Warned
 from ipcv.errors import MemoryExhaustedError, VideoError
 from ipcv.run import Run
@@ -136,10 +136,15 @@ def test_the_language_model_gets_the_right_positions_in_prefill_and_in_every_ste
 
 
 def test_frames_in_memory_are_a_video_too(demo, scene):
-    answer = demo.ask(scene, COLOUR)
+    answer = demo.ask(TimedFrames(scene.frames, scene.times), COLOUR)
     assert answer.answer == next(thing.colour for thing in scene.things if thing.shape == "circle")
     assert answer.video.reader == "memory"
     assert answer.frames.times == tuple(scene.times)
+
+
+def test_what_is_no_video_is_refused(demo, scene):
+    with pytest.raises(TypeError, match=r"a path or ipcv\.TimedFrames, not ndarray"):
+        demo.ask(scene.frames, COLOUR)
 
 
 def test_a_prompt_longer_than_the_context_is_a_warning(demo, clip, monkeypatch):
@@ -150,7 +155,7 @@ def test_a_prompt_longer_than_the_context_is_a_warning(demo, clip, monkeypatch):
 def test_an_answer_that_is_cut_off_says_so(demo, clip):
     answer = demo.ask(clip, "Describe the video.", Options(max_new_tokens=2))
     assert answer.finish_reason == "length"
-    assert answer.warnings[-1] == "the answer was cut off after 2 tokens: raise --max-new-tokens"
+    assert answer.warnings[-1] == "the answer was cut off at 2 new tokens: raise --max-new-tokens"
     whole = demo.ask(clip, "Describe the video.")
     assert whole.finish_reason == "stop"
     assert not any("cut off" in warning for warning in whole.warnings)

@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console, RenderableType
 
 from ipcv.answer import Opened, StageDone
-from ipcv_cli.render import Progress, facts, line, magnitude, seconds, stderr_console, summary
+from ipcv_cli.render import Progress, comparison, facts, line, magnitude, seconds, stderr_console, summary
 
 
 def shown(item: RenderableType, width: int = 100) -> str:
@@ -141,3 +141,9 @@ def test_times_have_three_digits_or_so(value, text):
 )
 def test_large_numbers_have_a_unit(value, base, unit, text):
     assert magnitude(value, base, unit) == text
+
+
+def test_a_comparison_of_a_moment_says_that_it_is_one():
+    stages = tuple(replace(stage, seconds=0.01) for stage in happenings.BASELINE.stages)
+    remark = " (one run of 0.050 s: too short to say much)"
+    assert next(iter(comparison(replace(happenings.BASELINE, stages=stages)))) == COMPARISON[0] + remark
