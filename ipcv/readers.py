@@ -1,6 +1,7 @@
 """Two ways to decode chosen frames of a video, in display order and at the size asked for: decord and PyAV."""
 
 from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import av
@@ -30,40 +31,82 @@ def decord_frames(video: Video, size: Size, batches: Sequence[Sequence[int]]) ->
     gone before that batch's last frame is handed out.
     """
     for batch in batches:
-        reader = _decord_reader(video, size)
+        reader = _DecordReader(video, size)
         for count, position in enumerate(batch, start=1):
-            frame = _decord_frame(reader, position, size)
+            frame = reader.at(position)
             if count == len(batch):
                 del reader
             yield frame
 
 
-def _decord_reader(video: Video, size: Size) -> Any:
-    try:
-        import torch  # noqa: F401 - some builds crash when decord is imported before torch
-        import decord  # isort: skip
+class _DecordReader:
+    """A decord reader that moves forward to wanted frames, from a key frame on where that saves decoding.
 
-        decord.logging.set_level(decord.logging.QUIET)
-        height, width = size
-        # a fault tolerance of next to nothing: an error instead of a neighbour's copy
-        reader = decord.VideoReader(str(video.path.absolute()), width=width, height=height, fault_tol=1e-9)
-        stamps = reader.get_frame_timestamp(range(len(reader)))[:, 0]
-    except Exception as error:
-        raise DecordError(_first_line(error)) from error
+    It takes every frame on the way: decord's own skipping (`get_batch`, `seek_accurate`) gives up without an error
+    when the decoder is slow, as on a busy machine, and hands out whichever frame comes next.
+    """
+
+    def __init__(self, video: Video, size: Size) -> None:
+        self._size = size
+        with _reasons():
+            self._reader = _decord_reader(video, size)
+            self._keys = np.array(self._reader.get_key_indices())
+        self._next = 0  # the position of the frame that comes next
+        self._frame: Any = None  # the one before it
+
+    def at(self, position: int) -> Frames:
+        """The frame at `position`, which is not before the last one asked for."""
+        with _reasons():
+            key = int(self._keys[np.searchsorted(self._keys, position, side="right") - 1])
+            if key > self._next:
+                self._reader.seek(key)
+                self._next = key
+            while self._next <= position:
+                self._frame = self._reader.next()
+                self._next += 1
+            frame: Frames = self._frame.asnumpy()
+        if frame.shape != (*self._size, 3):
+            raise DecordError(f"it returned a frame of shape {frame.shape}")
+        return frame
+
+
+def _decord_reader(video: Video, size: Size) -> Any:
+    import torch  # noqa: F401 - some builds crash when decord is imported before torch
+    import decord  # isort: skip
+
+    decord.logging.set_level(decord.logging.QUIET)
+    height, width = size
+    # a fault tolerance of next to nothing: an error instead of a neighbour's copy
+    reader = decord.VideoReader(str(video.path.absolute()), width=width, height=height, fault_tol=1e-9)
+    stamps = reader.get_frame_timestamp(range(len(reader)))[:, 0]
     since_first = video.times - video.times[0]
     if len(stamps) != len(since_first) or not np.allclose(stamps - stamps[0], since_first, rtol=1e-6, atol=2e-3):
         raise DecordError("its frame index differs from the file's")
+    if not _even(since_first):
+        raise DecordError("it seeks to the wrong frame where frames are unevenly timed")
     return reader
 
 
-def _decord_frame(reader: Any, position: int, size: Size) -> Frames:
+def _even(times: NDArray[np.float64]) -> bool:
+    """Whether frames follow one another at one rate, but for stamps rounded to a millisecond."""
+    ideal = np.linspace(times[0], times[-1], len(times))
+    apart = (times[-1] - times[0]) / max(len(times) - 1, 1)
+    return bool(np.all(np.abs(times - ideal) <= 0.1 * apart + 1e-3))
+
+
+@contextmanager
+def _reasons() -> Iterator[None]:
+    """Whatever goes wrong in decord, as a `DecordError` of one line."""
     try:
-        frame: Frames = reader.get_batch([position]).asnumpy()[0]
+        yield
+    except DecordError:
+        raise
+    except StopIteration as error:
+        raise DecordError("it found no more frames") from error
+    except UnicodeEncodeError as error:
+        raise DecordError("its name is not valid text") from error
     except Exception as error:
         raise DecordError(_first_line(error)) from error
-    if frame.shape != (*size, 3):
-        raise DecordError(f"it returned a frame of shape {frame.shape}")
-    return frame
 
 
 def _first_line(error: Exception) -> str:

@@ -104,10 +104,12 @@ def test_a_video_that_starts_late_is_timed_from_the_start_of_playing(films):
         ("old.avi", "cannot seek in avi"),
         ("raw.h264", "cannot seek in h264"),
         ("trimmed.mp4", "hides 15 frames"),
+        ("uneven.mp4", "unevenly timed"),
+        ("uneven.mkv", "unevenly timed"),
     ],
 )
 def test_pyav_reads_what_decord_gets_wrong_and_says_why(films, name, reason):
-    times = UNEVEN if name == "broadcast.ts" else THIRTY_PER_SECOND
+    times = UNEVEN if name in ("broadcast.ts", "uneven.mp4", "uneven.mkv") else THIRTY_PER_SECOND
     with open_video(films / name, Sampling(fps=9)) as clip:
         found = numbers(clip)
         assert clip.facts.reader == "pyav"
@@ -344,6 +346,8 @@ def test_any_file_name_works_and_is_safe_to_print(films, tmp_path, monkeypatch, 
     with open_video(name) as clip:
         assert numbers(clip) == expected(THIRTY_PER_SECOND, clip)
         assert all(warning.isprintable() for warning in clip.warnings)
+        told = ("read with PyAV, because decord cannot: its name is not valid text",)
+        assert clip.warnings == (told if "\udcff" in name else ())
 
 
 # The thread that reads ahead
