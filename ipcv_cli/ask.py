@@ -9,7 +9,7 @@ import typer
 
 from ipcv_cli import libraries
 from ipcv_cli import options as opt
-from ipcv_cli.failure import UsageError, reported
+from ipcv_cli.failure import UsageError, leaving_at_once, reported
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
@@ -72,43 +72,44 @@ def ask(
         from ipcv_cli.view import View
 
         with View(quiet=quiet, verbose=verbose, no_color=no_color, baseline=baseline) as view:
-            view.status("starting")
-            libraries.prepare(offline=offline, bars=view.animated, debug=debug)
-            compression = opt.compression(
-                no_compress=no_compress,
-                keep=keep,
-                layer=layer,
-                stabilize=stabilize,
-                neighbors=neighbors,
-                llm_pruner=llm_pruner,
-                llm_keep=llm_keep,
-                llm_layer=llm_layer,
-            )
-            from ipcv.answer import Options
-            from ipcv.probe import probe
-            from ipcv.qa import load
+            with leaving_at_once():
+                view.status("starting")
+                libraries.prepare(offline=offline, bars=view.animated, debug=debug)
+                compression = opt.compression(
+                    no_compress=no_compress,
+                    keep=keep,
+                    layer=layer,
+                    stabilize=stabilize,
+                    neighbors=neighbors,
+                    llm_pruner=llm_pruner,
+                    llm_keep=llm_keep,
+                    llm_layer=llm_layer,
+                )
+                from ipcv.answer import Options
+                from ipcv.probe import probe
+                from ipcv.qa import load
 
-            settings = Options(
-                sampling=opt.sampling(fps, max_frames, start, end),
-                baseline=baseline,
-                **compression,
-                **opt.given(
-                    system=system,
-                    max_pixels=max_pixels,
-                    frame_batch=frame_batch,
-                    max_new_tokens=max_new_tokens,
-                    temperature=temperature,
-                    seed=seed,
-                ),
-            )
-            probe(video)  # a wrong file is reported before a large model is loaded
-            view.status("")  # the line is free for what a download shows
-            if not libraries.announce_download(
-                model, revision=revision, offline=offline, quiet=quiet, no_color=no_color
-            ):
-                view.status(f"loading {model}")
-            libraries.hide_loading_bar()
-            loaded = load(model, revision=revision, device=device, dtype=dtype, quant=quant, offline=offline)
+                settings = Options(
+                    sampling=opt.sampling(fps, max_frames, start, end),
+                    baseline=baseline,
+                    **compression,
+                    **opt.given(
+                        system=system,
+                        max_pixels=max_pixels,
+                        frame_batch=frame_batch,
+                        max_new_tokens=max_new_tokens,
+                        temperature=temperature,
+                        seed=seed,
+                    ),
+                )
+                probe(video)  # a wrong file is reported before a large model is loaded
+                view.status("")  # the line is free for what a download shows
+                if not libraries.announce_download(
+                    model, revision=revision, offline=offline, quiet=quiet, no_color=no_color
+                ):
+                    view.status(f"loading {model}")
+                libraries.hide_loading_bar()
+                loaded = load(model, revision=revision, device=device, dtype=dtype, quant=quant, offline=offline)
             follow(loaded.stream(video, asked, settings), choose_writer(json=json, json_stream=json_stream), view)
 
 

@@ -6,7 +6,7 @@ import typer
 
 from ipcv_cli import libraries
 from ipcv_cli import options as opt
-from ipcv_cli.failure import reported
+from ipcv_cli.failure import leaving_at_once, reported
 
 
 def bench(
@@ -41,27 +41,28 @@ def bench(
         from ipcv_cli.view import question_bar
 
         with question_bar(quiet=quiet, no_color=no_color) as bar:
-            libraries.prepare(offline=offline, bars=not bar.disable, debug=debug)
-            compression = opt.compression(
-                no_compress=False,
-                keep=keep,
-                layer=layer,
-                stabilize=stabilize,
-                neighbors=neighbors,
-                llm_pruner=llm_pruner,
-                llm_keep=llm_keep,
-                llm_layer=llm_layer,
-            )
-            from ipcv import bench as benchmark
-            from ipcv.answer import Options
-            from ipcv.qa import load
-            from ipcv_cli.output import report_object, write
-            from ipcv_cli.render import line, report_table, stderr_console
+            with leaving_at_once():
+                libraries.prepare(offline=offline, bars=not bar.disable, debug=debug)
+                compression = opt.compression(
+                    no_compress=False,
+                    keep=keep,
+                    layer=layer,
+                    stabilize=stabilize,
+                    neighbors=neighbors,
+                    llm_pruner=llm_pruner,
+                    llm_keep=llm_keep,
+                    llm_layer=llm_layer,
+                )
+                from ipcv import bench as benchmark
+                from ipcv.answer import Options
+                from ipcv.qa import load
+                from ipcv_cli.output import report_object, write
+                from ipcv_cli.render import line, report_table, stderr_console
 
-            settings = {"dense": Options(compressor=None, pruner=None), "compressed": Options(**compression)}
-            libraries.announce_download(model, revision=revision, offline=offline, quiet=quiet, no_color=no_color)
-            libraries.hide_loading_bar()
-            loaded = load(model, revision=revision, device=device, dtype=dtype, quant=quant, offline=offline)
+                settings = {"dense": Options(compressor=None, pruner=None), "compressed": Options(**compression)}
+                libraries.announce_download(model, revision=revision, offline=offline, quiet=quiet, no_color=no_color)
+                libraries.hide_loading_bar()
+                loaded = load(model, revision=revision, device=device, dtype=dtype, quant=quant, offline=offline)
             task = bar.add_task("questions", total=questions)
             for step in benchmark.bench(loaded, questions, settings):
                 if isinstance(step, int):

@@ -8,7 +8,6 @@ import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from types import FrameType
 
 import typer
 
@@ -21,13 +20,28 @@ class UsageError(typer.TyperException):
     exit_code = USAGE
 
 
-_interrupted: list[int] = []  # signals that came
+@contextmanager
+def leaving_at_once() -> Iterator[None]:
+    """While libraries are imported and a model is read, an interrupt ends the process on the spot.
+
+    As an exception it would meet compiled code that aborts, or libraries that take it for a broken installation.
+    Nothing has been written by then; a status line is wiped and the cursor shown again.
+    """
+    before = signal.getsignal(signal.SIGINT)
+    if before is not signal.default_int_handler:  # it is to be ignored, or somebody else's
+        yield
+        return
+    signal.signal(signal.SIGINT, lambda *_: _leave())
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
-def interrupt(number: int, frame: FrameType | None) -> None:
-    """Handle SIGINT as Python does, and remember it."""
-    _interrupted.append(number)
-    signal.default_int_handler(number, frame)
+def _leave() -> None:
+    if os.isatty(2):
+        os.write(2, b"\r\x1b[2K\x1b[?25h")
+    os._exit(INTERRUPTED)
 
 
 @contextmanager
@@ -47,8 +61,6 @@ def reported(*, debug: bool = False, no_color: bool = False) -> Iterator[None]:
         abandon_stdout()
         raise typer.Exit from None
     except Exception as error:
-        if _interrupted:  # while it imports, a library may turn the interrupt into an error of its own
-            raise typer.Exit(INTERRUPTED) from None
         if debug:
             traceback.print_exc()
         if isinstance(error, OSError):

@@ -9,7 +9,7 @@ import typer
 
 from ipcv_cli.ask import ask
 from ipcv_cli.bench import bench
-from ipcv_cli.failure import TERMINATED, USAGE, complain, interrupt, reported
+from ipcv_cli.failure import TERMINATED, USAGE, complain, reported
 from ipcv_cli.schema import schema
 
 app = typer.Typer(
@@ -63,7 +63,5 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def run() -> None:
     """Run the command line and leave with its exit code. Being asked to end, it first tidies up."""
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # not where it is to be ignored
-        signal.signal(signal.SIGINT, interrupt)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))
     sys.exit(main())

@@ -2,15 +2,15 @@
 
 import errno
 import os
+import signal
+import subprocess
 import sys
-from contextlib import suppress
 
 import pytest
 import typer
 
 from ipcv.errors import IPCVError, MemoryExhaustedError, ModelError, VideoError
-from ipcv_cli import failure
-from ipcv_cli.failure import UsageError, reported
+from ipcv_cli.failure import UsageError, leaving_at_once, reported
 from ipcv_cli.output import write
 
 
@@ -89,11 +89,21 @@ def test_what_already_says_how_to_end_passes(end, capsys):
     assert capsys.readouterr() == ("", "")
 
 
-def test_an_interrupt_that_a_library_turned_into_its_own_error_is_still_an_interrupt(monkeypatch, capsys):
-    monkeypatch.setattr(failure, "_interrupted", [])
-    with suppress(KeyboardInterrupt):
-        failure.interrupt(2, None)
-    with pytest.raises(typer.Exit) as caught, reported():
-        raise ImportError("Could not import module")
-    assert caught.value.exit_code == 130
-    assert capsys.readouterr() == ("", "")
+def test_an_interrupt_while_libraries_load_ends_the_process_whatever_they_would_make_of_it():
+    code = """if True:
+        import os, signal
+        from ipcv_cli.failure import leaving_at_once
+        with leaving_at_once():
+            try:
+                os.kill(os.getpid(), signal.SIGINT)
+            except KeyboardInterrupt:
+                raise ImportError("broken")
+        """
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
+
+
+def test_afterwards_an_interrupt_is_an_exception_again():
+    with leaving_at_once():
+        pass
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
