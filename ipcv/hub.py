@@ -136,12 +136,9 @@ def _hub_errors(name: str, revision: str | None) -> Iterator[None]:
         raise _unavailable(name, "it is not in the cache and the hub cannot be reached") from error
     except OSError as error:  # no space, no permission
         raise _unavailable(name, first_line(error)) from error
-    except (
-        Exception
-    ) as error:  # HTTP and transfer libraries have classes of their own, which change with their versions
-        raise _unavailable(
-            name, f"fetching it failed ({type(error).__name__}: {first_line(error)}): check the connection"
-        ) from error
+    except Exception as error:  # HTTP and transfer libraries have classes of their own, which change
+        why = f"fetching it failed ({type(error).__name__}: {first_line(error)}): check the connection"
+        raise _unavailable(name, why) from error
 
 
 def _unavailable(name: str, why: str) -> ModelError:
