@@ -87,7 +87,6 @@ def ask(
                 )
                 from ipcv.answer import Options
                 from ipcv.probe import probe
-                from ipcv.qa import load
 
                 settings = Options(
                     sampling=opt.sampling(fps, max_frames, start, end),
@@ -103,13 +102,17 @@ def ask(
                     ),
                 )
                 probe(video)  # a wrong file is reported before a large model is loaded
-                view.status("")  # the line is free for what a download shows
-                if not libraries.announce_download(
-                    model, revision=revision, offline=offline, quiet=quiet, no_color=no_color
-                ):
-                    view.status(f"loading {model}")
-                libraries.hide_loading_bar()
-                loaded = load(model, revision=revision, device=device, dtype=dtype, quant=quant, offline=offline)
+                loaded = libraries.load_model(
+                    model,
+                    revision=revision,
+                    offline=offline,
+                    quiet=quiet,
+                    no_color=no_color,
+                    status=view.status,
+                    device=device,
+                    dtype=dtype,
+                    quant=quant,
+                )
             follow(loaded.stream(video, asked, settings), choose_writer(json=json, json_stream=json_stream), view)
 
 

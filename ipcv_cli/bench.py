@@ -55,14 +55,20 @@ def bench(
                 )
                 from ipcv import bench as benchmark
                 from ipcv.answer import Options
-                from ipcv.qa import load
                 from ipcv_cli.output import report_object, write
                 from ipcv_cli.render import line, report_table, stderr_console
 
                 settings = {"dense": Options(compressor=None, pruner=None), "compressed": Options(**compression)}
-                libraries.announce_download(model, revision=revision, offline=offline, quiet=quiet, no_color=no_color)
-                libraries.hide_loading_bar()
-                loaded = load(model, revision=revision, device=device, dtype=dtype, quant=quant, offline=offline)
+                loaded = libraries.load_model(
+                    model,
+                    revision=revision,
+                    offline=offline,
+                    quiet=quiet,
+                    no_color=no_color,
+                    device=device,
+                    dtype=dtype,
+                    quant=quant,
+                )
             task = bar.add_task("questions", total=questions)
             for step in benchmark.bench(loaded, questions, settings):
                 if isinstance(step, int):

@@ -3,6 +3,11 @@
 import logging
 import os
 import warnings
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ipcv.qa import Model
 
 
 def prepare(*, offline: bool, bars: bool, debug: bool) -> None:
@@ -26,6 +31,26 @@ def hide_loading_bar() -> None:
     from transformers.utils import logging
 
     logging.disable_progress_bar()
+
+
+def load_model(
+    name: str,
+    *,
+    revision: str | None,
+    offline: bool,
+    quiet: bool,
+    no_color: bool,
+    status: Callable[[str], None] = lambda _: None,
+    **placement: Any,
+) -> "Model":
+    """`ipcv.load`, with a word on what is fetched if anything is; else `status` says what is being loaded."""
+    from ipcv.qa import load
+
+    status("")  # the line is free for what a download shows
+    if not announce_download(name, revision=revision, offline=offline, quiet=quiet, no_color=no_color):
+        status(f"loading {name}")
+    hide_loading_bar()
+    return load(name, revision=revision, offline=offline, **placement)
 
 
 def announce_download(name: str, *, revision: str | None, offline: bool, quiet: bool, no_color: bool) -> bool:
