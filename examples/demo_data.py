@@ -1,59 +1,121 @@
-"""Batches of rendered scenes for the demo model's training."""
+"""Training scenes of the demo model, rendered once, and the batches that are drawn from them."""
+
+import pickle
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import torch
-from demo_vision import SIDE, cell_labels
+from demo_vision import patch_labels
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from ipcv.world import SECONDS, TRAINING_SEEDS, Scene, make_scene
+from ipcv.scenes import make_scene
+from ipcv.world import FPS, TRAINING_SEEDS, Scene
 
-BATCH = {"encoder": 64, "decoder": 64, "joint": 32}  # scenes per step
-FIRST_SEED = {"encoder": 0, "decoder": 10**8, "joint": 2 * 10**8}
-FRAMES = 8  # of most clips: four seconds at two per second
+SIDE = 140  # pixels of a training frame
+BLOCK = 256  # scenes that a process renders at a time
 
 
-class Scenes(Dataset[dict[str, Tensor]]):
-    """One training batch per index, drawn from training seeds: rendered ahead by a worker process."""
+@dataclass(frozen=True)
+class Pool:
+    """Rendered scenes: their frames one after the other in a file."""
 
-    def __init__(self, stage: str, first: int, steps: int) -> None:
-        self.stage, self.first, self.steps = stage, first, steps
+    frames: np.ndarray  # [all frames, SIDE, SIDE, 3] uint8
+    first: np.ndarray  # [scenes + 1] where each scene's frames begin
+    scenes: list[Scene]  # without their backgrounds
+
+    @classmethod
+    def of(cls, folder: Path, count: int) -> "Pool":
+        """The first `count` training scenes, rendered into `folder` unless they are there."""
+        done = folder / f"scenes-{count}.pkl"
+        if not done.is_file():
+            _render(folder, count, done)
+        scenes = pickle.loads(done.read_bytes())  # noqa: S301 # written by this script
+        first = np.cumsum([0, *(round(scene.seconds * FPS) for scene in scenes)])
+        frames = np.memmap(folder / f"frames-{count}.bin", np.uint8, "r", shape=(int(first[-1]), SIDE, SIDE, 3))
+        return cls(frames, first, scenes)
+
+    def clip(self, scene: int) -> np.ndarray:
+        """All frames of a scene, at two per second."""
+        return self.frames[self.first[scene] : self.first[scene + 1]]
+
+
+def _render(folder: Path, count: int, done: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    scenes: list[Scene] = []
+    with ProcessPoolExecutor() as workers, (folder / f"frames-{count}.bin").open("wb") as file:
+        for frames, plain in workers.map(_render_block, range(0, count, BLOCK), [count] * len(range(0, count, BLOCK))):
+            file.write(frames.tobytes())
+            scenes += plain
+    done.write_bytes(pickle.dumps(scenes))
+
+
+def _render_block(start: int, count: int) -> tuple[np.ndarray, list[Scene]]:
+    scenes = [make_scene(TRAINING_SEEDS[seed]) for seed in range(start, min(count, start + BLOCK))]
+    clips = [scene.render((i / FPS for i in range(round(scene.seconds * FPS))), SIDE).frames for scene in scenes]
+    return np.concatenate(clips), [replace(scene, textures=(), blots=()) for scene in scenes]
+
+
+SIDES = {140: 0.5, 112: 0.35, 84: 0.15}  # pixels per side of the model's input, and how often
+PAIRS = 96  # frame pairs per step
+ALL_STRIDES = (1, 1, 1, 1, 2)  # frames from one to the next
+
+
+class Pairs(Dataset[dict[str, Tensor]]):
+    """Batches of frame pairs from anywhere in the clips, with what their patches show."""
+
+    def __init__(self, pool: Pool, first: int, steps: int) -> None:
+        self.pool, self.first, self.steps = pool, first, steps
 
     def __len__(self) -> int:
         return self.steps - self.first
 
     def __getitem__(self, index: int) -> dict[str, Tensor]:
-        step, size = self.first + index, BATCH[self.stage]
-        rng = np.random.default_rng([list(BATCH).index(self.stage), step])
-        seeds = [FIRST_SEED[self.stage] + step * size + i for i in range(size)]
-        count = draw_count(rng) if self.stage == "joint" else FRAMES
-        times = [pair_times(rng) if self.stage == "encoder" else clip_times(rng, count) for _ in seeds]
-        views = [look(make_scene(TRAINING_SEEDS[seed]), moments) for seed, moments in zip(seeds, times, strict=True)]
-        frames, labels = (torch.from_numpy(np.stack(x)) for x in zip(*views, strict=True))
-        return {"frames": frames, "labels": labels, "seeds": torch.tensor(seeds)}
+        rng = np.random.default_rng([0, self.first + index])
+        side = draw_side(rng)
+        frames, labels = [], []
+        for scene in rng.integers(len(self.pool.scenes), size=PAIRS):
+            clip = self.pool.clip(scene)
+            stride = int(rng.choice(ALL_STRIDES))
+            at = int(rng.integers(len(clip) - stride))
+            frames.append(clip[[at, at + stride]])
+            labels.append(patch_labels(self.pool.scenes[scene], (at / FPS, (at + stride) / FPS), side))
+        return {"frames": as_tensor(frames), "labels": as_tensor(labels), "side": torch.tensor(side)}
 
 
-def pair_times(rng: np.random.Generator) -> list[float]:
-    """Two pairs of moments, one from each half of a clip."""
-    gaps = rng.uniform(0.35, 0.6, 2)
-    starts = [half + rng.uniform(0, 1.95 - gap) for half, gap in zip((0, 2), gaps, strict=True)]
-    return [float(start + step) for start, gap in zip(starts, gaps, strict=True) for step in (0, gap)]
+class Clips(Dataset[dict[str, Tensor]]):
+    """Batches of whole clips with equally many frames, about `PAIRS` frame pairs each."""
+
+    def __init__(self, pool: Pool, seed: int, first: int, steps: int, *, labelled: bool) -> None:
+        self.pool, self.seed, self.first, self.steps, self.labelled = pool, seed, first, steps, labelled
+        self.lengths = np.diff(pool.first)
+
+    def __len__(self) -> int:
+        return self.steps - self.first
+
+    def __getitem__(self, index: int) -> dict[str, Tensor]:
+        rng = np.random.default_rng([self.seed, self.first + index])
+        side, stride = draw_side(rng), int(rng.choice(ALL_STRIDES))
+        lengths = self.lengths if stride == 1 else self.lengths[self.lengths >= 2 * 4]
+        length = int(rng.choice(lengths))  # as common as such clips are
+        scenes = rng.choice(np.flatnonzero(self.lengths == length), 2 * PAIRS * stride // length, replace=False)
+        times = np.arange(0, length, stride)[: length // stride // 2 * 2] / FPS
+        clips = [self.pool.clip(scene)[(times * FPS).astype(int)] for scene in scenes]
+        batch = {"frames": as_tensor(clips).unflatten(1, (-1, 2)), "scenes": torch.from_numpy(scenes)}
+        if self.labelled:
+            pairs = list(zip(times[::2], times[1::2], strict=True))
+            shown = [[patch_labels(self.pool.scenes[scene], pair, side) for pair in pairs] for scene in scenes]
+            batch["labels"] = as_tensor(shown)
+        return batch | {"side": torch.tensor(side)}
 
 
-def draw_count(rng: np.random.Generator) -> int:
-    """How many frames the clips of a batch have: mostly eight, and anything from two to sixteen."""
-    return int(rng.choice([2, 4, 6, 8, 12, 16], p=[0.05, 0.15, 0.1, 0.5, 0.1, 0.1]))
+def draw_side(rng: np.random.Generator) -> int:
+    """Pixels per side of a batch's frames."""
+    return int(rng.choice(list(SIDES), p=list(SIDES.values())))
 
 
-def clip_times(rng: np.random.Generator, count: int) -> list[float]:
-    """The moments of `count` frames: about two per second, or as many as fit the clip at another rate."""
-    fits = (SECONDS - 0.1) / (count - 1)
-    gap = rng.uniform(0.46, 0.54) if count <= FRAMES and rng.random() < 0.7 else rng.uniform(0.6, 1.0) * min(fits, 1.3)
-    return (rng.uniform(0, SECONDS - gap * (count - 1)) + gap * np.arange(count)).tolist()
-
-
-def look(scene: Scene, times: list[float]) -> tuple[np.ndarray, np.ndarray]:
-    """Frame pairs [n, 2, S, S, 3] at `times` and what their cells show [n, 4, m]."""
-    frames = scene.render(times, SIDE).frames
-    pairs = zip(times[::2], times[1::2], strict=True)
-    return frames.reshape(-1, 2, SIDE, SIDE, 3), np.stack([cell_labels(scene.things, pair) for pair in pairs])
+def as_tensor(parts: list) -> Tensor:
+    """Arrays of one shape as one tensor."""
+    return torch.from_numpy(np.array(parts))

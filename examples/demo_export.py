@@ -4,7 +4,8 @@ import json
 from copy import deepcopy
 from pathlib import Path
 
-from demo_vision import MEAN, MERGE, PATCH, SIDE, STD
+from demo_data import SIDE, SIDES
+from demo_vision import MEAN, MERGE, PATCH, STD
 from transformers import PreTrainedTokenizerFast, Qwen2VLForConditionalGeneration
 
 
@@ -17,8 +18,8 @@ def export(model: Qwen2VLForConditionalGeneration, tokenizer: PreTrainedTokenize
     settings = {
         "image_processor_type": "Qwen2VLImageProcessor",
         "processor_class": "Qwen2VLProcessor",
-        "min_pixels": SIDE * (SIDE - cell // 2),  # any square video is resized to the training size
-        "max_pixels": SIDE * (SIDE + cell // 2),
+        "min_pixels": min(SIDES) ** 2,
+        "max_pixels": SIDE * (SIDE + cell // 2),  # room for rounding
         "patch_size": PATCH,
         "temporal_patch_size": 2,
         "merge_size": MERGE,

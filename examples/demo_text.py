@@ -8,8 +8,10 @@ from tokenizers.models import BPE
 from tokenizers.trainers import BpeTrainer
 from transformers import PreTrainedTokenizerFast
 
-from ipcv.questions import ANSWERS, KINDS, NUMBERS, WORDINGS, Kind, ask, caption
-from ipcv.world import COLOURS, MOTIONS, SHAPES, Thing
+from ipcv.captions import with_article
+from ipcv.drawing import SHAPES
+from ipcv.questions import BALANCE, EVENTS, KINDS, NUMBERS, WORDINGS, Kind, ask, plural
+from ipcv.world import COLOURS, MOTIONS, SIZES, TAGS, Scene, Thing
 
 SPECIAL = (
     "<|endoftext|>",
@@ -47,6 +49,7 @@ def build_tokenizer() -> PreTrainedTokenizerFast:
         vocab_size=1000,
         special_tokens=[AddedToken(token, special=True) for token in SPECIAL],
         initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+        min_frequency=2,
         show_progress=False,
     )
     tokenizer.train_from_iterator(_corpus(), trainer)
@@ -61,20 +64,42 @@ def build_tokenizer() -> PreTrainedTokenizerFast:
 
 
 def _corpus() -> list[str]:
-    """Every wording and answer of the world, upper and lower case at the start."""
+    """Every wording and answer of the world, upper and lower case at the start; codes are told letter by letter."""
     names = [*SHAPES, *(f"{colour} {noun}" for colour, noun in product(COLOURS, (*SHAPES, "object")))]
-    asked = [text.format(name) for kind in KINDS for text in WORDINGS[kind] for name in names]
-    answers = [answer for closed in ANSWERS.values() for answer in closed]
-    told = [
-        f"A {name} moves {motion}, a {name} moves {motion} and a {name} stays still."
+    places = [("left", "right of"), ("above", "below")]
+    asked = [
+        text.format(*words)
+        for kind in KINDS
+        for text in WORDINGS[kind]
         for name in names
-        for motion in MOTIONS
+        for words in (
+            [(name, low, high, name) for low, high in places]
+            if kind == "position"
+            else [(event, name, name) for event in ("appears", "disappears")]
+            if kind == "order"
+            else [(f"{tag} tag",) for tag in TAGS]
+            if kind == "reading"
+            else [(with_article(name) if kind == "existence" else name,)]
+        )
+    ]
+    asked += [f"How many {plural(shape)} are there? What colour does the {shape} turn? the tag" for shape in SHAPES]
+    answers = [answer for kind in KINDS for answer in BALANCE[kind] if kind not in ("order", "position", "reading")]
+    deeds = [*(f"moves {motion}" for motion in MOTIONS), "stays still", *(f"turns {colour}" for colour in COLOURS)]
+    told = [
+        f"{article} {size} {name} {deed} and {event}."
+        for article, size, name, deed, event in product(
+            ("A", "An"), SIZES, names, deeds, ("appears", "disappears", "bounces", "grows")
+        )
     ]
     plain = [
         *asked,
         *answers,
         *(f" {answer}" for answer in answers),
-        *told,
+        *told[::7],
+        *(f" {text}" for text in told[::7]),
+        *(f"A {tag} tag says X." for tag in TAGS),
+        *(f"What {event}? {answer}." for event, answer in EVENTS.items() if event),
+        *(f"there is no {name}. there are two {plural(shape)}." for name in names for shape in SHAPES),
         UNKNOWN,
         *SYSTEM,
         "system\n",
@@ -108,19 +133,24 @@ def pack(tokenizer: PreTrainedTokenizerFast, pairs: list[tuple[str, str]]) -> Pa
     return rows
 
 
-def draw_pairs(things: tuple[Thing, ...], rng: Generator, count: int) -> list[tuple[str, str]]:
-    """`count` or fewer questions about these objects with answers, now and then one that has none."""
-    known = [(question.text, question.answer) for question in ask(things, rng)]
-    first = [(text, answer) for text, answer in known if answer == caption(things)]
-    rest = [pair for pair in known if pair not in first]
-    if rng.random() < 0.3:
-        first = [(str(rng.choice(MORE_CAPTIONS)), answer) for _, answer in first]
-    picked = [*first, *(rest[i] for i in rng.permutation(len(rest))[: count - 1])]
+def draw_pairs(scene: Scene, rng: Generator, count: int) -> list[tuple[str, str]]:
+    """`count` or fewer questions about a scene with answers, now and then one that has none."""
+    known = ask(scene, rng)
+    told = known.pop()
+    text = str(rng.choice(MORE_CAPTIONS)) if rng.random() < 0.3 else told.text
+    picked = [(text, told.answer)]
+    kinds: dict[Kind, list[tuple[str, str]]] = {}
+    for question in known:
+        kinds.setdefault(question.kind, []).append((question.text, question.answer))
+    for kind in rng.permutation(sorted(kinds))[: count - 1]:
+        picked.append(kinds[kind][int(rng.integers(len(kinds[kind])))])
+    if "reading" in kinds and not any(pair in kinds["reading"] for pair in picked):
+        picked[-1] = kinds["reading"][0]
     chance = rng.random()
-    if chance < 0.25:
-        picked[-1] = (_strange(rng), UNKNOWN)
-    elif chance < 0.5:
-        picked[-1] = _misled(things, rng)
+    if chance < 0.2:
+        picked.append((_strange(rng), UNKNOWN))
+    elif chance < 0.4:
+        picked.append(_misled(scene, rng))
     return [(_careless(text, rng), answer) for text, answer in picked]
 
 
@@ -137,35 +167,44 @@ MORE_CAPTIONS = (  # captions are asked for in more ways than the benchmark does
 )
 
 
-def _misled(things: tuple[Thing, ...], rng: Generator) -> tuple[str, str]:
+def _misled(scene: Scene, rng: Generator) -> tuple[str, str]:
     """A question about an object that is not there or not the only one, or of a kind that is not known."""
     shape, colour = str(rng.choice(list(SHAPES))), str(rng.choice(list(COLOURS)))
-    kind: Kind = "colour" if rng.random() < 0.4 else "direction"
+    unknown = str(rng.choice(NOT_KNOWN)).format(shape=shape, colour=colour), UNKNOWN
     if rng.random() < 0.3:
-        frame = str(rng.choice(NOT_KNOWN))
-        return frame.format(shape=shape, colour=colour), UNKNOWN
+        return unknown
+    if not scene.tags and rng.random() < 0.3:
+        return str(rng.choice(WORDINGS["reading"])).format("tag"), "there is no tag"
+    kind = ("colour", "direction", "size", "event")[int(rng.integers(4))]
     if kind == "colour" or rng.random() < 0.5:
-        name, same = shape, sum(thing.shape == shape for thing in things)
+        name, same = shape, sum(thing.shape == shape for thing in scene.things)
     else:
-        name, same = f"{colour} object", sum(thing.colour == colour for thing in things)
-        kind = "shape" if rng.random() < 0.5 else kind
+        name, same = f"{colour} object", sum(colour in _colours(thing) for thing in scene.things)
+        kind = "shape" if rng.random() < 0.3 else kind
     if same == 1:
-        return str(rng.choice(NOT_KNOWN)).format(shape=shape, colour=colour), UNKNOWN
-    text = str(rng.choice(WORDINGS[kind])).format(name)
-    return text, f"there is no {name}" if same == 0 else f"there are {NUMBERS[same - 1]} {name}s"
+        return unknown
+    wording = (
+        f"How many {plural(shape)} are there?" if same == 0 and rng.random() < 0.15 else str(rng.choice(WORDINGS[kind]))
+    )
+    name = shape if "How many" in wording else name
+    if "How many" in wording and any(thing.shape == shape for thing in scene.things):
+        return unknown
+    return wording.format(name), f"there is no {name}" if same == 0 else f"there are {NUMBERS[same - 1]} {plural(name)}"
+
+
+def _colours(thing: Thing) -> tuple[str, ...]:
+    return (thing.colour, thing.event.colour) if thing.event else (thing.colour,)
 
 
 NOT_KNOWN = (
     "Is the {shape} {colour}?",
-    "Is there a {shape}?",
-    "Is there a {colour} object?",
-    "How many {shape}s are there?",
     "How many {colour} objects are there?",
-    "How big is the {shape}?",
     "How fast is the {shape}?",
     "Where is the {shape}?",
     "Which object is {colour}?",
     "Is the {colour} object a {shape}?",
+    "Why does the {shape} move?",
+    "What is the {shape} made of?",
 )
 
 
@@ -183,7 +222,6 @@ STRANGE = (
     "Who is {}?",
     "Why is the {} {}?",
     "When did the {} {}?",
-    "Is there a {}?",
     "What {} is this?",
     "Where is the {}?",
     "Where was this {}?",

@@ -1,4 +1,4 @@
-"""The demo model's vision side: its configuration, a batched encoder pass, what each cell of a frame shows."""
+"""The demo model's vision side: its configuration, a batched encoder pass, what each patch of a frame pair shows."""
 
 import numpy as np
 import torch
@@ -6,33 +6,41 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import Qwen2VLConfig, Qwen2VLForConditionalGeneration
 
-from ipcv.compressor import IPCV
-from ipcv.tokens import Split, kept_count, most_changed
-from ipcv.world import COLOURS, MOTIONS, SHAPES, Thing
+from ipcv.drawing import GLYPHS, SHAPES, STROKE, box_cover, shape_cover
+from ipcv.world import COLOURS, MOTIONS, SIZES, TAGS, Scene, Thing
 
-SIDE = 112  # pixels of a training frame
 PATCH, MERGE = 14, 2
-CELLS = SIDE // (PATCH * MERGE)  # merged visual tokens per side
 MEAN = (0.48145466, 0.4578275, 0.40821073)
 STD = (0.26862954, 0.26130258, 0.27577711)
-LABELS = {"colour": list(COLOURS), "shape": list(SHAPES), "motion": list(MOTIONS)}
+LABELS = {  # what is read off every patch, with its classes beside "none"
+    "colour": list(COLOURS),
+    "shape": list(SHAPES),
+    "size": list(SIZES),
+    "motion": list(MOTIONS),
+    "change": ["appears", "disappears", "changes colour", "grows"],
+    "centre": ["here"],
+    "tag": list(TAGS),
+    "glyph": list(GLYPHS),
+}
+SHOWN, HINTED = 0.15, 0.03  # share of a patch: from the first on it is labelled, up to the second it is background
+FINE = 4  # samples per side of a patch
 
 
 def build_model(vocabulary: int, ids: dict[str, int]) -> Qwen2VLForConditionalGeneration:
-    """A Qwen2-VL of four million parameters with weights drawn at unit gain; `ids` are its special tokens."""
+    """A Qwen2-VL of seven million parameters with weights drawn at unit gain; `ids` are its special tokens."""
     config = Qwen2VLConfig(
         vision_config={
-            "depth": 6,
+            "depth": 12,
             "embed_dim": 160,
             "num_heads": 4,
             "mlp_ratio": 4,
-            "hidden_size": 192,
+            "hidden_size": 256,
             "hidden_act": "gelu",
         },
         text_config={
             "vocab_size": vocabulary,
-            "hidden_size": 192,
-            "intermediate_size": 512,
+            "hidden_size": 256,
+            "intermediate_size": 640,
             "num_hidden_layers": 4,
             "num_attention_heads": 4,
             "num_key_value_heads": 2,
@@ -40,7 +48,7 @@ def build_model(vocabulary: int, ids: dict[str, int]) -> Qwen2VLForConditionalGe
             "bos_token_id": None,
             "eos_token_id": ids["<|im_end|>"],
             "pad_token_id": ids["<|endoftext|>"],
-            "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [8, 8, 8]},
+            "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [12, 10, 10]},
         },
         image_token_id=ids["<|image_pad|>"],
         video_token_id=ids["<|video_pad|>"],
@@ -56,93 +64,62 @@ def build_model(vocabulary: int, ids: dict[str, int]) -> Qwen2VLForConditionalGe
     return model
 
 
-def to_patches(frames: Tensor, gain: Tensor | float = 1.0, shift: Tensor | float = 0.0) -> Tensor:
-    """Frame pairs [B, 2, S, S, 3] (uint8) as normalised patches [B, n, 3, 392] in the family's merge order.
-
-    Pixels are multiplied by `gain` and moved by `shift`, [B, 1, 3 or 1, 1], before they are normalised.
-    """
-    mean, std = (torch.tensor(x, device=frames.device).view(1, 1, 3, 1) * 255 for x in (MEAN, STD))
-    shape = (len(frames), 2, CELLS, MERGE, PATCH, CELLS, MERGE, PATCH, 3)
-    patches = frames.reshape(shape).permute(0, 2, 5, 3, 6, 8, 1, 4, 7).reshape(len(frames), -1, 3, 2 * PATCH**2)
-    return patches.float().mul_(gain / std).add_((shift - mean) / std)
-
-
 class Camera:
     """Noise, blur, brightness, contrast and tint as cameras and codecs add them, drawn anew for every frame pair."""
 
     def __init__(self, device: torch.device) -> None:
-        self.noise = torch.randn(2**24, generator=torch.Generator().manual_seed(5)).bfloat16().to(device)
+        self.noise = torch.randn(2**25, generator=torch.Generator().manual_seed(5)).bfloat16().to(device)
 
     def __call__(self, frames: Tensor, rng: torch.Generator) -> Tensor:
-        """Patches [B, n, 3, 392] of frame pairs [B, 2, S, S, 3]."""
+        """Frame pairs [B, 2, 3, S, S] (0 to 255), changed in place."""
         count, device = len(frames), frames.device
 
         def draw(low: float, high: float, channels: int = 1) -> Tensor:
-            return (torch.rand(count, 1, channels, 1, generator=rng) * (high - low) + low).to(device)
+            return (torch.rand(count, 1, channels, 1, 1, generator=rng) * (high - low) + low).to(device)
 
-        soft = frames[: count // 4].float()
-        blurred = (soft + soft.roll(1, 2) + soft.roll(1, 3) + soft.roll((1, 1), (2, 3))) / 4
-        soft = torch.lerp(soft, blurred, draw(0, 1)[: count // 4, ..., None]).to(torch.uint8)
+        soft = frames[: count // 4]
+        blurred = (soft + soft.roll(1, -1) + soft.roll(1, -2) + soft.roll((1, 1), (-2, -1))) / 4
+        soft.lerp_(blurred, draw(0, 1)[: count // 4])
         gain = draw(0.85, 1.15)
-        shift = 100 - 100 * gain + draw(-12, 12) + draw(-6, 6, 3)
-        patches = to_patches(torch.cat((soft, frames[count // 4 :])), gain, shift)
-        size = patches[:, :, 0].numel()
-        start = int(torch.randint(len(self.noise) - size, (1,), generator=rng))
-        noise = self.noise[start : start + size].view(count, -1, 1, patches.shape[-1])
-        return patches.addcmul_(noise, draw(0, 6) / 255 / torch.tensor(STD, device=device).view(1, 1, 3, 1))
+        frames.mul_(gain).add_(100 - 100 * gain + draw(-12, 12) + draw(-6, 6, 3))
+        start = int(torch.randint(len(self.noise) - frames.numel(), (1,), generator=rng))
+        return frames.addcmul_(self.noise[start : start + frames.numel()].view(frames.shape), draw(0, 6))
 
 
-def encode(model: Qwen2VLForConditionalGeneration, patches: Tensor, compressor: IPCV | None = None) -> Tensor:
-    """Merged visual tokens [B, pairs, m, d] of clips of frame pairs [B, pairs, n, 3, 392].
+def to_patches(frames: Tensor, side: int, camera: Camera | None = None, rng: torch.Generator | None = None) -> Tensor:
+    """Frame pairs [B, 2, S, S, 3] (uint8) as normalised patches [B, n, 1176] in the family's merge order.
 
-    The model's own weights, with one attention call for the frames of all clips, and with tokens of one clip competing
-    where a `compressor` is given, which has to stabilise all blocks that it shrinks.
+    They are resized to `side` pixels, and go through the `camera` if there is one.
     """
+    pixels = frames.permute(0, 1, 4, 2, 3).float()
+    if side != pixels.shape[-1]:
+        pixels = F.interpolate(pixels.flatten(0, 1), (side, side), mode="bicubic", antialias=True).unflatten(0, (-1, 2))
+    if camera and rng:
+        pixels = camera(pixels, rng)
+    mean, std = (torch.tensor(x, device=pixels.device).view(3, 1, 1) * 255 for x in (MEAN, STD))
+    pixels = (pixels - mean) / std
+    cells = side // (PATCH * MERGE)
+    split = pixels.view(len(pixels), 2, 3, cells, MERGE, PATCH, cells, MERGE, PATCH)
+    return split.permute(0, 3, 6, 4, 7, 2, 1, 5, 8).reshape(len(pixels), (cells * MERGE) ** 2, -1)
+
+
+def encode(model: Qwen2VLForConditionalGeneration, patches: Tensor) -> Tensor:
+    """Merged visual tokens [B, m, d] of frame pairs [B, n, 1176]: the model's own weights, frames in one batch."""
     visual = model.model.visual
-    clips, pairs = patches.shape[:2]
-    hidden = F.linear(patches.flatten(0, 1).flatten(2), visual.patch_embed.proj.weight.flatten(1))
-    shape = hidden.shape
-    cos, sin = _rotation(visual.blocks[0].attn.head_dim, patches.device)
-    pruned: _Pruned | None = None
-    for index, block in enumerate(visual.blocks):
-        before = hidden
-        if pruned:
-            hidden = pruned.restored().view(shape)
+    hidden = F.linear(patches, visual.patch_embed.proj.weight.flatten(1))
+    side = int(hidden.shape[1] ** 0.5)
+    cos, sin = _rotation(visual.blocks[0].attn.head_dim, side, patches.device)
+    for block in visual.blocks:
         hidden = hidden + _attend(block.attn, block.norm1(hidden), cos, sin)
-        if pruned:
-            kept = pruned.gather(hidden.reshape(clips, -1, shape[-1]))
-            pruned.kept = kept + block.mlp(block.norm2(kept))
-        else:
-            hidden = hidden + block.mlp(block.norm2(hidden))
-        if compressor and index == compressor.layer - 1:
-            pruned = _Pruned(compressor, before.reshape(clips, -1, shape[-1]), hidden.reshape(clips, -1, shape[-1]))
-    if pruned:
-        hidden = pruned.restored()
-    return visual.merger(hidden.reshape(-1, shape[-1])).unflatten(0, (clips, pairs, -1))
+        hidden = hidden + block.mlp(block.norm2(hidden))
+    return visual.merger(hidden.reshape(-1, hidden.shape[-1])).unflatten(0, (len(patches), -1))
 
 
-class _Pruned:
-    """The kept tokens [B, k, d] of clips between the pruning layer and the end of the encoder."""
-
-    def __init__(self, compressor: IPCV, before: Tensor, after: Tensor) -> None:
-        count = kept_count(after.shape[1], compressor.keep)
-        chosen = [most_changed(old, new, count) for old, new in zip(before, after, strict=True)]
-        self.splits = [Split.of(new, keep, compressor.neighbors) for new, keep in zip(after, chosen, strict=True)]
-        self.kept = torch.stack([split.kept for split in self.splits])
-
-    def restored(self) -> Tensor:
-        """All tokens [B, n, d]."""
-        return torch.stack([split.restore(kept) for split, kept in zip(self.splits, self.kept, strict=True)])
-
-    def gather(self, everything: Tensor) -> Tensor:
-        """The kept ones of all tokens [B, n, d]."""
-        return torch.stack([rows[split.keep] for rows, split in zip(everything, self.splits, strict=True)])
-
-
-def _rotation(width: int, device: torch.device) -> tuple[Tensor, Tensor]:
+def _rotation(width: int, side: int, device: torch.device) -> tuple[Tensor, Tensor]:
     """Cosines and sines [n, width] of the family's two-axis rotary positions, patches in merge order."""
-    steps = torch.arange(CELLS * MERGE, device=device)
-    grid = torch.stack(torch.meshgrid(steps, steps, indexing="ij"), -1).reshape(CELLS, MERGE, CELLS, MERGE, 2)
+    steps = torch.arange(side, device=device)
+    cells = side // MERGE
+    grid = torch.stack(torch.meshgrid(steps, steps, indexing="ij"), -1).reshape(cells, MERGE, cells, MERGE, 2)
     places = grid.transpose(1, 2).reshape(-1, 2, 1)
     angles = (places / 10000 ** (torch.arange(0, width, 4, device=device) / width)).flatten(1).repeat(1, 2)
     return angles.cos(), angles.sin()
@@ -155,25 +132,96 @@ def _attend(attention: nn.Module, hidden: Tensor, cos: Tensor, sin: Tensor) -> T
     return attention.proj((weights @ value).transpose(1, 2).flatten(2))
 
 
-def cell_labels(things: tuple[Thing, ...], times: tuple[float, ...]) -> np.ndarray:
-    """What each cell shows at `times`: [colour, shape, motion, objects centred here] × cells.
+def patch_labels(scene: Scene, times: tuple[float, float], side: int) -> np.ndarray:
+    """What each patch of a frame pair of `side` pixels shows: [labels, patches in merge order].
 
-    Class 0 is background, -100 a cell that an object barely touches.
+    Class 0 is "none", -100 a patch that cannot be said.
     """
-    fine = 7
-    shares = np.zeros((len(things), CELLS * fine, CELLS * fine))
-    centres = np.zeros((CELLS, CELLS), int)
-    for share, thing in zip(shares, things, strict=True):
-        for time in times:
-            rows, columns, cover = thing.coverage(time, CELLS * fine)
-            share[rows, columns] += cover / len(times)
-        column, row = (int(c * CELLS) for c in thing.centre(sum(times) / len(times)))
-        centres[row, column] += 1
-    cells = shares.reshape(len(things), CELLS, fine, CELLS, fine).mean((2, 4)).reshape(len(things), -1)
-    owner, share = cells.argmax(0), cells.max(0)
-    labels = [np.array([1 + LABELS[name].index(getattr(t, name)) for t in things])[owner] for name in LABELS]
-    labels = [np.where(share > 0.06, label, np.where(share > 0.01, -100, 0)) for label in labels]
-    return np.stack([*labels, np.minimum(centres, 2).reshape(-1)])
+    grid = side // PATCH
+    labels = {name: np.zeros(grid * grid, int) for name in LABELS}
+    shifts = [scene.shift(time, side) for time in times]
+    middle = (times[0] + times[1]) / 2
+    x, y = np.mean(shifts, 0)
+    shares = _shares(scene, times, shifts, grid)
+    things = shares[: len(scene.things)]
+    if len(things):
+        owner, share = things.argmax(0), things.max(0)
+        for name in ("colour", "shape", "size", "motion", "change"):
+            classes = np.array([_thing_label(name, thing, times) for thing in scene.things])[owner]
+            labels[name] = np.where(share > SHOWN, classes, np.where(share > HINTED, -100, 0))
+        for thing in scene.things:
+            if any(map(thing.is_there, times)):
+                labels["centre"][_patch(np.add(thing.path.at(middle), (x, y)), grid)] = 1
+    for tag, share in zip(scene.tags, shares[len(scene.things) :], strict=True):
+        ground = 1 + LABELS["tag"].index(tag.colour)
+        labels["tag"] = np.where(share > SHOWN, ground, np.where(share > HINTED, -100, labels["tag"]))
+        labels["glyph"] = np.where(share > HINTED, -100, labels["glyph"])
+        centre = np.add(tag.path.at(middle), (x, y))
+        at = (np.arange(grid) + 0.5) / grid
+        inside = np.abs(at - centre[1]) < tag.half()[1]
+        letters = ((at - centre[0]) / (6 * STROKE) + len(tag.code) / 2).round(6)
+        for column, letter in enumerate(np.floor(letters).astype(int)):
+            if 0 <= letter < len(tag.code):
+                rows = np.flatnonzero(inside)
+                labels["glyph"][rows * grid + column] = 1 + LABELS["glyph"].index(tag.code[letter])
+    stacked = np.stack(list(labels.values())).reshape(len(LABELS), grid // MERGE, MERGE, grid // MERGE, MERGE)
+    return stacked.transpose(0, 1, 3, 2, 4).reshape(len(LABELS), -1)
+
+
+def _shares(scene: Scene, times: tuple[float, float], shifts: list[tuple[float, float]], grid: int) -> np.ndarray:
+    """Which share of each patch shows each thing and each tag, meaned over two moments: [items, patches]."""
+    size = grid * FINE
+    layers = np.zeros((len(scene.things) + len(scene.tags), size, size), np.float32)
+    for time, (x, y) in zip(times, shifts, strict=True):
+        seen = np.zeros_like(layers)
+
+        def cover(index: int, part: tuple[slice, slice, np.ndarray], seen: np.ndarray = seen) -> None:
+            rows, columns, share = part
+            seen[:, rows, columns] *= 1 - share
+            if index >= 0:
+                seen[index, rows, columns] = share
+
+        for index, thing in enumerate(scene.things):
+            if thing.is_there(time):
+                at = thing.path.at(time)
+                centre = (at[0] + x, at[1] + y)
+                cover(index, shape_cover(thing.shape, centre, thing.radius_at(time), thing.tilt, size))
+        if scene.pillar:
+            at = scene.pillar.path.at(time)
+            cover(-1, box_cover((at[0] + x, at[1] + y), scene.pillar.half(), size))
+        for index, tag in enumerate(scene.tags, len(scene.things)):
+            at = tag.path.at(time)
+            cover(index, box_cover((at[0] + x, at[1] + y), tag.half(), size))
+        layers += seen / len(times)
+    return layers.reshape(-1, grid, FINE, grid, FINE).mean((2, 4)).reshape(len(layers), -1)
+
+
+def _thing_label(name: str, thing: Thing, times: tuple[float, float]) -> int:
+    """The class of a thing during a frame pair; -100 where there is none."""
+    first, second = map(thing.is_there, times)
+    if name == "change":
+        happened = "appears" if second > first else "disappears" if first > second else None
+        happened = "changes colour" if thing.rgb_at(times[0]) != thing.rgb_at(times[1]) else happened
+        happened = "grows" if thing.radius_at(times[1]) > 1.1 * thing.radius_at(times[0]) else happened
+        return 1 + LABELS[name].index(happened) if happened else 0
+    if name == "size" and thing.happens("grows"):
+        return -100
+    value = str(getattr(thing, name))
+    if name == "colour" and thing.event and thing.event.colour and times[1] >= thing.event.time:
+        value = thing.event.colour
+    if name == "motion" and thing.happens("bounces") and thing.event:
+        if times[0] < thing.event.time < times[1]:
+            return -100
+        value = value if times[1] <= thing.event.time else BACK[value]
+    return 1 + LABELS[name].index(value)
+
+
+BACK = {"left": "right", "right": "left", "up": "down", "down": "up"}
+
+
+def _patch(centre: np.ndarray, grid: int) -> int:
+    column, row = np.clip((centre * grid).astype(int), 0, grid - 1)
+    return int(row * grid + column)
 
 
 class Probes(nn.Module):
@@ -181,13 +229,15 @@ class Probes(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.heads = nn.ModuleList(nn.Linear(width, n) for n in (*(len(x) + 1 for x in LABELS.values()), 3))
+        self.sizes = [len(classes) + 1 for classes in LABELS.values()]
+        self.head = nn.Linear(width, MERGE**2 * sum(self.sizes))
 
     def forward(self, tokens: Tensor, labels: Tensor) -> tuple[Tensor, list[float]]:
-        """Mean loss, and the share of right cells that show an object, for each label of [B, 4, m]."""
+        """Mean loss, and the share of right patches among those that show something, per label of [B, labels, n]."""
+        scores = self.head(tokens).unflatten(-1, (MERGE**2, -1)).flatten(1, 2)  # [B, n, classes of all labels]
         losses, right = [], []
-        for head, label in zip(self.heads, labels.unbind(1), strict=True):
-            scores = head(tokens)
-            losses.append(F.cross_entropy(scores.flatten(0, 1), label.flatten(), ignore_index=-100))
-            right.append((scores.argmax(-1) == label)[label > 0].float().mean().item())
+        for part, label in zip(scores.split(self.sizes, -1), labels.unbind(1), strict=True):
+            part, label = part.flatten(0, 1).float(), label.flatten()
+            losses.append(F.cross_entropy(part, label, ignore_index=-100))
+            right.append((part.argmax(-1) == label)[label > 0].float().mean().item())
         return torch.stack(losses).mean(), right

@@ -5,7 +5,8 @@ Example: python examples/make_clip.py examples/clip.mp4
 
 import sys
 
-from ipcv.world import HELD_OUT_SEEDS, make_clip, write_clip
+from ipcv.scenes import make_clip
+from ipcv.world import HELD_OUT_SEEDS, write_clip
 
 SEED = HELD_OUT_SEEDS[2_000_019]  # far behind the seeds that the benchmark reaches
 

@@ -1,8 +1,8 @@
-"""Train the demo model from scratch on the procedural world, in three stages.
+"""Train the demo model from scratch on the procedural world, in three stages. It never meets compression.
 
-1. encoder: the vision encoder alone, on pairs of frames, from dense labels: what does each cell show?
+1. encoder: the vision encoder alone, on pairs of frames, from dense labels: what does each patch show?
 2. decoder: the language model alone, on cached visual tokens, with many questions per clip.
-3. joint: everything, on fresh clips, from answers and dense labels, with the encoder compressed in some batches.
+3. joint: everything, on whole clips, from answers and dense labels.
 
 Example: python examples/train_demo.py --out runs/demo --export ipcv/demo
 Run again with --resume to continue from the last checkpoint.
@@ -18,29 +18,21 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from demo_data import BATCH, Scenes
+from demo_data import SIDE, Clips, Pairs, Pool
 from demo_export import export
 from demo_text import SYSTEM, Packed, build_tokenizer, draw_pairs, pack, prefix
-from demo_vision import (
-    CELLS,
-    MERGE,
-    SIDE,
-    Camera,
-    Probes,
-    build_model,
-    encode,
-    to_patches,
-)
+from demo_vision import MERGE, Camera, Probes, build_model, encode, to_patches
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from ipcv.compressor import IPCV
+from ipcv.captions import fact_score
 from ipcv.positions import prompt_positions
 from ipcv.questions import KINDS, benchmark
-from ipcv.world import TRAINING_SEEDS, make_clip, make_scene
+from ipcv.scenes import make_scene
 
-QUESTIONS = 6  # per clip
-KEEP = (1.0, 1.0, 1.0, 0.5, 0.35, 0.35, 0.2)  # shares of tokens that the encoder computes in the joint stage
+STAGES = ("encoder", "decoder", "joint")
+QUESTIONS = 8  # per clip
+DENSE = 0.3  # weight of the dense labels in the joint stage
 EVERY = 50  # steps between lines of the curve
 SAVE = 250  # steps between checkpoints
 
@@ -105,19 +97,19 @@ class Trainer:
         self.place = state["place"]
         return state
 
-    def see(self, frames: Tensor, rng: torch.Generator | None = None, compressor: IPCV | None = None) -> Tensor:
-        """Merged visual tokens [B, pairs, m, d] of [B, pairs, 2, S, S, 3], through the camera if `rng` is given."""
-        flat = frames.to(self.device).flatten(0, 1)
+    def see(self, frames: Tensor, side: int, rng: torch.Generator | None = None) -> Tensor:
+        """Merged visual tokens [B, m, d] of frame pairs [B, 2, S, S, 3], through the camera if `rng` is given."""
         with torch.no_grad():
-            patches = to_patches(flat) if rng is None else self.camera(flat, rng)
-        return encode(self.model, patches.unflatten(0, frames.shape[:2]), compressor)
+            patches = to_patches(frames.to(self.device), side, self.camera if rng else None, rng)
+        return encode(self.model, patches)
 
     def answer(self, tokens: Tensor, rows: list[Packed], system: str | None) -> tuple[Tensor, Tensor]:
         """Scores [n, vocabulary] and labels [n] at every token of every answer; `tokens` is [B, pairs, m, d]."""
         pairs, cells = tokens.shape[1:3]
         head = torch.tensor(prefix(self.tokenizer, pairs * cells, system))
         types = (head == self.model.config.video_token_id).long() * 2
-        grid = torch.tensor([[pairs, CELLS * MERGE, CELLS * MERGE]])
+        side = round(cells**0.5) * MERGE
+        grid = torch.tensor([[pairs, side, side]])
         positions = prompt_positions(self.model, head[None], types[None], video_grid_thw=grid)[:, 0]  # [3, P]
         longest = max(map(len, rows))
         padded = torch.tensor([[*row, *[(0, -1, 0, -100)] * (longest - len(row))] for row in rows])
@@ -136,53 +128,61 @@ class Trainer:
         wanted = F.pad(labels, (len(head), 0), value=-100).to(self.device)
         return self.model.lm_head(out.last_hidden_state[wanted != -100]), wanted[wanted != -100]
 
-    def loss(self, tokens: Tensor, seeds: Tensor, step: int) -> tuple[Tensor, float]:
+    def loss(self, tokens: Tensor, scenes: list[Any], step: int) -> tuple[Tensor, float]:
         """Answer loss, and the share of right answer tokens, over questions drawn for this step."""
         rng = np.random.default_rng([9, step])
         system = str(rng.choice(SYSTEM)) if rng.random() < 0.2 else None
-        rows = [
-            pack(self.tokenizer, draw_pairs(make_scene(TRAINING_SEEDS[seed]).things, rng, QUESTIONS))
-            for seed in seeds.tolist()
-        ]
+        rows = [pack(self.tokenizer, draw_pairs(scene, rng, QUESTIONS)) for scene in scenes]
         scores, labels = self.answer(tokens, rows, system)
         return F.cross_entropy(scores.float(), labels), (scores.argmax(-1) == labels).float().mean().item()
 
 
-def batches(trainer: Trainer, stage: str, steps: int, clips: int) -> Iterator[dict[str, Tensor]]:
+def batches(trainer: Trainer, pool: Pool, stage: str, steps: int, clips: int) -> Iterator[dict[str, Tensor]]:
     """The batches of a stage from the trainer's step on; in the decoder stage visual tokens instead of frames."""
     first = trainer.place["step"]
     if stage != "decoder":
-        yield from DataLoader(Scenes(stage, first, steps), batch_size=None, num_workers=1, prefetch_factor=4)
+        data = Pairs(pool, first, steps) if stage == "encoder" else Clips(pool, 2, first, steps, labelled=True)
+        yield from DataLoader(data, batch_size=None, num_workers=1, prefetch_factor=4)
         return
-    stored = []
-    scenes = Scenes(stage, 0, clips // BATCH[stage])
-    for batch in DataLoader(scenes, batch_size=None, num_workers=1, prefetch_factor=4):
+    stored: dict[tuple[int, ...], list[dict[str, Tensor]]] = {}
+    for index, batch in enumerate(
+        DataLoader(Clips(pool, 1, 0, clips, labelled=False), batch_size=None, num_workers=1, prefetch_factor=4)
+    ):
         with torch.no_grad(), trainer.autocast():
-            tokens = trainer.see(batch["frames"], torch.Generator().manual_seed(len(stored)))
-        stored.append({"tokens": tokens.half(), "seeds": batch["seeds"]})
+            frames = batch["frames"]
+            tokens = trainer.see(frames.flatten(0, 1), int(batch["side"]), torch.Generator().manual_seed(index))
+        tokens = tokens.unflatten(0, frames.shape[:2]).half()
+        stored.setdefault(tuple(tokens.shape[1:]), []).append({"tokens": tokens, "scenes": batch["scenes"]})
+    kinds = [{key: torch.cat([part[key] for part in parts]) for key in parts[0]} for parts in stored.values()]
+    sizes = np.array([len(kind["scenes"]) for kind in kinds])
     for step in range(first, steps):  # other clips meet in a batch every time
-        picks = np.random.default_rng([7, step]).integers(clips // BATCH[stage], size=4)
-        parts = [{k: v[i::4] for k, v in stored[pick].items()} for i, pick in enumerate(picks)]
-        yield {key: torch.cat([part[key] for part in parts]) for key in ("tokens", "seeds")}
+        rng = np.random.default_rng([7, step])
+        kind = kinds[int(rng.choice(len(kinds), p=sizes / sizes.sum()))]
+        count = min(len(kind["scenes"]), 6000 // kind["tokens"].shape[1:3].numel() + 8)
+        picks = torch.from_numpy(rng.choice(len(kind["scenes"]), count, replace=False))
+        yield {key: value[picks] for key, value in kind.items()}
 
 
-def stage_loss(trainer: Trainer, stage: str, batch: dict[str, Tensor], step: int) -> tuple[Tensor, list[float]]:
-    """The loss of a batch, and shares of right answer tokens and cells."""
+def stage_loss(
+    trainer: Trainer, pool: Pool, stage: str, batch: dict[str, Tensor], step: int
+) -> tuple[Tensor, list[float]]:
+    """The loss of a batch, and shares of right answer tokens and patches."""
+    scenes = [pool.scenes[index] for index in batch["scenes"].tolist()] if "scenes" in batch else []
     if stage == "decoder":
-        pairs = int(np.random.default_rng([8, step]).choice([2, 3, 4], p=[0.15, 0.15, 0.7]))
-        loss, right = trainer.loss(batch["tokens"][:, :pairs].float(), batch["seeds"], step)
+        loss, right = trainer.loss(batch["tokens"].float(), scenes, step)
         return loss, [right]
-    keep = float(np.random.default_rng([6, step]).choice(KEEP)) if stage == "joint" else 1.0
-    compressor = IPCV(keep=keep) if keep < 1 else None
-    tokens = trainer.see(batch["frames"], torch.Generator().manual_seed(step), compressor)
-    dense, right = trainer.probes(tokens.flatten(0, 1), batch["labels"].flatten(0, 1).to(trainer.device))
+    frames, labels = batch["frames"], batch["labels"].to(trainer.device)
     if stage == "encoder":
-        return dense, right
-    loss, share = trainer.loss(tokens, batch["seeds"], step)
-    return loss + 0.3 * dense, [share, *right]
+        return trainer.probes(trainer.see(frames, int(batch["side"]), torch.Generator().manual_seed(step)), labels)
+    tokens = trainer.see(frames.flatten(0, 1), int(batch["side"]), torch.Generator().manual_seed(step))
+    dense, right = trainer.probes(tokens, labels.flatten(0, 1))
+    loss, share = trainer.loss(tokens.unflatten(0, frames.shape[:2]), scenes, step)
+    return loss + DENSE * dense, [share, *right]
 
 
-def run_stage(trainer: Trainer, stage: str, steps: int, rate: float, clips: int, state: dict[str, Any] | None) -> None:
+def run_stage(
+    trainer: Trainer, pool: Pool, stage: str, steps: int, rate: float, clips: int, state: dict[str, Any] | None
+) -> None:
     """Train one stage to its end, from where `state` stopped."""
     trainer.start_stage(stage, rate)
     if state:
@@ -193,9 +193,9 @@ def run_stage(trainer: Trainer, stage: str, steps: int, rate: float, clips: int,
     if trainer.place["step"] >= steps:
         return
     first, curve, began = trainer.place["step"], [], time.monotonic() - trainer.place["seconds"]
-    for step, batch in enumerate(batches(trainer, stage, steps, clips), first):
+    for step, batch in enumerate(batches(trainer, pool, stage, steps, clips), first):
         with trainer.autocast():
-            loss, right = stage_loss(trainer, stage, batch, step)
+            loss, right = stage_loss(trainer, pool, stage, batch, step)
         trainer.update(loss, step / steps, min(1.0, (step + 1) / 60))
         curve.append([loss.item(), *right])
         trainer.place |= {"step": step + 1, "seconds": time.monotonic() - began}
@@ -212,38 +212,48 @@ def run_stage(trainer: Trainer, stage: str, steps: int, rate: float, clips: int,
 
 @torch.no_grad()
 def evaluate(trainer: Trainer, questions: int) -> dict[str, float]:
-    """Share of held-out questions answered right, greedily and to the last token, per kind and in all."""
-    right: dict[str, list[bool]] = {kind: [] for kind in KINDS}
+    """Share of held-out questions answered right, greedily and to the last token, per kind and in all.
+
+    What is told of a caption counts up to its first wrong token.
+    """
+    right: dict[str, list[float]] = {kind: [] for kind in KINDS}
     for seed, question in benchmark(questions):
-        frames = torch.from_numpy(make_clip(seed, size=SIDE).frames).unflatten(0, (1, -1, 2))
+        scene = make_scene(seed)
+        frames = scene.render(np.arange(0, scene.seconds, 0.5).tolist(), SIDE).frames
+        tokens = trainer.see(torch.from_numpy(frames).unflatten(0, (-1, 2)), SIDE)
         rows = [pack(trainer.tokenizer, [(question.text, question.answer)])]
-        scores, labels = trainer.answer(trainer.see(frames), rows, None)
-        right[question.kind].append(bool((scores.argmax(-1) == labels).all()))
+        scores, labels = trainer.answer(tokens[None], rows, None)
+        hits = scores.argmax(-1) == labels
+        if question.kind == "caption" and not hits.all():
+            told = trainer.tokenizer.decode(labels[: int(hits.int().argmin())])
+            right["caption"].append(fact_score(question.answer, told))
+        else:
+            right[question.kind].append(float(hits.all()))
     table = {kind: sum(hits) / len(hits) for kind, hits in right.items()}
     return table | {"all": sum(map(sum, right.values())) / questions}
 
 
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, required=True, help="folder for checkpoints and the curve")
+    parser.add_argument("--out", type=Path, required=True, help="folder for rendered scenes, checkpoints and the curve")
     parser.add_argument("--export", type=Path, help="folder for the finished model")
     parser.add_argument("--resume", action="store_true", help="continue from the last checkpoint in --out")
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
-    parser.add_argument("--steps", type=int, nargs=3, default=[900, 600, 1600], metavar="N", help="of each stage")
+    parser.add_argument("--scenes", type=int, default=24000, help="training scenes to render (430 kB each)")
+    parser.add_argument("--steps", type=int, nargs=3, default=[1800, 1000, 1300], metavar="N", help="of each stage")
     parser.add_argument("--rates", type=float, nargs=3, default=[2e-3, 2e-3, 8e-4], metavar="R", help="learning rates")
-    parser.add_argument("--clips", type=int, default=8192, help="clips with cached tokens in the decoder stage")
-    parser.add_argument("--questions", type=int, default=500, help="held-out questions of the last evaluation")
+    parser.add_argument("--clips", type=int, default=400, help="batches of clips with cached tokens, decoder stage")
+    parser.add_argument("--questions", type=int, default=550, help="held-out questions of the last evaluation")
     return parser.parse_args()
 
 
 def main() -> None:
     args = parse()
-    args.out.mkdir(parents=True, exist_ok=True)
+    pool = Pool.of(args.out, args.scenes)
     trainer = Trainer(args.out, torch.device(args.device))
     state = trainer.load() if args.resume else None
-    stages = list(BATCH)
-    for index in range(stages.index(trainer.place["stage"]), len(stages)):
-        run_stage(trainer, stages[index], args.steps[index], args.rates[index], args.clips, state)
+    for index in range(STAGES.index(trainer.place["stage"]), len(STAGES)):
+        run_stage(trainer, pool, STAGES[index], args.steps[index], args.rates[index], args.clips, state)
         state = None
     print(json.dumps(evaluate(trainer, args.questions), indent=2))
     if args.export:

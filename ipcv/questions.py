@@ -1,19 +1,43 @@
 """Questions about scenes of the procedural world, each with its one right answer."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import permutations
 from typing import Literal
 
 import numpy as np
 from numpy.random import Generator
 
-from ipcv.world import COLOURS, HELD_OUT_SEEDS, MOTIONS, SHAPES, Thing, make_scene
+from ipcv.captions import caption, with_article
+from ipcv.drawing import SHAPES
+from ipcv.scenes import MOST, make_scene
+from ipcv.world import COLOURS, FPS, HELD_OUT_SEEDS, MOTIONS, SIZES, Scene, Thing
 
-Kind = Literal["colour", "shape", "direction", "count", "caption"]
+Kind = Literal[
+    "colour",
+    "shape",
+    "size",
+    "count",
+    "direction",
+    "position",
+    "order",
+    "event",
+    "existence",
+    "reading",
+    "caption",
+]
 
-KINDS: tuple[Kind, ...] = ("colour", "shape", "direction", "count", "caption")
-NUMBERS = ("one", "two", "three")
+NUMBERS = ("one", "two", "three", "four")[:MOST]
 STILL = "it stays still"
+EVENTS = {  # what happens to an object -> the answer
+    "appears": "it appears",
+    "disappears": "it disappears",
+    "changes colour": "it changes colour",
+    "bounces": "it bounces",
+    "grows": "it grows",
+    None: "nothing",
+}
+APART = 0.12  # of the frame between centres, at least, where a position is asked for
 
 
 @dataclass(frozen=True)
@@ -23,6 +47,8 @@ class Question:
     kind: Kind
     text: str
     answer: str
+    options: tuple[str, ...] = ()  # every answer that it could have; none: the answer is free text
+    balance: str = ""  # what is asked equally often within the kind; "": the answer itself
 
 
 WORDINGS: dict[Kind, tuple[str, ...]] = {
@@ -38,17 +64,46 @@ WORDINGS: dict[Kind, tuple[str, ...]] = {
         "Which shape does the {} have?",
         "Tell me the shape of the {}.",
     ),
+    "size": (
+        "How big is the {}?",
+        "What size is the {}?",
+        "Is the {} small, medium or large?",
+    ),
+    "count": (
+        "How many objects are there?",
+        "How many coloured objects do you see?",
+        "How many objects are in the video?",
+        "Count the objects.",
+    ),
     "direction": (
         "Which way does the {} move?",
         "In which direction does the {} move?",
         "Where does the {} go?",
         "Which way is the {} moving?",
     ),
-    "count": (
-        "How many objects are there?",
-        "How many objects do you see?",
-        "How many things are in the video?",
-        "Count the objects.",
+    "position": (
+        "Is the {} {} or {} the {}?",
+        "Where is the {}, {} or {} the {}?",
+    ),
+    "order": (
+        "Which {} first, the {} or the {}?",
+        "What {} first, the {} or the {}?",
+    ),
+    "event": (
+        "What happens to the {}?",
+        "What changes about the {}?",
+        "Does anything happen to the {}?",
+    ),
+    "existence": (
+        "Is there {}?",
+        "Do you see {}?",
+        "Can you see {}?",
+    ),
+    "reading": (
+        "What does the {} say?",
+        "What is written on the {}?",
+        "Read the {}.",
+        "Which code is on the {}?",
     ),
     "caption": (
         "Describe the video.",
@@ -57,38 +112,25 @@ WORDINGS: dict[Kind, tuple[str, ...]] = {
         "What is in the video?",
     ),
 }
-ANSWERS: dict[Kind, tuple[str, ...]] = {  # of the kinds with a closed set of answers
+KINDS: tuple[Kind, ...] = tuple(WORDINGS)
+BALANCE: dict[Kind, tuple[str, ...]] = {  # what is asked equally often within a kind
     "colour": tuple(COLOURS),
     "shape": tuple(SHAPES),
-    "direction": tuple(motion if motion != "still" else STILL for motion in MOTIONS),
+    "size": tuple(SIZES),
     "count": NUMBERS,
+    "direction": tuple(motion if motion != "still" else STILL for motion in MOTIONS),
+    "position": ("left of, first", "left of, second", "above, first", "above, second"),
+    "order": ("appears, first", "appears, second", "disappears, first", "disappears, second"),
+    "event": (*EVENTS.values(), "which"),
+    "existence": ("yes", "no"),
+    "reading": ("2", "3"),
+    "caption": NUMBERS,
 }
 
 
-def ask(things: tuple[Thing, ...], rng: Generator) -> list[Question]:
-    """Every question that has one right answer about these objects, each in a wording drawn by `rng`."""
-    facts: dict[Kind, list[tuple[str, str]]] = {
-        "colour": [(t.shape, t.colour) for t in things if _only(t, things)],
-        "shape": [(f"{t.colour} object", t.shape) for t in things],
-        "direction": [(name, STILL if t.motion == "still" else t.motion) for t in things for name in _names(t, things)],
-        "count": [("", NUMBERS[len(things) - 1])],
-        "caption": [("", caption(things))],
-    }
-    return [
-        Question(kind, str(rng.choice(WORDINGS[kind])).format(name), answer)
-        for kind in KINDS
-        for name, answer in facts[kind]
-    ]
-
-
-def caption(things: tuple[Thing, ...]) -> str:
-    """One sentence that names every object and its motion, in the alphabetical order of the colours."""
-    clauses = [
-        f"a {t.colour} {t.shape} " + ("stays still" if t.motion == "still" else f"moves {t.motion}")
-        for t in sorted(things, key=lambda t: t.colour)
-    ]
-    text = " and ".join([", ".join(clauses[:-1]), clauses[-1]] if clauses[1:] else clauses)
-    return text[0].upper() + text[1:] + "."
+def ask(scene: Scene, rng: Generator) -> list[Question]:
+    """Every question that has one right answer about a scene, each in a wording drawn by `rng`."""
+    return [question for kind in KINDS for question in _ASK[kind](scene, _Wording(kind, rng))]
 
 
 def benchmark(count: int, kinds: tuple[Kind, ...] = KINDS) -> Iterator[tuple[int, Question]]:
@@ -100,24 +142,175 @@ def benchmark(count: int, kinds: tuple[Kind, ...] = KINDS) -> Iterator[tuple[int
     for index in range(count):
         turn, place = divmod(index, len(kinds))
         kind = kinds[place]
-        wanted = ANSWERS.get(kind)
+        wanted = BALANCE[kind][turn % len(BALANCE[kind])]
         while True:
             seed = next(seeds)
             rng = np.random.default_rng([seed, index])
-            fitting = [
-                question
-                for question in ask(make_scene(seed).things, rng)
-                if question.kind == kind and (wanted is None or question.answer == wanted[turn % len(wanted)])
-            ]
+            questions = _ASK[kind](make_scene(seed), _Wording(kind, rng))
+            fitting = [question for question in questions if (question.balance or question.answer) == wanted]
             if fitting:
                 yield seed, fitting[int(rng.integers(len(fitting)))]
                 break
 
 
-def _only(thing: Thing, things: tuple[Thing, ...]) -> bool:
-    return sum(other.shape == thing.shape for other in things) == 1
+@dataclass(frozen=True)
+class _Wording:
+    """Words questions of one kind."""
+
+    kind: Kind
+    rng: Generator
+
+    def __call__(self, answer: str, *words: str, options: tuple[str, ...] | None = None, balance: str = "") -> Question:
+        text = str(self.rng.choice(WORDINGS[self.kind])).format(*words)
+        return Question(self.kind, text, answer, BALANCE[self.kind] if options is None else options, balance)
+
+    def one(self, names: list[str]) -> str:
+        """One of several names."""
+        return str(self.rng.choice(names))
 
 
-def _names(thing: Thing, things: tuple[Thing, ...]) -> list[str]:
-    """Unambiguous names; colours differ within a scene, shapes may not."""
-    return [f"{thing.colour} object", f"{thing.colour} {thing.shape}", *([thing.shape] if _only(thing, things) else [])]
+def full_name(thing: Thing) -> str:
+    """What the thing is at first: its colour and shape.
+
+    No two things of a scene share a colour.
+    """
+    return f"{thing.colour} {thing.shape}"
+
+
+def plural(noun: str) -> str:
+    """Several of it."""
+    return f"{noun}es" if noun.endswith("s") else f"{noun}s"
+
+
+def names(thing: Thing, scene: Scene) -> list[str]:
+    """What the thing can be called so that nothing else is meant: without its colour if that changes."""
+    alone = [thing.shape] if sum(other.shape == thing.shape for other in scene.things) == 1 else []
+    return alone if thing.happens("changes colour") else [full_name(thing), f"{thing.colour} object", *alone]
+
+
+def _colour(scene: Scene, word: _Wording) -> Iterator[Question]:
+    for thing in scene.things:
+        if thing.shape in names(thing, scene):
+            if thing.event and thing.event.colour:
+                text = f"What colour does the {thing.shape} turn?"
+                yield Question("colour", text, thing.event.colour, tuple(COLOURS))
+            else:
+                yield word(thing.colour, thing.shape)
+
+
+def _shape(scene: Scene, word: _Wording) -> Iterator[Question]:
+    for thing in scene.things:
+        if not thing.happens("changes colour"):
+            yield word(thing.shape, f"{thing.colour} object")
+
+
+def _size(scene: Scene, word: _Wording) -> Iterator[Question]:
+    for thing in scene.things:
+        called = names(thing, scene)
+        if called and not thing.happens("grows"):
+            yield word(thing.size, word.one(called))
+
+
+def _count(scene: Scene, word: _Wording) -> Iterator[Question]:
+    yield word(NUMBERS[len(scene.things) - 1])
+    shapes = [thing.shape for thing in scene.things]
+    for shape in sorted(set(shapes)):
+        yield Question("count", f"How many {plural(shape)} are there?", NUMBERS[shapes.count(shape) - 1], NUMBERS)
+
+
+def _direction(scene: Scene, word: _Wording) -> Iterator[Question]:
+    for thing in scene.things:
+        called = names(thing, scene)
+        if called and not thing.happens("bounces"):
+            yield word(STILL if thing.motion == "still" else thing.motion, word.one(called))
+
+
+def _position(scene: Scene, word: _Wording) -> Iterator[Question]:
+    moments = np.arange(0, scene.seconds, 1 / FPS)
+    for one, other in permutations(scene.things, 2):
+        together = [time for time in moments if one.is_there(time) and other.is_there(time)]
+        first, second = names(one, scene), names(other, scene)
+        if len(together) < 2 or not first or not second:
+            continue
+        gaps = np.array([np.subtract(one.path.at(time), other.path.at(time)) for time in together])
+        for axis, (low, high) in enumerate((("left of", "right of"), ("above", "below"))):
+            if abs(gaps[:, axis]).min() > APART and len(set(np.sign(gaps[:, axis]))) == 1:
+                is_low = bool(gaps[0, axis] < 0)
+                options = (low.split()[0], high.split()[0])
+                yield word(
+                    options[0] if is_low else options[1],
+                    word.one(first),
+                    options[0],
+                    high,
+                    word.one(second),
+                    options=options,
+                    balance=f"{low}, {'first' if is_low else 'second'}",
+                )
+
+
+def _order(scene: Scene, word: _Wording) -> Iterator[Question]:
+    for one, other in permutations(scene.things, 2):
+        if one.event and other.event and one.event.name == other.event.name:
+            options = (full_name(one), full_name(other))
+            is_first = one.event.time < other.event.time
+            name = one.event.name
+            yield word(
+                options[0] if is_first else options[1],
+                name,
+                *options,
+                options=options,
+                balance=f"{name}, {'first' if is_first else 'second'}",
+            )
+
+
+def _event(scene: Scene, word: _Wording) -> Iterator[Question]:
+    closed = tuple(EVENTS.values())
+    for thing in scene.things:
+        called, name = names(thing, scene), thing.event.name if thing.event else None
+        if called:
+            yield word(EVENTS[name], word.one(called), options=closed)
+        if name and len(scene.things) > 1 and sum(other.happens(name) for other in scene.things) == 1:
+            options = tuple(map(full_name, scene.things))
+            yield Question("event", f"What {name}?", full_name(thing), options, "which")
+
+
+def _existence(scene: Scene, word: _Wording) -> Iterator[Question]:
+    steady = [thing for thing in scene.things if not thing.happens("changes colour")]
+    shapes = {thing.shape for thing in scene.things}
+    colours = {thing.colour for thing in scene.things} | {
+        thing.event.colour for thing in scene.things if thing.event and thing.event.colour
+    }
+    there = {full_name(thing) for thing in steady}
+    mixed = {f"{thing.colour} {shape}" for thing in steady for shape in shapes} - there  # the hardest to deny
+    objects = {f"{thing.colour} object" for thing in steady}
+    absent = [f"{colour} object" for colour in sorted(set(COLOURS) - colours)]
+    for name in (*sorted(there), word.one(sorted(shapes)), *sorted(objects)[:1]):
+        yield word("yes", with_article(name))
+    for names_of in (sorted(mixed), sorted(set(SHAPES) - shapes), absent):
+        if names_of:
+            yield word("no", with_article(word.one(names_of)))
+
+
+def _reading(scene: Scene, word: _Wording) -> Iterator[Question]:
+    for tag in scene.tags:
+        called = [f"{tag.colour} tag", *(["tag"] if len(scene.tags) == 1 else [])]
+        yield word(tag.code, word.one(called), options=(), balance=str(len(tag.code)))
+
+
+def _caption(scene: Scene, word: _Wording) -> Iterator[Question]:
+    yield word(caption(scene), options=(), balance=NUMBERS[len(scene.things) - 1])
+
+
+_ASK: dict[Kind, Callable[[Scene, _Wording], Iterator[Question]]] = {
+    "colour": _colour,
+    "shape": _shape,
+    "size": _size,
+    "count": _count,
+    "direction": _direction,
+    "position": _position,
+    "order": _order,
+    "event": _event,
+    "existence": _existence,
+    "reading": _reading,
+    "caption": _caption,
+}

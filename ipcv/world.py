@@ -1,157 +1,238 @@
-"""A procedural video world with exact ground truth: coloured shapes that move over a textured background.
+"""A procedural video world with exact ground truth: coloured objects and tags before a background, filmed by a camera.
 
 One number, the seed, fixes a scene; a scene renders at any moment and any size, so the same motion can be sampled at
 2 frames per second for a model or written at 16 frames per second to a real file. Coordinates and speeds are in
-fractions of the frame's side and per second, with y pointing down.
+fractions of the frame's side and per second, with y pointing down. Motion is told against the background: the camera
+pans and shakes.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
-from numpy.random import Generator
 from numpy.typing import NDArray
+
+from ipcv.drawing import (
+    BORDER,
+    REACH,
+    Floats,
+    box_cover,
+    code_cover,
+    code_half,
+    enlarge,
+    paint,
+    shape_cover,
+)
 
 TRAINING_SEEDS = range(0, 2**31)  # the demo model was trained on scenes from this range only
 HELD_OUT_SEEDS = range(2**31, 2**32)  # and is measured on scenes from this one
-SECONDS = 4.0  # every object stays whole inside the frame for this long
+FPS = 2.0  # frames per second of a clip, unless asked for otherwise
+MARGIN = 0.13  # of background beyond each edge of the frame: as far as the camera moves
 
 COLOURS = {
     "red": (215, 40, 40),
-    "yellow": (235, 210, 40),
+    "orange": (240, 135, 30),
+    "yellow": (235, 215, 45),
     "green": (40, 170, 60),
     "blue": (50, 80, 220),
     "purple": (150, 50, 180),
+    "pink": (245, 135, 190),
     "white": (240, 240, 240),
 }
+SIZES = {"small": (0.055, 0.07), "medium": (0.095, 0.115), "large": (0.155, 0.18)}  # radius, from and to
 MOTIONS = {"left": (-1, 0), "right": (1, 0), "up": (0, -1), "down": (0, 1), "still": (0, 0)}
-MOST = 3  # objects in a scene
+TAGS = {"white": ((235.0, 235.0, 235.0), (20.0, 20.0, 20.0)), "black": ((20.0, 20.0, 20.0), (235.0, 235.0, 235.0))}
+GROWTH = 1.8  # how many times as large a thing becomes that grows
+GROWING = 1.0  # seconds that it takes
 
-Floats = NDArray[np.floating]
-
-
-def _circle(x: Floats, y: Floats) -> Floats:
-    return np.hypot(x, y) - 1
+EventName = Literal["appears", "disappears", "changes colour", "bounces", "grows"]
 
 
-def _square(x: Floats, y: Floats) -> Floats:
-    return np.maximum(np.abs(x), np.abs(y)) - 0.89
+@dataclass(frozen=True, kw_only=True)
+class Event:
+    """The one thing that happens to an object."""
+
+    name: EventName
+    time: float  # seconds; of growing, its middle
+    colour: str = ""  # the new one, where the colour changes
+    rgb: tuple[float, float, float] = (0.0, 0.0, 0.0)  # its shade
 
 
-def _triangle(x: Floats, y: Floats) -> Floats:
-    return np.maximum(y, np.abs(x) * 0.866 - y * 0.5) - 0.72
+@dataclass(frozen=True, kw_only=True)
+class Path2D:
+    """A straight way at constant speed, back again where it bounces."""
+
+    motion: str
+    speed: float
+    start: tuple[float, float]  # centre at time zero
+    bounce: float = float("inf")  # when it turns round, in seconds
+
+    def at(self, time: float) -> tuple[float, float]:
+        """The centre at `time` seconds, before the camera moves it."""
+        dx, dy = MOTIONS[self.motion]
+        way = self.speed * (time if time < self.bounce else 2 * self.bounce - time)
+        return self.start[0] + dx * way, self.start[1] + dy * way
 
 
-SHAPES: dict[str, Callable[[Floats, Floats], Floats]] = {  # signed distance to the outline of a shape of radius one
-    "circle": _circle,
-    "square": _square,
-    "triangle": _triangle,
-}
-REACH = {"circle": 1.0, "square": 1.26, "triangle": 1.44}  # farthest point of a shape of radius one
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Thing:
-    """One object of a scene and its motion."""
+    """One object of a scene: what it is, where it goes, what happens to it."""
 
     colour: str
     shape: str
-    motion: str
+    size: str
     rgb: tuple[float, float, float]  # the shade of the colour that is drawn, 0 to 255
     radius: float
     tilt: float  # radians
-    speed: float
-    start: tuple[float, float]  # centre at time zero
+    path: Path2D
+    event: Event | None = None
 
-    def centre(self, time: float) -> tuple[float, float]:
-        """Where the object's centre is at `time` seconds."""
-        dx, dy = MOTIONS[self.motion]
-        return self.start[0] + dx * self.speed * time, self.start[1] + dy * self.speed * time
+    @property
+    def motion(self) -> str:
+        """Which way it moves at first."""
+        return self.path.motion
 
-    def coverage(self, time: float, size: int) -> tuple[slice, slice, Floats]:
-        """Rows, columns and the covered share (0 to 1) of each pixel of a `size` × `size` frame, around the object."""
-        centre_x, centre_y = self.centre(time)
-        reach = 1.5 * self.radius
-        columns, rows = (
-            slice(max(0, int((c - reach) * size)), max(0, min(size, int((c + reach) * size) + 2)))
-            for c in (centre_x, centre_y)
+    def happens(self, name: EventName) -> bool:
+        """Whether the event `name` is what happens to it."""
+        return self.event is not None and self.event.name == name
+
+    def is_there(self, time: float) -> bool:
+        """Whether it is in the scene at `time` seconds."""
+        if self.event is None:
+            return True
+        return not (
+            (self.event.name == "appears" and time < self.event.time)
+            or (self.event.name == "disappears" and time >= self.event.time)
         )
-        x = ((np.arange(columns.start, columns.stop) + 0.5) / size - centre_x)[None, :] / self.radius
-        y = ((np.arange(rows.start, rows.stop) + 0.5) / size - centre_y)[:, None] / self.radius
-        cos, sin = np.cos(self.tilt), np.sin(self.tilt)
-        distance = SHAPES[self.shape](cos * x + sin * y, cos * y - sin * x)
-        return rows, columns, np.clip(0.5 - distance * self.radius * size, 0, 1).astype(np.float32)
+
+    def rgb_at(self, time: float) -> tuple[float, float, float]:
+        """Its shade at `time` seconds."""
+        changed = self.event is not None and self.event.name == "changes colour" and time >= self.event.time
+        return self.event.rgb if self.event and changed else self.rgb
+
+    def radius_at(self, time: float) -> float:
+        """Its radius at `time` seconds."""
+        if self.event is None or self.event.name != "grows":
+            return self.radius
+        share = min(max((time - self.event.time) / GROWING + 0.5, 0.0), 1.0)
+        return self.radius * (1 + (GROWTH - 1) * share)
+
+    def half(self) -> tuple[float, float]:
+        """Half the width and half the height that it can take at most."""
+        reach = self.radius * REACH[self.shape] * (GROWTH if self.happens("grows") else 1)
+        return reach, reach
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
+class Tag:
+    """A moving label with a code of large letters or digits."""
+
+    colour: str  # of its ground
+    code: str
+    path: Path2D
+
+    def half(self) -> tuple[float, float]:
+        """Half its width and half its height."""
+        width, height = code_half(self.code)
+        return width + BORDER, height + BORDER
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pillar:
+    """An upright bar in front of the objects, behind the tags."""
+
+    rgb: tuple[float, float, float]
+    path: Path2D
+    width: float
+
+    def half(self) -> tuple[float, float]:
+        """Half its width, and half its height: from edge to edge."""
+        return self.width / 2, 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Camera:
+    """How far everything is shifted in the frame."""
+
+    pan: tuple[float, float]  # per second
+    shake: float  # largest shift
+    frequencies: tuple[float, float]  # of the shaking, per second, along each axis
+    phases: tuple[float, float]
+
+    def at(self, time: float) -> tuple[float, float]:
+        """The shift at `time` seconds."""
+        x, y = (
+            pan * time + self.shake * np.sin(2 * np.pi * (frequency * time + phase))
+            for pan, frequency, phase in zip(self.pan, self.frequencies, self.phases, strict=True)
+        )
+        return float(x), float(y)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Clip:
     """Rendered frames of a scene."""
 
     frames: NDArray[np.uint8]  # [T, H, W, 3]
     times: tuple[float, ...]  # seconds, one per frame
-    things: tuple[Thing, ...]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Scene:
-    """Everything there is to see: objects in front of a background."""
+    """Everything there is to see."""
 
+    seconds: float
+    size: int  # pixels per side of its clips, unless asked for otherwise
     things: tuple[Thing, ...]
-    textures: tuple[Floats, ...]  # [g, g, 3] grids that are enlarged to the frame and summed: the background
+    tags: tuple[Tag, ...]
+    pillar: Pillar | None
+    camera: Camera
+    textures: tuple[Floats, ...]  # [g, g, 3] grids that are enlarged to the background and summed
+    blots: tuple[Thing, ...]  # grey distractors that lie on the background; nobody asks about them
 
     def render(self, times: Iterable[float], size: int) -> Clip:
         """Frames of `size` × `size` pixels at `times` seconds."""
         times = tuple(times)
-        background = sum(_enlarge(texture, size) for texture in self.textures)
-        frames = np.repeat(np.asarray(background)[None], len(times), axis=0)
-        for frame, time in zip(frames, times, strict=True):
-            for thing in self.things:
-                rows, columns, cover = thing.coverage(time, size)
-                patch = frame[rows, columns]
-                patch += cover[..., None] * (np.asarray(thing.rgb, np.float32) - patch)
-        return Clip(np.clip(frames + 0.5, 0, 255).astype(np.uint8), times, self.things)
+        margin = round(MARGIN * size)
+        background = self._background(size, margin)
+        frames = np.empty((len(times), size, size, 3), np.uint8)
+        for index, time in enumerate(times):
+            shift = self.shift(time, size)
+            left, top = (margin - round(s * size) for s in shift)
+            frame = background[top : top + size, left : left + size].copy()
+            self._paint_front(frame, time, shift, size)
+            frames[index] = np.clip(frame + 0.5, 0, 255)
+        return Clip(frames=frames, times=times)
 
+    def shift(self, time: float, size: int) -> tuple[float, float]:
+        """How far the camera has shifted everything at `time`, in whole pixels of a frame, as a fraction of it."""
+        x, y = (round(s * size) / size for s in self.camera.at(time))
+        return x, y
 
-def make_scene(seed: int) -> Scene:
-    """The scene of a seed: one to three objects of different colours that do not touch."""
-    rng = np.random.default_rng(seed)
-    count = int(rng.integers(1, MOST + 1))
-    colours = rng.choice(list(COLOURS), count, replace=False).tolist()
-    shapes = rng.choice(list(SHAPES), count).tolist()
-    motions = rng.choice(list(MOTIONS), count).tolist()
-    while (placed := _place(rng, motions, shapes)) is None:
-        pass
-    radii, speeds, starts = placed
-    things = tuple(
-        Thing(
-            colour=colours[i],
-            shape=shapes[i],
-            motion=motions[i],
-            rgb=tuple(np.clip(np.array(COLOURS[colours[i]]) * rng.uniform(0.85, 1.05) + rng.normal(0, 8, 3), 0, 255)),
-            radius=float(radii[i]),
-            tilt=float(rng.uniform(-0.35, 0.35)),
-            speed=float(speeds[i]),
-            start=(float(starts[i, 0]), float(starts[i, 1])),
-        )
-        for i in range(count)
-    )
-    level = rng.uniform(35, 115) + rng.uniform(-22, 22, 3)
-    textures = [level.reshape(1, 1, 3).astype(np.float32)]
-    for cells, amplitude in ((2, 25), (int(rng.integers(3, 9)), 22), (int(rng.integers(12, 49)), 12)):
-        grey = rng.normal(size=(cells, cells, 1)) * rng.uniform(0, amplitude)
-        texture = grey + rng.normal(size=(cells, cells, 3)) * rng.uniform(0, amplitude / 3)
-        textures.append(texture.astype(np.float32))
-    return Scene(things, tuple(textures))
+    def _background(self, size: int, margin: int) -> Floats:
+        wide = size + 2 * margin
+        ground = np.array(sum(enlarge(texture, wide) for texture in self.textures))
+        for blot in self.blots:
+            x, y = ((margin + c * size) / wide for c in blot.path.start)
+            paint(ground, shape_cover(blot.shape, (x, y), blot.radius * size / wide, blot.tilt, wide), blot.rgb)
+        return ground
 
+    def _paint_front(self, frame: Floats, time: float, shift: tuple[float, float], size: int) -> None:
+        def place(path: Path2D) -> tuple[float, float]:
+            x, y = path.at(time)
+            return x + shift[0], y + shift[1]
 
-def make_clip(seed: int, *, size: int = 112, fps: float = 2, seconds: float = SECONDS) -> Clip:
-    """`seconds` of the scene of `seed`, from time zero, as `size` × `size` frames at `fps` frames per second.
-
-    >>> make_clip(7).frames.shape
-    (8, 112, 112, 3)
-    """
-    return make_scene(seed).render((i / fps for i in range(round(seconds * fps))), size)
+        for thing in self.things:
+            if thing.is_there(time):
+                cover = shape_cover(thing.shape, place(thing.path), thing.radius_at(time), thing.tilt, size)
+                paint(frame, cover, thing.rgb_at(time))
+        if self.pillar:
+            paint(frame, box_cover(place(self.pillar.path), self.pillar.half(), size), self.pillar.rgb)
+        for tag in self.tags:
+            ground, ink = TAGS[tag.colour]
+            paint(frame, box_cover(place(tag.path), tag.half(), size), ground)
+            paint(frame, code_cover(tag.code, place(tag.path), size), ink)
 
 
 def write_clip(path: Path | str, clip: Clip) -> None:
@@ -166,30 +247,3 @@ def write_clip(path: Path | str, clip: Clip) -> None:
         for frame in clip.frames:
             container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
         container.mux(stream.encode(None))
-
-
-def _enlarge(grid: Floats, size: int) -> Floats:
-    """A [g, g, 3] grid interpolated linearly to [size, size, 3]."""
-    cells = len(grid)
-    at = np.linspace(0, cells - 1, size)
-    weights = np.maximum(1 - np.abs(at[:, None] - np.arange(cells)), 0).astype(np.float32)
-    for _ in range(2):  # enlarge the first axis, swap the two, and the same again
-        grid = (weights @ grid.reshape(cells, -1)).reshape(size, -1, 3).swapaxes(0, 1)
-    return grid
-
-
-def _place(rng: Generator, motions: list[str], shapes: list[str]) -> tuple[Floats, Floats, Floats] | None:
-    """Radii, speeds and starting points that keep the objects inside the frame and apart; None if none were found."""
-    count = len(motions)
-    speeds = rng.uniform(0.08, 0.14, count)
-    radii = rng.uniform(0.11, 0.17, count)
-    travel = np.array([MOTIONS[motion] for motion in motions]) * (speeds * SECONDS)[:, None]
-    margin = (radii * [REACH[shape] for shape in shapes])[:, None]
-    low = margin - np.minimum(travel, 0)
-    room = 1 - margin - np.maximum(travel, 0) - low
-    starts = low + rng.uniform(size=(100, count, 2)) * room
-    at = starts[:, None] + travel * np.linspace(0, 1, 9)[:, None, None]  # [100 tries, 9 moments, count, 2]
-    gaps = np.linalg.norm(at[:, :, :, None] - at[:, :, None], axis=-1)
-    touching = gaps < 1.2 * (radii[:, None] + radii) * ~np.eye(count, dtype=bool)
-    free = np.flatnonzero(~touching.any(axis=(1, 2, 3)))
-    return (radii, speeds, starts[free[0]]) if len(free) else None

@@ -1,0 +1,69 @@
+"""Captions of scenes of the procedural world, and how many of their facts another text has."""
+
+import re
+from collections import Counter
+
+from ipcv.drawing import SHAPES
+from ipcv.world import COLOURS, MOTIONS, SIZES, TAGS, Scene, Thing
+
+_NOUN = re.compile(rf"(?:({'|'.join(SIZES)}) )?({'|'.join(COLOURS)}) ({'|'.join(SHAPES)})\b(.*)")
+_TAG = re.compile(rf"({'|'.join(TAGS)}) tag says (\w+)")
+_DEED = re.compile(
+    rf"\b(moves (?:{'|'.join(MOTIONS)})|stays still|appears|disappears|bounces|grows|turns (?:{'|'.join(COLOURS)}))\b"
+)
+
+
+def caption(scene: Scene) -> str:
+    """A sentence for every object, in the alphabetical order of their colours, and one for every tag."""
+    things = [_sentence(thing) for thing in sorted(scene.things, key=lambda thing: thing.colour)]
+    tags = [f"A {tag.colour} tag says {tag.code}." for tag in sorted(scene.tags, key=lambda tag: tag.colour)]
+    return " ".join(things + tags)
+
+
+def facts(text: str) -> Counter[str]:
+    """What a caption says, a fact for each object, size, motion, event and code.
+
+    >>> sorted(facts("A small red circle moves left. A white tag says K7."))
+    ['red circle', 'red circle moves left', 'small red circle', 'white tag says k7']
+    """
+    found: Counter[str] = Counter()
+    for sentence in re.split(r"[.\n;]", text.lower()):
+        if tag := _TAG.search(sentence):
+            found[tag[0]] += 1
+        if noun := _NOUN.search(sentence):
+            name = f"{noun[2]} {noun[3]}"
+            found[name] += 1
+            if noun[1]:
+                found[f"{noun[1]} {name}"] += 1
+            for deed in _DEED.findall(noun[4]):
+                found[f"{name} {deed}"] += 1
+    return found
+
+
+def fact_score(truth: str, text: str) -> float:
+    """F1 score, 0 to 1, of the facts of `text` against those of `truth`."""
+    right, said = facts(truth), facts(text)
+    return 2 * (right & said).total() / max(1, right.total() + said.total())
+
+
+def _sentence(thing: Thing) -> str:
+    size = "" if thing.size == "medium" or thing.happens("grows") else f"{thing.size} "
+    name = f"{size}{thing.colour} {thing.shape}"
+    motion = "stays still" if thing.motion == "still" else f"moves {thing.motion}"
+    match thing.event:
+        case None:
+            deeds = [motion]
+        case event if event.name == "bounces":
+            deeds = ["bounces"]
+        case event if event.name == "appears":
+            deeds = ["appears", motion]
+        case event if event.name == "changes colour":
+            deeds = [motion, f"turns {event.colour}"]
+        case event:
+            deeds = [motion, event.name]
+    return f"{with_article(name).capitalize()} {' and '.join(deeds)}."
+
+
+def with_article(name: str) -> str:
+    """`name` with "a" or "an" before it."""
+    return f"{'an' if name[0] in 'aeiou' else 'a'} {name}"
