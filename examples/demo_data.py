@@ -7,12 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from demo_vision import patch_labels
+from demo_vision import LABELS, PATCH, patch_labels
+from demo_wild import wild_clip
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from ipcv.scenes import make_scene
-from ipcv.world import FPS, TRAINING_SEEDS, Scene
+from ipcv.world import FPS, TRAINING_SEEDS, Scene, Tag, paint_tag
 
 SIDE = 140  # pixels of a training frame
 BLOCK = 256  # scenes that a process renders at a time
@@ -58,13 +59,18 @@ def _render_block(start: int, count: int) -> tuple[np.ndarray, list[Scene]]:
     return np.concatenate(clips), [replace(scene, textures=(), blots=()) for scene in scenes]
 
 
-SIDES = {140: 0.5, 112: 0.35, 84: 0.15}  # pixels per side of the model's input, and how often
+SIDES = {140: 0.6, 112: 0.3, 84: 0.1}  # pixels per side of the model's input, and how often
 PAIRS = 96  # frame pairs per step
 ALL_STRIDES = (1, 1, 1, 1, 2)  # frames from one to the next
+MORE_TAGS = 3  # scenes whose tags are drawn over a frame pair
+WILD = 12  # one clip in so many is not of the world
 
 
 class Pairs(Dataset[dict[str, Tensor]]):
-    """Batches of frame pairs from anywhere in the clips, with what their patches show."""
+    """Batches of frame pairs from anywhere in the clips, with what their patches show.
+
+    Tags of other scenes are drawn over them: letters are the hardest to learn.
+    """
 
     def __init__(self, pool: Pool, first: int, steps: int) -> None:
         self.pool, self.first, self.steps = pool, first, steps
@@ -80,13 +86,20 @@ class Pairs(Dataset[dict[str, Tensor]]):
             clip = self.pool.clip(scene)
             stride = int(rng.choice(ALL_STRIDES))
             at = int(rng.integers(len(clip) - stride))
-            frames.append(clip[[at, at + stride]])
-            labels.append(patch_labels(self.pool.scenes[scene], (at / FPS, (at + stride) / FPS), side))
+            times = (at / FPS, (at + stride) / FPS)
+            others = rng.integers(len(self.pool.scenes), size=MORE_TAGS)
+            more = tuple(tag for other in others for tag in self.pool.scenes[other].tags)
+            frames.append(with_tags(clip[[at, at + stride]], self.pool.scenes[scene], more, times))
+            crowded = replace(self.pool.scenes[scene], tags=self.pool.scenes[scene].tags + more)
+            labels.append(patch_labels(crowded, times, side))
         return {"frames": as_tensor(frames), "labels": as_tensor(labels), "side": torch.tensor(side)}
 
 
 class Clips(Dataset[dict[str, Tensor]]):
-    """Batches of whole clips with equally many frames, about `PAIRS` frame pairs each."""
+    """Batches of whole clips with equally many frames, about `PAIRS` frame pairs each.
+
+    Some at the end of each are of no scene of the world: their number is -1.
+    """
 
     def __init__(self, pool: Pool, seed: int, first: int, steps: int, *, labelled: bool) -> None:
         self.pool, self.seed, self.first, self.steps, self.labelled = pool, seed, first, steps, labelled
@@ -102,13 +115,31 @@ class Clips(Dataset[dict[str, Tensor]]):
         length = int(rng.choice(lengths))  # as common as such clips are
         scenes = rng.choice(np.flatnonzero(self.lengths == length), 2 * PAIRS * stride // length, replace=False)
         times = np.arange(0, length, stride)[: length // stride // 2 * 2] / FPS
-        clips = [self.pool.clip(scene)[(times * FPS).astype(int)] for scene in scenes]
+        scenes[-max(1, len(scenes) // WILD) :] = -1
+        clips = [
+            self.pool.clip(scene)[(times * FPS).astype(int)] if scene >= 0 else wild_clip(rng, len(times), SIDE)
+            for scene in scenes
+        ]
         batch = {"frames": as_tensor(clips).unflatten(1, (-1, 2)), "scenes": torch.from_numpy(scenes)}
         if self.labelled:
             pairs = list(zip(times[::2], times[1::2], strict=True))
-            shown = [[patch_labels(self.pool.scenes[scene], pair, side) for pair in pairs] for scene in scenes]
-            batch["labels"] = as_tensor(shown)
+            unclear = np.full((len(LABELS), (side // PATCH) ** 2), -100)
+            batch["labels"] = as_tensor(
+                [
+                    [patch_labels(self.pool.scenes[scene], pair, side) if scene >= 0 else unclear for pair in pairs]
+                    for scene in scenes
+                ]
+            )
         return batch | {"side": torch.tensor(side)}
+
+
+def with_tags(pair: np.ndarray, scene: Scene, tags: tuple[Tag, ...], times: tuple[float, float]) -> np.ndarray:
+    """A frame pair of a scene with more tags over it."""
+    frames = pair.astype(np.float32)
+    for frame, time in zip(frames, times, strict=True):
+        for tag in tags:
+            paint_tag(frame, tag, time, scene.shift(time, SIDE))
+    return np.clip(frames + 0.5, 0, 255).astype(np.uint8)
 
 
 def draw_side(rng: np.random.Generator) -> int:

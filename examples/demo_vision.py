@@ -233,11 +233,15 @@ class Probes(nn.Module):
         self.head = nn.Linear(width, MERGE**2 * sum(self.sizes))
 
     def forward(self, tokens: Tensor, labels: Tensor) -> tuple[Tensor, list[float]]:
-        """Mean loss, and the share of right patches among those that show something, per label of [B, labels, n]."""
+        """Mean loss, and the share of right patches among those that show something, per label of [B, labels, n].
+
+        Patches that show something, which are few, weigh as much as those that do not.
+        """
         scores = self.head(tokens).unflatten(-1, (MERGE**2, -1)).flatten(1, 2)  # [B, n, classes of all labels]
         losses, right = [], []
         for part, label in zip(scores.split(self.sizes, -1), labels.unbind(1), strict=True):
             part, label = part.flatten(0, 1).float(), label.flatten()
-            losses.append(F.cross_entropy(part, label, ignore_index=-100))
-            right.append((part.argmax(-1) == label)[label > 0].float().mean().item())
+            shown = label > 0
+            losses += [F.cross_entropy(part[which], label[which]) for which in (shown, label == 0) if which.any()]
+            right.append((part.argmax(-1) == label)[shown].float().mean().item())
         return torch.stack(losses).mean(), right

@@ -20,7 +20,7 @@ import torch
 import torch.nn.functional as F
 from demo_data import SIDE, Clips, Pairs, Pool
 from demo_export import export
-from demo_text import SYSTEM, Packed, build_tokenizer, draw_pairs, pack, prefix
+from demo_text import SYSTEM, UNKNOWN, Packed, build_tokenizer, draw_pairs, pack, prefix
 from demo_vision import MERGE, Camera, Probes, build_model, encode, to_patches
 from torch import Tensor
 from torch.utils.data import DataLoader
@@ -128,11 +128,17 @@ class Trainer:
         wanted = F.pad(labels, (len(head), 0), value=-100).to(self.device)
         return self.model.lm_head(out.last_hidden_state[wanted != -100]), wanted[wanted != -100]
 
-    def loss(self, tokens: Tensor, scenes: list[Any], step: int) -> tuple[Tensor, float]:
-        """Answer loss, and the share of right answer tokens, over questions drawn for this step."""
+    def loss(self, tokens: Tensor, pool: Pool, numbers: list[int], step: int) -> tuple[Tensor, float]:
+        """Answer loss, and the share of right answer tokens, over questions drawn for this step.
+
+        `numbers` are the clips' scenes; of a clip that has none, -1, nothing is known.
+        """
         rng = np.random.default_rng([9, step])
         system = str(rng.choice(SYSTEM)) if rng.random() < 0.2 else None
-        rows = [pack(self.tokenizer, draw_pairs(scene, rng, QUESTIONS)) for scene in scenes]
+        rows = []
+        for number in numbers:
+            pairs = draw_pairs(pool.scenes[number], rng, QUESTIONS)
+            rows.append(pack(self.tokenizer, pairs if number >= 0 else [(text, UNKNOWN) for text, _ in pairs[:3]]))
         scores, labels = self.answer(tokens, rows, system)
         return F.cross_entropy(scores.float(), labels), (scores.argmax(-1) == labels).float().mean().item()
 
@@ -167,16 +173,17 @@ def stage_loss(
     trainer: Trainer, pool: Pool, stage: str, batch: dict[str, Tensor], step: int
 ) -> tuple[Tensor, list[float]]:
     """The loss of a batch, and shares of right answer tokens and patches."""
-    scenes = [pool.scenes[index] for index in batch["scenes"].tolist()] if "scenes" in batch else []
+    numbers = batch["scenes"].tolist() if "scenes" in batch else []
     if stage == "decoder":
-        loss, right = trainer.loss(batch["tokens"].float(), scenes, step)
+        loss, right = trainer.loss(batch["tokens"].float(), pool, numbers, step)
         return loss, [right]
     frames, labels = batch["frames"], batch["labels"].to(trainer.device)
+    rng = torch.Generator().manual_seed(step)
     if stage == "encoder":
-        return trainer.probes(trainer.see(frames, int(batch["side"]), torch.Generator().manual_seed(step)), labels)
-    tokens = trainer.see(frames.flatten(0, 1), int(batch["side"]), torch.Generator().manual_seed(step))
+        return trainer.probes(trainer.see(frames, int(batch["side"]), rng), labels)
+    tokens = trainer.see(frames.flatten(0, 1), int(batch["side"]), rng)
     dense, right = trainer.probes(tokens, labels.flatten(0, 1))
-    loss, share = trainer.loss(tokens.unflatten(0, frames.shape[:2]), scenes, step)
+    loss, share = trainer.loss(tokens.unflatten(0, frames.shape[:2]), pool, numbers, step)
     return loss + DENSE * dense, [share, *right]
 
 
@@ -240,7 +247,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--resume", action="store_true", help="continue from the last checkpoint in --out")
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument("--scenes", type=int, default=24000, help="training scenes to render (430 kB each)")
-    parser.add_argument("--steps", type=int, nargs=3, default=[1800, 1000, 1300], metavar="N", help="of each stage")
+    parser.add_argument("--steps", type=int, nargs=3, default=[1500, 1000, 1300], metavar="N", help="of each stage")
     parser.add_argument("--rates", type=float, nargs=3, default=[2e-3, 2e-3, 8e-4], metavar="R", help="learning rates")
     parser.add_argument("--clips", type=int, default=400, help="batches of clips with cached tokens, decoder stage")
     parser.add_argument("--questions", type=int, default=550, help="held-out questions of the last evaluation")

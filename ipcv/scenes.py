@@ -203,43 +203,49 @@ def _lay_out(
     tags: Sequence[Tag],
     pillar: Pillar | None,
 ) -> list[Path2D] | None:
-    """Paths of the things and the tags that stay in the frame and mostly apart; `None` if one found no room.
-
-    A thing that moves, and to which nothing else happens, may be behind the pillar or meet another one like it at some
-    moments. Nothing else overlaps.
-    """
+    """Paths of the things and the tags that stay in the frame and mostly apart; `None` if one found no room."""
     moments = np.linspace(0, seconds, MOMENTS)
     shifts = np.array([camera.at(time) for time in moments])
-    taken: list[_Placed] = []
+    placed: list[_Placed] = []
     if pillar:
-        taken.append(_Placed("pillar", pillar.path, shifts + pillar.path.start, np.array(pillar.half())))
-    for item in (*tags, *things):
-        path = item.path
-        kind: Kind = "tag"
-        if isinstance(item, Thing):
-            kind = "passing" if item.event is None and path.motion != "still" else "alone"
+        placed.append(_Placed("pillar", pillar.path, shifts + pillar.path.start, np.array(pillar.half())))
+    items: tuple[Tag | Thing, ...] = (*tags, *things)
+    for item in items:
         room = 0.82 - 2 * max(item.half())
-        speed = (
-            0.0 if path.motion == "still" else float(rng.uniform(0.25, max(0.26, min(0.5, room)))) / max(seconds, 2.5)
-        )
-        path = replace(path, speed=speed)
-        half = np.array(item.half())
+        travel = 0.0 if item.path.motion == "still" else float(rng.uniform(0.25, max(0.26, min(0.5, room))))
+        path = replace(item.path, speed=travel / max(seconds, 2.5))
         way = shifts + [path.at(time) for time in moments]
-        low, high = half + EDGE - way.min(0), 1 - half - EDGE - way.max(0)
-        if (low >= high).any():
+        found = _place(rng, _kind(item), path, way, np.array(item.half()), placed)
+        if found is None:
             return None
-        starts = low + rng.uniform(size=(TRIES, 2)) * (high - low)
-        free = np.ones(TRIES, bool)
-        for other in taken:
-            meet = (np.abs(starts[:, None] + way - other.way) < half + other.half + GAP).all(-1).mean(-1)
-            free &= meet <= OVERLAP.get((kind, other.kind), 0.0)
-        if not free.any():
-            return None
-        x, y = starts[int(free.argmax())]
-        path = replace(path, start=(float(x), float(y)))
-        taken.append(_Placed(kind, path, way + starts[int(free.argmax())], half))
-    placed = [each.path for each in taken if each.kind != "pillar"]
-    return placed[len(tags) :] + placed[: len(tags)]
+        placed.append(found)
+    paths = [each.path for each in placed if each.kind != "pillar"]
+    return paths[len(tags) :] + paths[: len(tags)]
+
+
+def _kind(item: Tag | Thing) -> "Kind":
+    """What it may overlap: a thing that moves, and to which nothing else happens, may pass others."""
+    if isinstance(item, Tag):
+        return "tag"
+    return "passing" if item.event is None and item.motion != "still" else "alone"
+
+
+def _place(
+    rng: Generator, kind: "Kind", path: Path2D, way: Floats, half: Floats, placed: Sequence["_Placed"]
+) -> "_Placed | None":
+    """A start for an item whose centre goes `way` [moments, 2] from there; `None` if none of the tried ones is free."""
+    low, high = half + EDGE - way.min(0), 1 - half - EDGE - way.max(0)
+    if (low >= high).any():
+        return None
+    starts = low + rng.uniform(size=(TRIES, 2)) * (high - low)
+    free = np.ones(TRIES, bool)
+    for other in placed:
+        meet = (np.abs(starts[:, None] + way - other.way) < half + other.half + GAP).all(-1).mean(-1)
+        free &= meet <= OVERLAP.get((kind, other.kind), 0.0)
+    if not free.any():
+        return None
+    start = starts[int(free.argmax())]
+    return _Placed(kind, replace(path, start=(float(start[0]), float(start[1]))), way + start, half)
 
 
 @dataclass(frozen=True)

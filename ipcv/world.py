@@ -230,9 +230,16 @@ class Scene:
         if self.pillar:
             paint(frame, box_cover(place(self.pillar.path), self.pillar.half(), size), self.pillar.rgb)
         for tag in self.tags:
-            ground, ink = TAGS[tag.colour]
-            paint(frame, box_cover(place(tag.path), tag.half(), size), ground)
-            paint(frame, code_cover(tag.code, place(tag.path), size), ink)
+            paint_tag(frame, tag, time, shift)
+
+
+def paint_tag(frame: Floats, tag: Tag, time: float, shift: tuple[float, float]) -> None:
+    """Paint a tag as it is at `time` over a float32 frame [S, S, 3], in place; `shift` is the camera's."""
+    x, y = tag.path.at(time)
+    centre, size = (x + shift[0], y + shift[1]), len(frame)
+    ground, ink = TAGS[tag.colour]
+    paint(frame, box_cover(centre, tag.half(), size), ground)
+    paint(frame, code_cover(tag.code, centre, size), ink)
 
 
 def write_clip(path: Path | str, clip: Clip) -> None:

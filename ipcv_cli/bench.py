@@ -1,5 +1,6 @@
-"""`ipcv bench`: how often a model is right about the demo world, with and without compression."""
+"""`ipcv bench`: how often a model is right about the demo world, and what that costs, for several settings."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -7,6 +8,8 @@ import typer
 from ipcv_cli import libraries
 from ipcv_cli import options as opt
 from ipcv_cli.failure import leaving_at_once, reported
+
+SETTINGS = "dense,paper,paper+dart,grey"
 
 
 def bench(
@@ -17,48 +20,54 @@ def bench(
     dtype: opt.Dtype = "auto",
     quant: opt.Quant = "auto",
     questions: Annotated[
-        int, typer.Option("--questions", "-n", metavar="N", min=5, help="How many; the same ones every time.")
-    ] = 100,
-    keep: opt.Keep = None,
-    layer: opt.Layer = None,
-    stabilize: opt.Stabilize = None,
-    neighbors: opt.Neighbors = None,
-    llm_pruner: opt.LlmPruner = None,
-    llm_keep: opt.LlmKeep = None,
-    llm_layer: opt.LlmLayer = None,
+        int, typer.Option("--questions", "-n", metavar="N", min=11, help="How many; the same ones every time.")
+    ] = 110,
+    settings: Annotated[
+        str,
+        typer.Option(
+            "--settings",
+            "-s",
+            metavar="LIST",
+            help="What to compare, with commas between; the first is what the others are compared with. dense, or "
+            "parts joined by +: paper, dart, fastv; frames or pixels (fewer of them); grey or other (a grey clip, or "
+            "another one). paper@0.2 keeps a fifth, paper:layer=4 sets a field.",
+        ),
+    ] = SETTINGS,
+    plot: Annotated[
+        Path | None,
+        typer.Option(
+            "--plot",
+            metavar="FILE",
+            rich_help_panel=opt.OUTPUT,
+            help="Also write a plot of accuracy against encoder FLOPs, .png or .svg (needs the extra ipcv\\[plot]).",
+        ),
+    ] = None,
     json: opt.Json = False,
     quiet: opt.Quiet = False,
     debug: opt.Debug = False,
     no_color: opt.NoColor = False,
 ) -> None:
-    """Measure accuracy, time and FLOPs on held-out questions, with and without compression.
+    """Measure accuracy, time and FLOPs on held-out questions, under several settings.
 
-    Each question is about a clip of the demo world that no training has seen; both settings answer it side by side.
+    Each question is about a clip of the demo world that no training has seen; all settings answer it side by side.
 
-    Example: ipcv bench --questions 50 --keep 0.2
+    Example: ipcv bench --questions 220 --settings dense,paper,paper@0.2+dart@0.5,frames@0.5
     """
     with reported(debug=debug, no_color=no_color):
-        from ipcv_cli.view import question_bar
+        from ipcv_cli import report as output
+        from ipcv_cli.view import count_bar
 
-        with question_bar(quiet=quiet, no_color=no_color) as bar:
+        if plot:
+            output.check_plot(plot)
+        with count_bar(quiet=quiet, no_color=no_color) as bar:
             with leaving_at_once():
                 libraries.prepare(offline=offline, bars=not bar.disable, debug=debug)
-                compression = opt.compression(
-                    no_compress=False,
-                    keep=keep,
-                    layer=layer,
-                    stabilize=stabilize,
-                    neighbors=neighbors,
-                    llm_pruner=llm_pruner,
-                    llm_keep=llm_keep,
-                    llm_layer=llm_layer,
-                )
                 from ipcv import bench as benchmark
-                from ipcv.answer import Options
+                from ipcv.settings import parse_settings
                 from ipcv_cli.output import report_object, write
-                from ipcv_cli.render import line, report_table, stderr_console
+                from ipcv_cli.render import line, stderr_console
 
-                settings = {"dense": Options(compressor=None, pruner=None), "compressed": Options(**compression)}
+                compared = parse_settings(settings)
                 loaded = libraries.load_model(
                     model,
                     revision=revision,
@@ -70,7 +79,7 @@ def bench(
                     quant=quant,
                 )
             task = bar.add_task("questions", total=questions)
-            for step in benchmark.bench(loaded, questions, settings):
+            for step in benchmark.bench(loaded, questions, compared):
                 if isinstance(step, int):
                     bar.update(task, completed=step)
                 else:
@@ -78,4 +87,6 @@ def bench(
                     if not quiet:
                         complaints = stderr_console(no_color=no_color)
                         complaints.print(*(line("warning", text) for text in step.warnings), sep="\n", soft_wrap=True)
-                    write(report_object(step) if json else report_table(step))
+                    write(report_object(step) if json else output.report_table(step))
+                    if plot:
+                        output.plot(step, plot)

@@ -11,6 +11,7 @@ from ipcv_cli.ask import ask
 from ipcv_cli.bench import bench
 from ipcv_cli.failure import TERMINATED, USAGE, complain, reported
 from ipcv_cli.schema import schema
+from ipcv_cli.world import world
 
 app = typer.Typer(
     help="Ask a video a question on your own hardware: compressed vision encoding, streamed answers, measured savings.",
@@ -20,6 +21,7 @@ app = typer.Typer(
 )
 app.command()(ask)
 app.command()(bench)
+app.command()(world)
 app.command()(schema)
 
 

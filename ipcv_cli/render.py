@@ -1,6 +1,5 @@
 """The only place with layout: what people see on stderr. Importing it costs Rich, not torch."""
 
-import io
 import time
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, TextIO
@@ -14,7 +13,6 @@ from ipcv_cli.safe import visible
 
 if TYPE_CHECKING:
     from ipcv.answer import Answer, Baseline, Event, Stage
-    from ipcv.bench import Report
 
 STAGES = ("read", "preprocess", "encode", "prefill", "generate")
 UNITS = {"read": "frames", "preprocess": "frames", "encode": "patches", "prefill": "tokens", "generate": "tokens"}
@@ -144,31 +142,6 @@ def facts(answer: "Answer") -> Iterable[Text]:
         f"{video.codec} in {video.container}, read by {video.reader}",
     )
     yield line("frames", f"{', '.join(f'{at:.2f}' for at in frames.times)} s, {frames.visual_tokens:,} visual tokens")
-
-
-def report_table(report: "Report") -> str:
-    """A benchmark as a table of plain text: a line per kind of question, a column per setting."""
-    first, scores = report.scores[0], report.scores
-    model = f"{report.model.name} on {report.model.device}, {report.model.quantization or report.model.dtype}"
-    table = Table(box=SIMPLE_HEAD, show_edge=False)
-    table.add_column(Text(visible(f"{report.questions} questions, {model}")))
-    for score in scores:
-        table.add_column(score.name, justify="right")
-    for kind, count in report.by_kind.items():
-        table.add_row(f"{kind} ({count})", *(f"{score.by_kind[kind]:.1%}" for score in scores))
-    table.add_row("all", *(f"{score.accuracy:.1%}" for score in scores))
-    table.add_row(f"same answer as {first.name}", *(f"{score.same_answers:.1%}" for score in scores))
-    for stage in first.seconds:
-        unit = " per token" if stage == "generate" else ""
-        times = [score.seconds[stage] / first.seconds[stage] for score in scores]
-        work = [score.flops[stage] / first.flops[stage] for score in scores]
-        table.add_row(f"{stage}, time{unit}", *(f"{share:.2f}" for share in times))
-        table.add_row(f"{stage}, FLOPs{unit}", *(f"{share:.2f}" for share in work))
-    console = Console(width=100, color_system=None, file=io.StringIO())
-    with console.capture() as text:
-        console.print(table)
-        console.print(f"time measured, FLOPs computed, both as a share of {first.name}", markup=False)
-    return "".join(f"{row.rstrip()}\n" for row in text.get().splitlines())
 
 
 def seconds(value: float) -> str:

@@ -130,8 +130,8 @@ class View:
             self._console.print(*(line("savings", text) for text in savings(answer)), sep="\n", soft_wrap=True)
 
 
-def question_bar(*, quiet: bool, no_color: bool) -> Bar:
-    """A bar that counts questions, on stderr if that is a terminal; it leaves nothing behind."""
+def count_bar(*, quiet: bool, no_color: bool) -> Bar:
+    """A bar that counts what is done, on stderr if that is a terminal; it leaves nothing behind."""
     console = stderr_console(no_color=no_color)
     return Bar(
         *Bar.get_default_columns(),

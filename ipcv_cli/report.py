@@ -1,0 +1,130 @@
+"""A benchmark's report as tables of plain text, and as a plot."""
+
+import io
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from ipcv_cli.failure import UsageError
+from ipcv_cli.safe import visible
+
+if TYPE_CHECKING:
+    from ipcv.bench import Interval, Report
+
+WIDTH = 118
+UNSEEN = ("grey", "other")  # settings that do not show the clip have no place among costs
+PLOT_ENDINGS = (".png", ".svg")
+
+
+def report_table(report: "Report") -> str:
+    """What each setting got right and what it cost, and the same for each kind of question."""
+    model = f"{report.model.name} on {report.model.device}, {report.model.quantization or report.model.dtype}"
+    console = Console(width=WIDTH, color_system=None, file=io.StringIO())
+    with console.capture() as text:
+        console.print(_costs(report, visible(f"{report.questions} questions, {model}")))
+        console.print(_kinds(report))
+        console.print(
+            f"right: score of the answers; gained: against {visible(report.scores[0].name)}, on the same questions; "
+            "both in % with 95 % intervals",
+            f"changed: answers other than {visible(report.scores[0].name)}'s; time (measured) and FLOPs (computed) as "
+            f"shares of {visible(report.scores[0].name)}'s",
+            "constant: the best answer that is always the same, chosen in hindsight",
+            sep="\n",
+            markup=False,
+            highlight=False,
+        )
+    return "".join(f"{row.rstrip()}\n" for row in text.get().splitlines())
+
+
+def _costs(report: "Report", title: str) -> Table:
+    """A line per setting: accuracy, paired difference, changed answers, shares of time and FLOPs."""
+    first = report.scores[0]
+    table = _table(title)
+    for heading in ("right", "gained", "changed", "encode FLOPs", "time", "prefill FLOPs", "time"):
+        table.add_column(heading, justify="right")
+    for score in report.scores:
+        shares = [
+            share
+            for stage in ("encode", "prefill")
+            for share in (score.flops[stage] / first.flops[stage], score.seconds[stage] / first.seconds[stage])
+        ]
+        table.add_row(
+            visible(score.name),
+            f"{score.accuracy:.1%} {_interval(score.interval)}".replace("%", ""),
+            "" if score is first else f"{100 * score.difference:+.1f} {_interval(score.difference_interval, '+')}",
+            "" if score is first else f"{1 - score.same_answers:.1%}",
+            *(f"{share:.2f}" for share in shares),
+        )
+    return table
+
+
+def _kinds(report: "Report") -> Table:
+    """A line per kind of question, a column per setting."""
+    table = _table("right, in %")
+    for name in ("constant", *(score.name for score in report.scores)):
+        table.add_column(Text(visible(name), overflow="fold"), justify="right", min_width=6)
+    for kind, count in report.by_kind.items():
+        shares = (report.constant[kind], *(score.by_kind[kind] for score in report.scores))
+        table.add_row(f"{kind} ({count})", *(f"{100 * share:.1f}" for share in shares))
+    constant = sum(report.constant[kind] * count for kind, count in report.by_kind.items()) / report.questions
+    table.add_row("all", *(f"{100 * share:.1f}" for share in (constant, *(score.accuracy for score in report.scores))))
+    return table
+
+
+def _table(title: str) -> Table:
+    table = Table(box=SIMPLE_HEAD, show_edge=False, padding=(0, 1), collapse_padding=True, pad_edge=False)
+    table.add_column(Text(title, overflow="fold"))
+    return table
+
+
+def _interval(interval: "Interval", sign: str = "") -> str:
+    return f"({100 * interval.low:{sign}.1f} to {100 * interval.high:{sign}.1f})"
+
+
+def check_plot(path: Path) -> None:
+    """Find out before the work begins what would keep `plot` from writing to `path`.
+
+    Raises `UsageError` for an ending that is no picture's, a folder that is not there, and without matplotlib.
+    """
+    if path.suffix.lower() not in PLOT_ENDINGS:
+        raise UsageError(f"--plot {visible(str(path))} must end in {' or '.join(PLOT_ENDINGS)}")
+    if not path.absolute().parent.is_dir():
+        raise UsageError(f"--plot {visible(str(path))}: there is no such folder")
+    if find_spec("matplotlib") is None:
+        raise UsageError("--plot needs matplotlib: pip install 'ipcv[plot]'")
+
+
+def plot(report: "Report", path: Path) -> None:
+    """Write a picture of accuracy against the encoder's FLOPs, a point with its interval for every setting."""
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import PercentFormatter
+
+    first = report.scores[0]
+    figure = Figure(figsize=(7, 4.2), layout="constrained")
+    axes = figure.add_subplot()
+    for score in report.scores:
+        if score.settings.shown in UNSEEN:
+            continue
+        share = score.flops["encode"] / first.flops["encode"]
+        spread = [[score.accuracy - score.interval.low], [score.interval.high - score.accuracy]]
+        points = axes.errorbar(share, score.accuracy, yerr=spread, fmt="o", capsize=3)
+        axes.annotate(
+            visible(score.name),
+            (share, score.accuracy),
+            xytext=(6, 5),
+            textcoords="offset points",
+            fontsize=8,
+            color=points[0].get_color(),
+        )
+    axes.set_xlabel("encoder FLOPs, share of " + visible(first.name))
+    axes.set_ylabel(f"right, of {report.questions} questions")
+    axes.xaxis.set_major_formatter(PercentFormatter(1))
+    axes.yaxis.set_major_formatter(PercentFormatter(1))
+    axes.margins(x=0.15)
+    axes.grid(alpha=0.3)
+    figure.savefig(path, dpi=150, metadata={"Date": None} if path.suffix.lower() == ".svg" else None)

@@ -1,0 +1,64 @@
+"""Clips of the world as files: real videos, and questions that fit them."""
+
+import json
+
+import av
+import pytest
+
+from ipcv.clips import write_world
+from ipcv.questions import KINDS
+from ipcv.scenes import make_scene
+from ipcv.world import HELD_OUT_SEEDS
+
+
+def written(folder):
+    return [json.loads(line) for line in (folder / "questions.jsonl").read_text().splitlines()]
+
+
+def test_every_clip_is_there_with_a_question_of_each_kind_that_it_has(tmp_path):
+    folder = tmp_path / "new" / "world"
+    assert list(write_world(folder, 3, 7)) == [1, 2, 3]
+    lines = written(folder)
+    videos = {line["video"] for line in lines}
+    assert {path.name for path in folder.iterdir()} == {"questions.jsonl", *videos}
+    assert len(videos) == 3
+    assert len({line["id"] for line in lines}) == len(lines)
+    for video in videos:
+        mine = [line for line in lines if line["video"] == video]
+        scene = make_scene(mine[0]["seed"])
+        assert mine[0]["seed"] in HELD_OUT_SEEDS
+        assert {"caption", "count", "existence"} <= {line["kind"] for line in mine} <= set(KINDS)
+        assert len({line["kind"] for line in mine}) == len(mine)
+        with av.open(str(folder / video)) as container:
+            stream = container.streams.video[0]
+            assert (stream.width, stream.height, stream.average_rate) == (scene.size, scene.size, 16)
+            assert stream.frames == 16 * scene.seconds
+
+
+def test_the_same_seed_writes_the_same_and_another_one_does_not(tmp_path):
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        list(write_world(tmp_path / name, 2, seed))
+    first, again, other = ((tmp_path / name / "questions.jsonl").read_text() for name in "abc")
+    assert first == again != other
+    assert (tmp_path / "a/clip-0000.mp4").read_bytes() == (tmp_path / "b/clip-0000.mp4").read_bytes()
+
+
+def test_what_is_there_is_kept_unless_it_is_to_be_overwritten(tmp_path):
+    (tmp_path / "clip-0000.mp4").write_text("mine")
+    with pytest.raises(ValueError, match=r"has a clip-0000\.mp4 already"):
+        next(write_world(tmp_path, 1, 0))
+    assert (tmp_path / "clip-0000.mp4").read_text() == "mine"
+    list(write_world(tmp_path, 1, 0, overwrite=True))
+    assert (tmp_path / "clip-0000.mp4").stat().st_size > 1000
+
+
+def test_no_questions_are_left_about_clips_that_were_not_finished(tmp_path):
+    list(write_world(tmp_path, 2, 0))
+    next(write_world(tmp_path, 2, 1, overwrite=True))
+    assert not (tmp_path / "questions.jsonl").exists()
+
+
+@pytest.mark.parametrize(("clips", "seed", "complaint"), [(0, 0, "clips=0"), (1, -1, "seed=-1")])
+def test_numbers_that_make_no_sense_are_refused(tmp_path, clips, seed, complaint):
+    with pytest.raises(ValueError, match=complaint):
+        next(write_world(tmp_path, clips, seed))

@@ -1,0 +1,73 @@
+"""Settings are written in one line and mean what they say."""
+
+import pytest
+
+from ipcv import IPCV, Dart, FastV
+from ipcv.settings import parse_settings
+
+
+def parse(text):
+    (setting,) = parse_settings(text)
+    return setting
+
+
+def test_dense_is_the_plain_model():
+    setting = parse("dense")
+    assert (setting.options.compressor, setting.options.pruner) == (None, None)
+    assert (setting.frames, setting.pixels, setting.shown) == (1, 1, "own")
+
+
+@pytest.mark.parametrize(
+    ("text", "compressor", "pruner"),
+    [
+        ("paper", IPCV(), None),
+        ("paper@0.2", IPCV(keep=0.2), None),
+        ("paper@0.2:layer=4:stabilize=1", IPCV(keep=0.2, layer=4, stabilize=1), None),
+        ("dart@0.5", None, Dart(keep=0.5)),
+        ("fastv@0.25:layer=2", None, FastV(keep=0.25, layer=2)),
+        ("paper+dart", IPCV(), Dart()),
+        ("dart@0.3+paper@0.1", IPCV(keep=0.1), Dart(keep=0.3)),
+    ],
+)
+def test_methods_stand_for_their_classes(text, compressor, pruner):
+    setting = parse(text)
+    assert setting.name == text
+    assert (setting.options.compressor, setting.options.pruner) == (compressor, pruner)
+
+
+def test_what_is_shown_can_be_less_or_something_else():
+    setting = parse("paper+frames@0.5+pixels@0.64")
+    assert (setting.frames, setting.pixels, setting.options.compressor) == (0.5, 0.64, IPCV())
+    assert parse("grey").shown == "grey"
+    assert parse("other+paper").shown == "other"
+
+
+def test_settings_have_commas_between_them_and_keep_their_order():
+    assert [setting.name for setting in parse_settings("dense, paper,dart@0.5")] == ["dense", "paper", "dart@0.5"]
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("papre", "'papre' in the setting 'papre' is not known; known: dense, paper, dart"),
+        ("dense,,paper", "'' in the setting '' is not known"),
+        ("paper,dense,paper", "the setting 'paper' is there twice"),
+        ("paper+dense", "two parts for the same thing"),
+        ("dart+fastv", "two parts for the same thing"),
+        ("grey+other", "two parts for the same thing"),
+        ("paper@much", "'much' in the setting 'paper@much' is not a number"),
+        ("paper@1.5", "keep=1.5 must be more than 0 and at most 1"),
+        ("paper:layer", "'layer' in the setting 'paper:layer' must be a field and its value"),
+        ("paper:depth=3", "'depth' in the setting 'paper:depth=3' is not known; known: keep, layer"),
+        ("dart:method=3", "'method' in the setting"),
+        ("paper:layer=2.5", "'2.5' in the setting"),
+        ("paper:select=most", "select='most' is not known"),
+        ("frames", "frames in the setting 'frames' takes a share and no more"),
+        ("frames@0", "frames@0.0 in the setting"),
+        ("pixels@0.5:layer=2", "pixels in the setting"),
+        ("dense@0.5", "dense in the setting 'dense@0.5' takes no share"),
+    ],
+)
+def test_what_makes_no_sense_is_refused_by_name(text, complaint):
+    with pytest.raises(ValueError, match=complaint.replace("(", r"\(").replace("[", r"\[")):
+        parse_settings(text)
