@@ -30,7 +30,7 @@ def write_world(folder: Path, clips: int, seed: int, *, overwrite: bool = False)
     names = [f"clip-{index:04}.mp4" for index in range(clips)]
     there = [name for name in (QUESTIONS_FILE, *names) if (folder / name).exists()]
     if there and not overwrite:
-        raise ValueError(f"{folder} has a {there[0]} already: choose another folder, or have it overwritten")
+        raise ValueError(f"{folder} has a {there[0]} already: choose another folder, or give --overwrite")
     folder.mkdir(parents=True, exist_ok=True)
     (folder / QUESTIONS_FILE).unlink(missing_ok=True)  # it would not be about the new clips
     rng = np.random.default_rng([HELD_OUT_SEEDS.start, seed])

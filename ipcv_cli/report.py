@@ -26,9 +26,12 @@ def report_table(report: "Report") -> str:
     model = f"{report.model.name} on {report.model.device}, {report.model.quantization or report.model.dtype}"
     console = Console(width=WIDTH, color_system=None, file=io.StringIO())
     with console.capture() as text:
-        console.print(_costs(report, visible(f"{report.questions} questions, {model}")))
+        console.print(visible(f"{report.questions} questions, {model}"), "", markup=False, highlight=False, sep="\n")
+        console.print(_costs(report))
+        console.print("")
         console.print(_kinds(report))
         console.print(
+            "",
             f"right: score of the answers; gained: against {visible(report.scores[0].name)}, on the same questions; "
             "both in % with 95 % intervals",
             f"changed: answers other than {visible(report.scores[0].name)}'s; time (measured) and FLOPs (computed) as "
@@ -41,11 +44,11 @@ def report_table(report: "Report") -> str:
     return "".join(f"{row.rstrip()}\n" for row in text.get().splitlines())
 
 
-def _costs(report: "Report", title: str) -> Table:
+def _costs(report: "Report") -> Table:
     """A line per setting: accuracy, paired difference, changed answers, shares of time and FLOPs."""
     first = report.scores[0]
-    table = _table(title)
-    for heading in ("right", "gained", "changed", "encode FLOPs", "time", "prefill FLOPs", "time"):
+    table = _table("")
+    for heading in ("right, in %", "gained", "changed", "encode FLOPs", "time", "prefill FLOPs", "time"):
         table.add_column(heading, justify="right")
     for score in report.scores:
         shares = [

@@ -67,8 +67,8 @@ def test_without_a_command_there_is_help_and_the_code_of_a_usage_error(capsys):
             "--no-compress and --keep exclude each other: leave one of them out (see `ipcv ask --help`)",
         ),
         (
-            ["bench", "--llm-pruner", "none", "--llm-keep", "0.5"],
-            "--llm-pruner none and --llm-keep exclude each other: leave one of them out (see `ipcv bench --help`)",
+            ["ask", "clip.mp4", "What?", "--llm-pruner", "none", "--llm-keep", "0.5"],
+            "--llm-pruner none and --llm-keep exclude each other: leave one of them out (see `ipcv ask --help`)",
         ),
         (["ask", "clip.mp4", " \n"], "the question is empty (see `ipcv ask --help`)"),
     ],

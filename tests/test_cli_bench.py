@@ -1,0 +1,78 @@
+"""`ipcv bench` and `ipcv world`: exact output, exit codes, and the files they leave."""
+
+import json
+
+import commands
+import pytest
+
+from ipcv.load import DEMO_NOTICE
+from ipcv_cli.main import main
+
+NOTICE = f"ipcv: warning: {DEMO_NOTICE}\n"
+
+
+def test_a_benchmark_is_tables_on_stdout_and_a_plot_where_it_was_asked_for(tmp_path, capsys):
+    plot = tmp_path / "plot.svg"
+    assert main(["bench", "-n", "11", "--settings", "dense,paper@0.2,other", "--plot", str(plot)]) == 0
+    out, err = capsys.readouterr()
+    assert err == NOTICE
+    lines = out.splitlines()
+    assert lines[0] == "11 questions, demo on cpu, float32"
+    assert [line.split()[0] for line in lines[4:7]] == ["dense", "paper@0.2", "other"]
+    assert lines[8].split() == ["right,", "in", "%", "constant", "dense", "paper@0.2", "other"]
+    assert [line.split()[0] for line in lines[10:22]][::11] == ["colour", "all"]
+    assert "paper@0.2" in plot.read_text()
+
+
+def test_a_benchmark_in_json_has_everything(capsys):
+    assert main(["bench", "-n", "11", "-s", "dense,grey", "--json", "--quiet"]) == 0
+    out, err = capsys.readouterr()
+    assert err == ""
+    report = json.loads(out)
+    assert report["questions"] == 11
+    dense, grey = report["scores"]
+    assert (dense["name"], dense["settings"]["shown"], grey["settings"]["shown"]) == ("dense", "own", "grey")
+    assert len(grey["changed"]) == round((1 - grey["same_answers"]) * 11)
+    assert {"text", "truth", "first", "answer", "points"} <= set(grey["changed"][0])
+    assert set(report["constant"]) == set(report["by_kind"])
+    assert report["warnings"] == [DEMO_NOTICE]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--settings", "papre"], "'papre' in the setting 'papre' is not known; known: dense, paper, dart, fastv,"),
+        (["--plot", "plot.pdf"], "--plot plot.pdf must end in .png or .svg (see `ipcv bench --help`)"),
+        (["--settings", "paper:layer=12"], "layer=12 is past the encoder's last block: it has 12, from 0 to 11"),
+        (["--questions", "5"], "Invalid value for '--questions' / '-n': 5 is not in the range x>=11"),
+    ],
+)
+def test_what_makes_no_sense_is_one_line_and_code_2(arguments, message, capsys):
+    assert main(["bench", *arguments]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith(f"ipcv: error: {message}")
+    assert err.count("\n") == 1
+
+
+def test_a_world_is_written_quietly(tmp_path):
+    done = commands.ipcv("world", str(tmp_path / "out"), "--clips", "2", "--seed", "7")
+    assert (done.stdout, done.stderr, done.returncode) == ("", "", 0)
+    names = sorted(path.name for path in (tmp_path / "out").iterdir())
+    assert names == ["clip-0000.mp4", "clip-0001.mp4", "questions.jsonl"]
+
+
+def test_a_world_overwrites_nothing_unless_told_to(tmp_path, capsys):
+    (tmp_path / "questions.jsonl").write_text("mine")
+    assert main(["world", str(tmp_path), "--clips", "1"]) == 2
+    message = f"{tmp_path} has a questions.jsonl already: choose another folder, or give --overwrite"
+    assert capsys.readouterr() == ("", f"ipcv: error: {message}\n")
+    assert (tmp_path / "questions.jsonl").read_text() == "mine"
+    assert main(["world", str(tmp_path), "--clips", "1", "--overwrite"]) == 0
+    assert json.loads((tmp_path / "questions.jsonl").read_text().splitlines()[0])["video"] == "clip-0000.mp4"
+
+
+def test_a_world_needs_a_folder(tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    assert main(["world", str(tmp_path / "file")]) == 2
+    assert "file is not a folder: give the name of one, new or old" in capsys.readouterr().err

@@ -1,0 +1,107 @@
+"""A benchmark's report: tables for people, a plot, and what keeps a plot from being made."""
+
+from dataclasses import replace
+
+import pytest
+from PIL import Image
+
+from ipcv.answer import ModelFacts
+from ipcv.bench import Interval, Report, Score
+from ipcv.settings import parse_settings
+from ipcv_cli import report as output
+from ipcv_cli.failure import UsageError
+
+MODEL = ModelFacts(
+    name="demo",
+    revision=None,
+    family="qwen2_vl",
+    parameters=7_000_000,
+    device="cpu",
+    dtype="float32",
+    quantization=None,
+    attention="sdpa",
+)
+DENSE, PAPER, GREY = parse_settings("dense,paper@0.2:stabilize=3,grey")
+
+
+def score(setting, accuracy, share):
+    return Score(
+        name=setting.name,
+        settings=setting,
+        accuracy=accuracy,
+        interval=Interval(low=accuracy - 0.05, high=accuracy + 0.04),
+        difference=accuracy - 0.9,
+        difference_interval=Interval(low=accuracy - 0.95, high=accuracy - 0.85),
+        by_kind={"colour": accuracy, "caption": accuracy / 2},
+        same_answers=1 - (0.9 - accuracy),
+        changed=(),
+        seconds={"encode": share, "prefill": 0.5, "generate": 0.1},
+        flops={"encode": 1e9 * share, "prefill": 1e9, "generate": 1e6},
+    )
+
+
+REPORT = Report(
+    model=MODEL,
+    questions=40,
+    by_kind={"colour": 30, "caption": 10},
+    constant={"colour": 0.125, "caption": 0.05},
+    scores=(score(DENSE, 0.9, 1.0), score(PAPER, 0.7, 0.46), score(GREY, 0.1, 1.0)),
+    warnings=(),
+)
+
+
+TABLE = """\
+40 questions, demo on cpu, float32
+
+                               right, in %                  gained  changed  encode FLOPs  time  prefill FLOPs  time
+────────────────────────────────────────────────────────────────────────────────────────────────────────────────────
+dense                  90.0 (85.0 to 94.0)                                           1.00  1.00           1.00  1.00
+paper@0.2:stabilize=3  70.0 (65.0 to 74.0)  -20.0 (-25.0 to -15.0)    20.0%          0.46  0.46           1.00  1.00
+grey                    10.0 (5.0 to 14.0)  -80.0 (-85.0 to -75.0)    80.0%          1.00  1.00           1.00  1.00
+
+right, in %   constant   dense  paper@0.2:stabilize=3    grey
+─────────────────────────────────────────────────────────────
+colour (30)       12.5    90.0                   70.0    10.0
+caption (10)       5.0    45.0                   35.0     5.0
+all               10.6    90.0                   70.0    10.0
+"""
+
+
+def test_the_tables_have_a_line_per_setting_and_one_per_kind():
+    text = output.report_table(REPORT)
+    assert text.startswith(TABLE)
+    assert max(map(len, text.splitlines())) <= output.WIDTH
+
+
+def test_names_that_were_typed_cannot_command_the_terminal():
+    evil = replace(REPORT, model=replace(MODEL, name="[red]\x1b[2J"))
+    assert "[red]\\x1b[2J on cpu" in output.report_table(evil)
+
+
+@pytest.mark.parametrize("name", ["plot.svg", "plot.PNG"])
+def test_the_plot_is_a_picture_of_what_was_shown(tmp_path, name):
+    output.check_plot(tmp_path / name)
+    output.plot(REPORT, tmp_path / name)
+    if name.endswith("svg"):
+        text = (tmp_path / name).read_text(encoding="utf-8")
+        assert "<!-- dense -->" in text
+        assert "<!-- paper@0.2:stabilize=3 -->" in text
+        assert "<!-- grey -->" not in text
+    else:
+        with Image.open(tmp_path / name) as picture:
+            assert min(picture.size) > 400
+
+
+@pytest.mark.parametrize(
+    ("name", "complaint"),
+    [("plot.pdf", r"must end in \.png or \.svg"), ("no/plot.png", "no such folder")],
+)
+def test_a_plot_that_cannot_be_written_is_refused_beforehand(tmp_path, name, complaint):
+    with pytest.raises(UsageError, match=complaint):
+        output.check_plot(tmp_path / name)
+
+
+def test_without_matplotlib_it_says_what_to_install(tmp_path, monkeypatch):
+    monkeypatch.setattr(output, "find_spec", lambda _: None)
+    with pytest.raises(UsageError, match=r"needs matplotlib: pip install 'ipcv\[plot\]'"):
+        output.check_plot(tmp_path / "plot.png")
