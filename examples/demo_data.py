@@ -113,7 +113,8 @@ class Clips(Dataset[dict[str, Tensor]]):
         side, stride = draw_side(rng), int(rng.choice(ALL_STRIDES))
         lengths = self.lengths if stride == 1 else self.lengths[self.lengths >= 2 * 4]
         length = int(rng.choice(lengths))  # as common as such clips are
-        scenes = rng.choice(np.flatnonzero(self.lengths == length), 2 * PAIRS * stride // length, replace=False)
+        fitting = np.flatnonzero(self.lengths == length)
+        scenes = rng.choice(fitting, min(len(fitting), max(2, 2 * PAIRS * stride // length)), replace=False)
         times = np.arange(0, length, stride)[: length // stride // 2 * 2] / FPS
         scenes[-max(1, len(scenes) // WILD) :] = -1
         clips = [

@@ -8,18 +8,27 @@ import numpy as np
 import pytest
 import torch
 
-from ipcv.compressor import IPCV
 from ipcv.preprocess import PatchSettings
 from ipcv.prompt import build_prompt
-from ipcv.world import make_clip, make_scene
+from ipcv.questions import ask
+from ipcv.scenes import make_scene
+from ipcv.world import TRAINING_SEEDS
 
 sys.path.append(str(Path(__file__).parent.parent / "examples"))
 import demo_data
 import demo_text
 import demo_vision
+import demo_wild
 import train_demo
 from demo_export import export
 from train_demo import Trainer, run_stage
+
+SIDE = demo_data.SIDE
+
+
+@pytest.fixture(scope="module")
+def pool(tmp_path_factory):
+    return demo_data.Pool.of(tmp_path_factory.mktemp("pool"), 60)
 
 
 @pytest.fixture(scope="module")
@@ -34,25 +43,30 @@ def folder(trainer, tmp_path_factory):
     return path
 
 
+def test_the_pool_holds_the_training_scenes_as_they_render(pool):
+    for index in (0, 17, 59):
+        scene = make_scene(TRAINING_SEEDS[index])
+        times = np.arange(0, scene.seconds, 0.5).tolist()
+        assert np.array_equal(pool.clip(index), scene.render(times, SIDE).frames)
+        assert (pool.scenes[index].things, pool.scenes[index].tags) == (scene.things, scene.tags)
+
+
 @torch.no_grad()
-@pytest.mark.parametrize("keep", [1.0, 0.35])
-def test_the_batched_encoder_is_the_models_own_on_the_same_patches(trainer, folder, keep):
-    clips = [make_clip(3).frames, make_clip(4).frames]
-    batched = trainer.see(
-        torch.from_numpy(np.stack(clips)).unflatten(1, (-1, 2)), None, IPCV(keep=keep) if keep < 1 else None
-    )
-    for frames, tokens in zip(clips, batched, strict=True):
-        patches, grid = PatchSettings.from_folder(folder).patches(torch.from_numpy(frames))
-        with IPCV(keep=keep)(trainer.model):
-            own = trainer.model.model.visual(patches, grid_thw=torch.tensor([grid])).pooler_output
-        assert torch.allclose(tokens.flatten(0, 1), own, atol=1e-4)
+@pytest.mark.parametrize("side", [140, 84])
+def test_the_batched_encoder_is_the_models_own_on_the_same_patches(trainer, folder, side):
+    scene = make_scene(3)
+    frames = torch.from_numpy(scene.render([0.0, 0.5, 1.0, 1.5], side).frames)
+    batched = trainer.see(frames.unflatten(0, (-1, 2)), side)
+    patches, grid = PatchSettings.from_folder(folder).patches(frames)
+    own = trainer.model.model.visual(patches, grid_thw=torch.tensor([grid])).pooler_output
+    assert torch.allclose(batched.flatten(0, 1), own, atol=1e-4)
 
 
 @torch.no_grad()
 @pytest.mark.parametrize(("pairs", "system"), [(4, None), (6, None), (2, "Answer in one word.")])
 def test_questions_that_share_a_video_are_scored_as_if_each_were_asked_alone(trainer, pairs, system):
     asked = [("What colour is the circle?", "red"), ("Describe it", "A red circle moves left."), ("Hm?", "two")]
-    tokens = torch.randn(1, pairs, 16, 192)
+    tokens = torch.randn(1, pairs, 16, 256)
     together, labels = trainer.answer(tokens, [demo_text.pack(trainer.tokenizer, asked)], system)
     alone = [trainer.answer(tokens, [demo_text.pack(trainer.tokenizer, [pair])], system)[0] for pair in asked]
     assert torch.allclose(together, torch.cat(alone), atol=1e-4)
@@ -68,16 +82,75 @@ def test_training_prompts_are_the_chat_templates(trainer):
         assert shown == [*prompt.ids[0].tolist(), *tokenizer("red").input_ids]
 
 
-def test_cells_are_labelled_with_the_object_that_they_show():
-    scene = next(s for s in map(make_scene, range(100)) if len(s.things) == 1 and s.things[0].motion == "still")
-    (thing,) = scene.things
-    colour, shape, motion, centres = demo_vision.cell_labels(scene.things, (0.0, 0.5)).reshape(4, 4, 4)
-    column, row = (int(c * 4) for c in thing.centre(0))
-    assert demo_vision.LABELS["colour"][colour[row, column] - 1] == thing.colour
-    assert demo_vision.LABELS["shape"][shape[row, column] - 1] == thing.shape
-    assert demo_vision.LABELS["motion"][motion[row, column] - 1] == "still"
-    assert centres[row, column] == centres.sum() == 1
-    assert {0} < set(colour.flat) <= {-100, 0, colour[row, column]}
+def grid_of(labels, side):
+    """Labels in merge order as rows and columns of patches, by name."""
+    cells = side // demo_vision.PATCH // demo_vision.MERGE
+    shaped = labels.reshape(-1, cells, cells, 2, 2).transpose(0, 1, 3, 2, 4)
+    return dict(zip(demo_vision.LABELS, shaped.reshape(len(labels), 2 * cells, 2 * cells), strict=True))
+
+
+def test_patches_are_labelled_with_what_they_show():
+    seen = 0
+    for scene in map(make_scene, range(60)):
+        thing = scene.things[0]
+        if thing.event or thing.shape == "ring" or scene.pillar or len(scene.things) > 1:
+            continue
+        labels = grid_of(demo_vision.patch_labels(scene, (0.0, 0.5), SIDE), SIDE)
+        shift = np.mean([scene.shift(time, SIDE) for time in (0.0, 0.5)], 0)
+        column, row = (int(c * 10) for c in np.add(thing.path.at(0.25), shift))
+        assert labels["centre"][row, column] == labels["centre"].sum() == 1
+        for name in ("colour", "shape", "size", "motion"):
+            assert demo_vision.LABELS[name][labels[name][row, column] - 1] == getattr(thing, name)
+        assert not labels["change"][labels["change"] > 0].any()
+        for tag in scene.tags:
+            column, row = (int(c * 10) for c in np.add(tag.path.at(0.25), shift))
+            assert demo_vision.LABELS["tag"][labels["tag"][row, column] - 1] == tag.colour
+            glyphs = labels["glyph"][row]
+            assert set(glyphs[glyphs > 0] - 1) >= {demo_vision.LABELS["glyph"].index(tag.code[0])}
+        seen += 1
+    assert seen > 3
+
+
+def test_changes_between_two_frames_are_labelled():
+    for name in ("appears", "disappears", "changes colour", "grows"):
+        scene = next(s for s in map(make_scene, range(900)) if any(t.happens(name) for t in s.things) and not s.tags)
+        thing = next(t for t in scene.things if t.happens(name))
+        times = (thing.event.time - 0.25, thing.event.time + 0.25)
+        labels = grid_of(demo_vision.patch_labels(scene, times, SIDE), SIDE)
+        changes = set(labels["change"][labels["change"] > 0] - 1)
+        assert demo_vision.LABELS["change"].index(name) in changes
+
+
+def test_tags_of_other_scenes_are_drawn_and_labelled_alike(pool):
+    batch = demo_data.Pairs(pool, 0, 3)[1]
+    side, frames = int(batch["side"]), batch["frames"]
+    assert frames.shape == (demo_data.PAIRS, 2, SIDE, SIDE, 3)
+    assert batch["labels"].shape == (demo_data.PAIRS, len(demo_vision.LABELS), (side // 14) ** 2)
+    white = (frames[:, 0].float().mean(-1) > 228).float().mean((1, 2))
+    tag = (batch["labels"][:, list(demo_vision.LABELS).index("tag")] == 1).float().mean(-1)
+    assert np.corrcoef(white, tag)[0, 1] > 0.7
+
+
+def test_clips_of_no_scene_have_no_labels_and_only_one_answer(pool, trainer):
+    batch = demo_data.Clips(pool, 2, 0, 1, labelled=True)[0]
+    wild = batch["scenes"] == -1
+    assert 0 < wild.sum() < len(wild)
+    assert (batch["labels"][wild] == -100).all()
+    assert (batch["labels"][~wild] != -100).any()
+    with pytest.MonkeyPatch.context() as patch:
+        told = []
+        patch.setattr(
+            train_demo, "pack", lambda _, pairs: told.append(pairs) or demo_text.pack(trainer.tokenizer, pairs)
+        )
+        trainer.loss(torch.randn(2, 2, 16, 256), pool, [3, -1], 0)
+    assert len(told[0]) > 3
+    assert {answer for _, answer in told[1]} == {demo_text.UNKNOWN}
+
+
+def test_wild_clips_are_films_and_differ():
+    first, second = (demo_wild.wild_clip(np.random.default_rng(seed), 4, 84) for seed in (0, 1))
+    assert first.shape == (4, 84, 84, 3)
+    assert np.abs(first.astype(float) - second).mean() > 10
 
 
 @pytest.mark.parametrize(
@@ -87,29 +160,36 @@ def test_the_tokenizer_gives_any_text_back(trainer, text):
     assert trainer.tokenizer.decode(trainer.tokenizer(text).input_ids) == text
 
 
-def test_words_of_the_world_are_single_tokens(trainer):
-    for text in ("What colour is the circle?", "A red square stays still and a white triangle moves up."):
-        assert len(trainer.tokenizer(text).input_ids) == len(text.replace("?", " ?").replace(".", " .").split())
+def test_words_of_the_world_are_single_tokens_and_codes_are_letters(trainer):
+    text = "Is the small red square left or right of the white triangle?"
+    assert len(trainer.tokenizer(text).input_ids) == len(text.replace("?", " ?").split())
+    for code in ("HE7", "AT", "LAP"):
+        assert len(trainer.tokenizer(code).input_ids) == len(code)
 
 
 def test_drawn_questions_have_the_right_answers_and_some_have_none():
     rng = np.random.default_rng(0)
-    drawn = [pair for seed in range(60) for pair in demo_text.draw_pairs(make_scene(seed).things, rng, 6)]
-    unknown = [question for question, answer in drawn if answer == demo_text.UNKNOWN]
-    assert 5 < len(unknown) < 40
-    assert any(answer.startswith("there is no ") for _, answer in drawn)
-    assert {answer for _, answer in drawn} > {"red", "circle", "left", "it stays still", "two"}
+    drawn = []
+    for scene in map(make_scene, range(100)):
+        pairs = demo_text.draw_pairs(scene, rng, 8)
+        right = {question.answer for question in ask(scene, rng)}
+        drawn += pairs
+        assert all(a in right or a == demo_text.UNKNOWN or a.startswith("there ") for _, a in pairs)
+    answers = [answer for _, answer in drawn]
+    assert 10 < answers.count(demo_text.UNKNOWN) < 60
+    assert any(answer.startswith("there is no ") for answer in answers)
+    assert {"red", "circle", "left", "it stays still", "two", "yes", "no", "above", "nothing"} < set(answers)
 
 
-@pytest.mark.parametrize("stage", ["encoder", "decoder", "joint"])
-def test_a_broken_run_goes_on_where_it_stopped(stage, tmp_path, monkeypatch, capsys):
-    monkeypatch.setitem(demo_data.BATCH, stage, 4)
+@pytest.mark.parametrize("stage", train_demo.STAGES)
+def test_a_broken_run_goes_on_where_it_stopped(stage, pool, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(demo_data, "PAIRS", 6)
     monkeypatch.setattr(train_demo, "SAVE", 2)
 
     def train(name, resume=False):
         trainer = Trainer(tmp_path / name, torch.device("cpu"))
         (tmp_path / name).mkdir(exist_ok=True)
-        run_stage(trainer, stage, 3, 1e-3, 8, trainer.load() if resume else None)
+        run_stage(trainer, pool, stage, 3, 1e-3, 2, trainer.load() if resume else None)
         return trainer.model.state_dict()
 
     whole = train("whole")
