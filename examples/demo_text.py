@@ -10,7 +10,8 @@ from transformers import PreTrainedTokenizerFast
 
 from ipcv.captions import with_article
 from ipcv.drawing import SHAPES
-from ipcv.questions import BALANCE, EVENTS, KINDS, NUMBERS, WORDINGS, Kind, ask, plural
+from ipcv.questions import ask, plural
+from ipcv.wordings import BALANCE, EVENTS, KINDS, NUMBERS, WORDINGS, Kind
 from ipcv.world import COLOURS, MOTIONS, SIZES, TAGS, Scene, Thing
 
 SPECIAL = (

@@ -1,32 +1,26 @@
 """Accuracy, time and FLOPs of a model on held-out questions of the procedural world, several settings side by side."""
 
-import math
-import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 
 from ipcv.answer import Answer, ModelFacts, Options, StageName
-from ipcv.captions import fact_score
+from ipcv.clips import FILE_FPS, write_clip
 from ipcv.qa import PIXELS, Model, TimedFrames
-from ipcv.questions import KINDS, Kind, Question, benchmark
+from ipcv.questions import Question, benchmark
 from ipcv.savings import COMPARED
 from ipcv.scenes import make_clip
+from ipcv.scoring import Interval, accuracy_interval, constant_baseline, difference_interval, normalized, points
 from ipcv.settings import Setting
+from ipcv.wordings import KINDS, Kind
 from ipcv.world import Clip
 
 SCHEMA_VERSION = 2
-Z = 1.959964  # standard normal quantile of 95 % intervals
-
-
-@dataclass(frozen=True, kw_only=True)
-class Interval:
-    """A 95 % confidence interval."""
-
-    low: float
-    high: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,7 +119,7 @@ class _Tally:
 def bench(model: Model, count: int, settings: Sequence[Setting]) -> Iterator[int | Report]:
     """Ask `count` held-out questions under each of `settings`; yields how many are done, and the report at the end.
 
-    Clips are rendered in memory. Every question is asked under all settings before the next one, so that their times
+    Every question is asked under all settings before the next one, so that their times
     compare; the first one is asked once more beforehand, uncounted, so that none starts cold. Raises `ValueError` for
     fewer than one question per kind.
     """
@@ -134,19 +128,16 @@ def bench(model: Model, count: int, settings: Sequence[Setting]) -> Iterator[int
     tallies = [_Tally() for _ in settings]
     warnings: dict[str, None] = {}
     asked: list[Question] = []
-    drawn = benchmark(count + 1)  # one more scene: the other one of the last question
-    seed, question = next(drawn)
-    clip = make_clip(seed)
-    _answers(model, clip, clip, question, settings)
-    for later_seed, later in drawn:
-        other = make_clip(later_seed)
-        answers = _answers(model, clip, other, question, settings)
-        for tally, answer in zip(tallies, answers, strict=True):
-            tally.add(question, answer, answers[0])
-            warnings.update(dict.fromkeys(answer.warnings))
-        asked.append(question)
-        clip, question = other, later
-        yield len(asked)
+    drawn = (_Case(seed, question, make_clip(seed)) for seed, question in benchmark(count + 1))
+    with TemporaryDirectory(prefix="ipcv-") as folder:
+        for case, following in pairwise(drawn):
+            for _ in range(1 if asked else 2):
+                answers = [_answer(model, case, following.clip, setting, Path(folder)) for setting in settings]
+            for tally, answer in zip(tallies, answers, strict=True):
+                tally.add(case.question, answer, answers[0])
+                warnings.update(dict.fromkeys(answer.warnings))
+            asked.append(case.question)
+            yield len(asked)
     kinds = [each.kind for each in asked]
     yield Report(
         model=model.facts,
@@ -158,80 +149,27 @@ def bench(model: Model, count: int, settings: Sequence[Setting]) -> Iterator[int
     )
 
 
-def points(question: Question, answer: str) -> float:
-    """What an answer scores, 0 to 1.
-
-    A caption scores the F1 of its facts; a question with options 1 if the right one is named and no other; any other
-    question 1 for the right answer to the letter.
-    """
-    said = normalized(answer)
-    if question.kind == "caption":
-        return fact_score(question.answer, answer)
-    if not question.options:
-        return float(said == normalized(question.answer))
-    named = [option for option in question.options if re.search(rf"\b{option}\b", said)]
-    return float(named == [question.answer])
-
-
-def normalized(answer: str) -> str:
-    """`answer` without what does not count: case, spaces at the ends, a final full stop.
-
-    >>> normalized(" Red. ")
-    'red'
-    """
-    return answer.strip().rstrip(".").lower()
-
-
-def constant_baseline(questions: Sequence[Question]) -> dict[Kind, float]:
-    """For each kind the score of the best constant strategy, which is chosen in hindsight.
-
-    One of the right answers, whatever is asked, or the first, second, … of a question's options.
-    """
-    best: dict[Kind, float] = {}
-    for kind in dict.fromkeys(question.kind for question in questions):
-        mine = [question for question in questions if question.kind == kind]
-        places = range(max(len(question.options) for question in mine))
-        strategies = [
-            *([answer] * len(mine) for answer in dict.fromkeys(question.answer for question in mine)),
-            *([question.options[place % len(question.options)] for question in mine] for place in places),
-        ]
-        best[kind] = max(
-            sum(points(question, answer) for question, answer in zip(mine, each, strict=True)) / len(mine)
-            for each in strategies
-        )
-    return best
-
-
-def accuracy_interval(mean: float, count: int) -> Interval:
-    """Wilson's score interval of a mean of `count` scores between 0 and 1."""
-    centre = (mean + Z**2 / (2 * count)) / (1 + Z**2 / count)
-    half = Z / (1 + Z**2 / count) * math.sqrt(mean * (1 - mean) / count + Z**2 / (4 * count**2))
-    return Interval(low=max(0.0, centre - half), high=min(1.0, centre + half))
-
-
-def difference_interval(gained: Sequence[float] | np.ndarray) -> Interval:
-    """Agresti and Min's interval (2005) of a paired difference of scores; `gained` is each question's."""
-    gained = np.asarray(gained)
-    won, lost = gained[gained > 0].sum() + 0.5, -gained[gained < 0].sum() + 0.5
-    count = len(gained) + 2
-    centre = (won - lost) / count
-    half = Z * math.sqrt(won + lost - (won - lost) ** 2 / count) / count
-    return Interval(low=float(centre - half), high=float(centre + half))
-
-
-def _answers(model: Model, clip: Clip, other: Clip, question: Question, settings: Sequence[Setting]) -> list[Answer]:
-    return [
-        model.ask(_video(clip, other, setting), question.text, _options(model, clip, setting)) for setting in settings
-    ]
-
-
-def _video(clip: Clip, other: Clip, setting: Setting) -> TimedFrames:
-    """What a setting shows of a clip: an even number of frames, evenly chosen."""
-    shown = other if setting.shown == "other" else clip
+def _answer(model: Model, case: "_Case", other: Clip, setting: Setting, folder: Path) -> Answer:
+    """What the model says under a setting; `other` is another scene's clip, `folder` is for a file."""
+    options = _options(model, case.clip, setting)
+    if setting.shown == "file":
+        path = folder / "clip.mp4"
+        write_clip(path, make_clip(case.seed, fps=FILE_FPS))
+        return model.ask(path, case.question.text, options)
+    shown = other if setting.shown == "other" else case.clip
     frames = np.full_like(shown.frames, 128) if setting.shown == "grey" else shown.frames
-    count = max(2, 2 * round(len(frames) * setting.frames / 2))
+    count = max(2, 2 * round(len(frames) * setting.frames / 2))  # frames are encoded in pairs
     chosen = np.linspace(0, len(frames) - 1, count).round().astype(int)
-    return TimedFrames(frames[chosen], [shown.times[index] for index in chosen])
+    return model.ask(TimedFrames(frames[chosen], [shown.times[index] for index in chosen]), case.question.text, options)
+
+
+@dataclass(frozen=True)
+class _Case:
+    """A question with the clip that it is about."""
+
+    seed: int
+    question: Question
+    clip: Clip
 
 
 def _options(model: Model, clip: Clip, setting: Setting) -> Options:

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
-from ipcv.questions import KINDS, Question, ask
+from ipcv.questions import Question, ask
 from ipcv.scenes import make_scene
-from ipcv.world import HELD_OUT_SEEDS, write_clip
+from ipcv.wordings import KINDS
+from ipcv.world import HELD_OUT_SEEDS, Clip
 
 FILE_FPS = 16.0  # frames per second of a file
 QUESTIONS_FILE = "questions.jsonl"
@@ -51,6 +52,20 @@ def write_world(folder: Path, clips: int, seed: int, *, overwrite: bool = False)
     part = folder / f".{QUESTIONS_FILE}"
     part.write_text("".join(lines), encoding="utf-8")
     part.replace(folder / QUESTIONS_FILE)
+
+
+def write_clip(path: Path | str, clip: Clip) -> None:
+    """Write evenly spaced frames as an H.264 mp4 file at their own rate; yuv420p, so their side has to be even."""
+    import av  # only this function needs it
+
+    rate = round(1 / (clip.times[1] - clip.times[0]))
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=rate, options={"crf": "20"})
+        stream.height, stream.width = clip.frames.shape[1:3]
+        stream.pix_fmt = "yuv420p"
+        for frame in clip.frames:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        container.mux(stream.encode(None))
 
 
 def _line(video: str, seed: int, question: Question) -> str:

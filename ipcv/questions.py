@@ -3,40 +3,16 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import permutations
-from typing import Literal
 
 import numpy as np
 from numpy.random import Generator
 
 from ipcv.captions import caption, with_article
 from ipcv.drawing import SHAPES
-from ipcv.scenes import MOST, make_scene
-from ipcv.world import COLOURS, FPS, HELD_OUT_SEEDS, MOTIONS, SIZES, Scene, Thing
+from ipcv.scenes import make_scene
+from ipcv.wordings import BALANCE, EVENTS, KINDS, NUMBERS, STILL, WORDINGS, Kind
+from ipcv.world import COLOURS, FPS, HELD_OUT_SEEDS, Scene, Thing
 
-Kind = Literal[
-    "colour",
-    "shape",
-    "size",
-    "count",
-    "direction",
-    "position",
-    "order",
-    "event",
-    "existence",
-    "reading",
-    "caption",
-]
-
-NUMBERS = ("one", "two", "three", "four")[:MOST]
-STILL = "it stays still"
-EVENTS = {  # what happens to an object -> the answer
-    "appears": "it appears",
-    "disappears": "it disappears",
-    "changes colour": "it changes colour",
-    "bounces": "it bounces",
-    "grows": "it grows",
-    None: "nothing",
-}
 APART = 0.12  # of the frame between centres, at least, where a position is asked for
 
 
@@ -49,83 +25,6 @@ class Question:
     answer: str
     options: tuple[str, ...] = ()  # every answer that it could have; none: the answer is free text
     balance: str = ""  # what is asked equally often within the kind; "": the answer itself
-
-
-WORDINGS: dict[Kind, tuple[str, ...]] = {
-    "colour": (
-        "What colour is the {}?",
-        "What is the colour of the {}?",
-        "Which colour does the {} have?",
-        "Tell me the colour of the {}.",
-    ),
-    "shape": (
-        "What shape is the {}?",
-        "What is the shape of the {}?",
-        "Which shape does the {} have?",
-        "Tell me the shape of the {}.",
-    ),
-    "size": (
-        "How big is the {}?",
-        "What size is the {}?",
-        "Is the {} small, medium or large?",
-    ),
-    "count": (
-        "How many objects are there?",
-        "How many coloured objects do you see?",
-        "How many objects are in the video?",
-        "Count the objects.",
-    ),
-    "direction": (
-        "Which way does the {} move?",
-        "In which direction does the {} move?",
-        "Where does the {} go?",
-        "Which way is the {} moving?",
-    ),
-    "position": (
-        "Is the {} {} or {} the {}?",
-        "Where is the {}, {} or {} the {}?",
-    ),
-    "order": (
-        "Which {} first, the {} or the {}?",
-        "What {} first, the {} or the {}?",
-    ),
-    "event": (
-        "What happens to the {}?",
-        "What changes about the {}?",
-        "Does anything happen to the {}?",
-    ),
-    "existence": (
-        "Is there {}?",
-        "Do you see {}?",
-        "Can you see {}?",
-    ),
-    "reading": (
-        "What does the {} say?",
-        "What is written on the {}?",
-        "Read the {}.",
-        "Which code is on the {}?",
-    ),
-    "caption": (
-        "Describe the video.",
-        "What happens in the video?",
-        "What do you see?",
-        "What is in the video?",
-    ),
-}
-KINDS: tuple[Kind, ...] = tuple(WORDINGS)
-BALANCE: dict[Kind, tuple[str, ...]] = {  # what is asked equally often within a kind
-    "colour": tuple(COLOURS),
-    "shape": tuple(SHAPES),
-    "size": tuple(SIZES),
-    "count": NUMBERS,
-    "direction": tuple(motion if motion != "still" else STILL for motion in MOTIONS),
-    "position": ("left of, first", "left of, second", "above, first", "above, second"),
-    "order": ("appears, first", "appears, second", "disappears, first", "disappears, second"),
-    "event": (*EVENTS.values(), "which"),
-    "existence": ("yes", "no"),
-    "reading": ("2", "3"),
-    "caption": NUMBERS,
-}
 
 
 def ask(scene: Scene, rng: Generator) -> list[Question]:

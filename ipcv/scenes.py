@@ -1,13 +1,12 @@
 """Scenes of the procedural world, drawn from a seed."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Literal
+from dataclasses import replace
 
 import numpy as np
 from numpy.random import Generator
 
 from ipcv.drawing import GLYPHS, SHAPES, Floats
+from ipcv.layout import lay_out
 from ipcv.world import (
     COLOURS,
     FPS,
@@ -28,17 +27,7 @@ from ipcv.world import (
 FRAMES = (4, 6, 8, 10, 12, 14, 16)  # of a clip at two per second
 PIXELS = (112, 140, 168, 196, 224)  # per side of a clip
 MOST = 4  # objects in a scene
-MOMENTS = 13  # at which places are checked
-EDGE = 0.015  # of the frame that stays free around everything
-TRIES = 48  # places tried for each item before the scene is laid out anew
 LAYOUTS = 12  # before other items are drawn
-GAP = 0.01  # of the frame between what does not overlap
-Kind = Literal["pillar", "tag", "passing", "alone"]
-OVERLAP: dict[tuple[Kind, Kind], float] = {  # share of the moments at which the first may overlap the second
-    ("tag", "pillar"): 1.0,  # tags are in front
-    ("passing", "pillar"): 0.35,
-    ("passing", "passing"): 0.25,
-}
 
 
 def make_scene(seed: int) -> Scene:
@@ -52,7 +41,7 @@ def make_scene(seed: int) -> Scene:
     paths = None
     while paths is None:  # a crowd that does not fit makes room for another one
         things, tags, pillar = _things(rng, seconds), _tags(rng), _pillar(rng)
-        layouts = (_lay_out(rng, seconds, camera, things, tags, pillar) for _ in range(LAYOUTS))
+        layouts = (lay_out(rng, seconds, camera, things, tags, pillar) for _ in range(LAYOUTS))
         paths = next(filter(None, layouts), None)
     level = rng.uniform(35, 115) + rng.uniform(-22, 22, 3)
     return Scene(
@@ -193,66 +182,3 @@ def _pillar(rng: Generator) -> Pillar | None:
     grey, at, width = float(rng.uniform(15, 100)), float(rng.uniform(0.15, 0.85)), float(rng.uniform(0.06, 0.12))
     path = Path2D(motion="still", speed=0.0, start=(at, 0.5))
     return Pillar(rgb=(grey, grey, grey), path=path, width=width) if rng.random() < 0.3 else None
-
-
-def _lay_out(
-    rng: Generator,
-    seconds: float,
-    camera: Camera,
-    things: Sequence[Thing],
-    tags: Sequence[Tag],
-    pillar: Pillar | None,
-) -> list[Path2D] | None:
-    """Paths of the things and the tags that stay in the frame and mostly apart; `None` if one found no room."""
-    moments = np.linspace(0, seconds, MOMENTS)
-    shifts = np.array([camera.at(time) for time in moments])
-    placed: list[_Placed] = []
-    if pillar:
-        placed.append(_Placed("pillar", pillar.path, shifts + pillar.path.start, np.array(pillar.half())))
-    items: tuple[Tag | Thing, ...] = (*tags, *things)
-    for item in items:
-        room = 0.82 - 2 * max(item.half())
-        travel = 0.0 if item.path.motion == "still" else float(rng.uniform(0.25, max(0.26, min(0.5, room))))
-        path = replace(item.path, speed=travel / max(seconds, 2.5))
-        way = shifts + [path.at(time) for time in moments]
-        found = _place(rng, _kind(item), path, way, np.array(item.half()), placed)
-        if found is None:
-            return None
-        placed.append(found)
-    paths = [each.path for each in placed if each.kind != "pillar"]
-    return paths[len(tags) :] + paths[: len(tags)]
-
-
-def _kind(item: Tag | Thing) -> "Kind":
-    """What it may overlap: a thing that moves, and to which nothing else happens, may pass others."""
-    if isinstance(item, Tag):
-        return "tag"
-    return "passing" if item.event is None and item.motion != "still" else "alone"
-
-
-def _place(
-    rng: Generator, kind: "Kind", path: Path2D, way: Floats, half: Floats, placed: Sequence["_Placed"]
-) -> "_Placed | None":
-    """A start for an item whose centre goes `way` [moments, 2] from there; `None` if none of the tried ones is free."""
-    low, high = half + EDGE - way.min(0), 1 - half - EDGE - way.max(0)
-    if (low >= high).any():
-        return None
-    starts = low + rng.uniform(size=(TRIES, 2)) * (high - low)
-    free = np.ones(TRIES, bool)
-    for other in placed:
-        meet = (np.abs(starts[:, None] + way - other.way) < half + other.half + GAP).all(-1).mean(-1)
-        free &= meet <= OVERLAP.get((kind, other.kind), 0.0)
-    if not free.any():
-        return None
-    start = starts[int(free.argmax())]
-    return _Placed(kind, replace(path, start=(float(start[0]), float(start[1]))), way + start, half)
-
-
-@dataclass(frozen=True)
-class _Placed:
-    """An item that has its place."""
-
-    kind: "Kind"
-    path: Path2D
-    way: Floats  # [moments, 2] its centre in the frame
-    half: Floats  # [2] half its width and height

@@ -8,11 +8,11 @@ from ipcv.answer import Options
 from ipcv.compressor import IPCV
 from ipcv.llm import Dart, FastV
 
-Shown = Literal["own", "grey", "other"]
+Shown = Literal["frames", "file", "grey", "other"]
 
 ENCODER: dict[str, Callable[..., IPCV]] = {"paper": IPCV}
 LANGUAGE: dict[str, Callable[..., Dart | FastV]] = {"dart": Dart, "fastv": FastV}
-KNOWN = ("dense", *ENCODER, *LANGUAGE, "frames", "pixels", "grey", "other")
+KNOWN = ("dense", *ENCODER, *LANGUAGE, "frames", "pixels", "file", "grey", "other")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,15 +23,15 @@ class Setting:
     options: Options
     frames: float = 1.0  # share of each clip's frames, evenly chosen
     pixels: float = 1.0  # share of each frame's pixels
-    shown: Shown = "own"  # the clip that is asked about, a grey one of its size, or one with another scene
+    shown: Shown = "frames"  # the clip in memory, as an mp4 file, as grey frames, or another scene's clip
 
 
 def parse_settings(text: str) -> tuple[Setting, ...]:
     """The settings in `text`, with commas between them. Raises `ValueError` for what makes no sense.
 
     A setting is `dense`, or parts joined by `+`: `paper` (IPCV with the paper's settings), `dart`, `fastv`, `frames`
-    and `pixels` (fewer of them), `grey` and `other` (a grey clip, or that of another question). `@0.35` after a part
-    is the share that it keeps, `:layer=4` sets any other field of its class.
+    and `pixels` (fewer of them), `file` (through an mp4 file), `grey` and `other` (a grey clip, or that of another
+    question). `@0.35` after a part is the share that it keeps, `:layer=4` sets any other field of its class.
 
     >>> [setting.name for setting in parse_settings("dense,paper@0.2:stabilize=3+dart")]
     ['dense', 'paper@0.2:stabilize=3+dart']
@@ -63,6 +63,8 @@ def _parse(name: str) -> Setting:
         if share:
             values["keep"] = share
         setting = _with_part(setting, method, values)
+    if setting.shown == "file" and setting.frames < 1:
+        raise ValueError(f"file and frames in the setting {name!r}: a file is read as a whole; leave one out")
     return setting
 
 
@@ -70,7 +72,7 @@ def _place(method: str) -> str:
     """What a method changes: there can be one each."""
     if method in ENCODER or method == "dense":
         return "encoder"
-    return "language model" if method in LANGUAGE else "clip" if method in ("grey", "other") else method
+    return "language model" if method in LANGUAGE else "clip" if method in ("file", "grey", "other") else method
 
 
 def _with_part(setting: Setting, method: str, values: dict[str, str]) -> Setting:
@@ -89,8 +91,8 @@ def _with_part(setting: Setting, method: str, values: dict[str, str]) -> Setting
         return replace(setting, frames=share) if method == "frames" else replace(setting, pixels=share)
     if values:
         raise ValueError(f"{method} in the setting {setting.name!r} takes no share and no fields")
-    shown: dict[str, Shown] = {"grey": "grey", "other": "other"}
-    return replace(setting, shown=shown.get(method, "own"))
+    shown: dict[str, Shown] = {"file": "file", "grey": "grey", "other": "other"}
+    return replace(setting, shown=shown.get(method, setting.shown))
 
 
 def _build(name: str, method: Callable[..., Any], values: dict[str, str]) -> Any:

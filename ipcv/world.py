@@ -8,7 +8,6 @@ pans and shakes.
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -240,17 +239,3 @@ def paint_tag(frame: Floats, tag: Tag, time: float, shift: tuple[float, float]) 
     ground, ink = TAGS[tag.colour]
     paint(frame, box_cover(centre, tag.half(), size), ground)
     paint(frame, code_cover(tag.code, centre, size), ink)
-
-
-def write_clip(path: Path | str, clip: Clip) -> None:
-    """Write evenly spaced frames as an H.264 mp4 file at their own rate; yuv420p, so their side has to be even."""
-    import av  # only this function needs it
-
-    rate = round(1 / (clip.times[1] - clip.times[0]))
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=rate, options={"crf": "20"})
-        stream.height, stream.width = clip.frames.shape[1:3]
-        stream.pix_fmt = "yuv420p"
-        for frame in clip.frames:
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
-        container.mux(stream.encode(None))

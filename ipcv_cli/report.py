@@ -14,7 +14,8 @@ from ipcv_cli.failure import UsageError
 from ipcv_cli.safe import visible
 
 if TYPE_CHECKING:
-    from ipcv.bench import Interval, Report
+    from ipcv.bench import Report
+    from ipcv.scoring import Interval
 
 WIDTH = 118
 UNSEEN = ("grey", "other")  # settings that do not show the clip have no place among costs

@@ -10,7 +10,7 @@ from transformers import Qwen2VLForConditionalGeneration
 
 import ipcv
 from ipcv import world
-from ipcv.questions import NUMBERS, caption
+from ipcv.wordings import NUMBERS, caption
 
 SCENE = world.HELD_OUT_SEEDS[-10]  # a purple circle moves right, a green square left
 

@@ -31,7 +31,7 @@ def test_a_benchmark_in_json_has_everything(capsys):
     report = json.loads(out)
     assert report["questions"] == 11
     dense, grey = report["scores"]
-    assert (dense["name"], dense["settings"]["shown"], grey["settings"]["shown"]) == ("dense", "own", "grey")
+    assert (dense["name"], dense["settings"]["shown"], grey["settings"]["shown"]) == ("dense", "frames", "grey")
     assert len(grey["changed"]) == round((1 - grey["same_answers"]) * 11)
     assert {"text", "truth", "first", "answer", "points"} <= set(grey["changed"][0])
     assert set(report["constant"]) == set(report["by_kind"])

@@ -6,8 +6,8 @@ import av
 import pytest
 
 from ipcv.clips import write_world
-from ipcv.questions import KINDS
 from ipcv.scenes import make_scene
+from ipcv.wordings import KINDS
 from ipcv.world import HELD_OUT_SEEDS
 
 

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from ipcv.captions import caption, fact_score, facts
-from ipcv.questions import BALANCE, KINDS, NUMBERS, WORDINGS, ask, benchmark, plural
+from ipcv.questions import ask, benchmark, plural
 from ipcv.scenes import make_scene
+from ipcv.wordings import BALANCE, KINDS, NUMBERS, WORDINGS
 from ipcv.world import COLOURS, HELD_OUT_SEEDS
 
 SHAPES = ("circle", "square", "triangle", "cross", "ring")

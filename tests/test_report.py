@@ -6,7 +6,8 @@ import pytest
 from PIL import Image
 
 from ipcv.answer import ModelFacts
-from ipcv.bench import Interval, Report, Score
+from ipcv.bench import Report, Score
+from ipcv.scoring import Interval
 from ipcv.settings import parse_settings
 from ipcv_cli import report as output
 from ipcv_cli.failure import UsageError

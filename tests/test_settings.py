@@ -14,7 +14,7 @@ def parse(text):
 def test_dense_is_the_plain_model():
     setting = parse("dense")
     assert (setting.options.compressor, setting.options.pruner) == (None, None)
-    assert (setting.frames, setting.pixels, setting.shown) == (1, 1, "own")
+    assert (setting.frames, setting.pixels, setting.shown) == (1, 1, "frames")
 
 
 @pytest.mark.parametrize(
@@ -39,6 +39,7 @@ def test_what_is_shown_can_be_less_or_something_else():
     setting = parse("paper+frames@0.5+pixels@0.64")
     assert (setting.frames, setting.pixels, setting.options.compressor) == (0.5, 0.64, IPCV())
     assert parse("grey").shown == "grey"
+    assert parse("paper+file").shown == "file"
     assert parse("other+paper").shown == "other"
 
 
@@ -55,6 +56,7 @@ def test_settings_have_commas_between_them_and_keep_their_order():
         ("paper+dense", "two parts for the same thing"),
         ("dart+fastv", "two parts for the same thing"),
         ("grey+other", "two parts for the same thing"),
+        ("file+frames@0.5", "a file is read as a whole"),
         ("paper@much", "'much' in the setting 'paper@much' is not a number"),
         ("paper@1.5", "keep=1.5 must be more than 0 and at most 1"),
         ("paper:layer", "'layer' in the setting 'paper:layer' must be a field and its value"),

@@ -6,8 +6,9 @@ import av
 import numpy as np
 import pytest
 
+from ipcv.clips import write_clip
 from ipcv.scenes import make_clip, make_scene
-from ipcv.world import COLOURS, FPS, HELD_OUT_SEEDS, MOTIONS, TRAINING_SEEDS, Camera, Event, write_clip
+from ipcv.world import COLOURS, FPS, HELD_OUT_SEEDS, MOTIONS, TRAINING_SEEDS, Camera, Event
 
 CALM = Camera(pan=(0.0, 0.0), shake=0.0, frequencies=(1.0, 1.0), phases=(0.0, 0.0))
 
