@@ -9,10 +9,13 @@ import torch
 from transformers import Qwen2VLForConditionalGeneration
 
 import ipcv
-from ipcv import world
-from ipcv.wordings import NUMBERS, caption
+from ipcv.captions import caption
+from ipcv.clips import write_clip
+from ipcv.scenes import make_clip, make_scene
+from ipcv.wordings import NUMBERS
+from ipcv.world import HELD_OUT_SEEDS, Clip
 
-SCENE = world.HELD_OUT_SEEDS[-10]  # a purple circle moves right, a green square left
+SCENE = HELD_OUT_SEEDS[-691]  # four seconds with one circle that moves, and one tag
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -37,27 +40,29 @@ def demo() -> ipcv.Model:
 
 
 @pytest.fixture(scope="session")
-def scene() -> world.Clip:
+def frames() -> Clip:
     """A held-out scene with one circle, in memory."""
-    return world.make_clip(SCENE)
+    return make_clip(SCENE)
 
 
 @pytest.fixture(scope="session")
 def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same scene as a real video file of another size and frame rate."""
+    """The same scene as a real video file of a higher frame rate."""
     path = tmp_path_factory.mktemp("videos") / "scene.mp4"
-    world.write_clip(path, world.make_clip(SCENE, size=224, fps=16))
+    write_clip(path, make_clip(SCENE, size=224, fps=16))
     return path
 
 
 @pytest.fixture(scope="session")
-def truth(scene: world.Clip) -> dict[str, str]:
+def truth() -> dict[str, str]:
     """Questions about the scene and their right answers."""
+    scene = make_scene(SCENE)
     circle = next(thing for thing in scene.things if thing.shape == "circle")
     return {
         "What colour is the circle?": circle.colour,
         "Which way does the circle move?": circle.motion,
         f"What shape is the {circle.colour} object?": "circle",
         "How many objects are there?": NUMBERS[len(scene.things) - 1],
-        "Describe the video.": caption(scene.things),
+        "What does the tag say?": scene.tags[0].code,
+        "Describe the video.": caption(scene),
     }
