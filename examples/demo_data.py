@@ -29,7 +29,10 @@ class Pool:
 
     @classmethod
     def of(cls, folder: Path, count: int) -> "Pool":
-        """The first `count` training scenes, rendered into `folder` unless they are there."""
+        """The first `count` training scenes, rendered into `folder` unless they are there.
+
+        After a change to the world delete them: it is not noticed.
+        """
         done = folder / f"scenes-{count}.pkl"
         if not done.is_file():
             _render(folder, count, done)
@@ -50,13 +53,15 @@ def _render(folder: Path, count: int, done: Path) -> None:
         for frames, plain in workers.map(_render_block, range(0, count, BLOCK), [count] * len(range(0, count, BLOCK))):
             file.write(frames.tobytes())
             scenes += plain
-    done.write_bytes(pickle.dumps(scenes))
+    part = done.with_suffix(".tmp")
+    part.write_bytes(pickle.dumps(scenes))
+    part.replace(done)
 
 
 def _render_block(start: int, count: int) -> tuple[np.ndarray, list[Scene]]:
     scenes = [make_scene(TRAINING_SEEDS[seed]) for seed in range(start, min(count, start + BLOCK))]
     clips = [scene.render((i / FPS for i in range(round(scene.seconds * FPS))), SIDE).frames for scene in scenes]
-    return np.concatenate(clips), [replace(scene, textures=(), blots=()) for scene in scenes]
+    return np.concatenate(clips), [replace(scene, textures=()) for scene in scenes]
 
 
 SIDES = {140: 0.6, 112: 0.3, 84: 0.1}  # pixels per side of the model's input, and how often

@@ -11,7 +11,7 @@ from transformers import PreTrainedTokenizerFast
 from ipcv.captions import with_article
 from ipcv.drawing import SHAPES
 from ipcv.questions import ask, plural
-from ipcv.wordings import BALANCE, EVENTS, KINDS, NUMBERS, WORDINGS, Kind
+from ipcv.wordings import EVENTS, KINDS, NUMBERS, OPTIONS, WORDINGS, Kind
 from ipcv.world import COLOURS, MOTIONS, SIZES, TAGS, Scene, Thing
 
 SPECIAL = (
@@ -84,7 +84,13 @@ def _corpus() -> list[str]:
         )
     ]
     asked += [f"How many {plural(shape)} are there? What colour does the {shape} turn? the tag" for shape in SHAPES]
-    answers = [answer for kind in KINDS for answer in BALANCE[kind] if kind not in ("order", "position", "reading")]
+    answers = [answer for options in OPTIONS.values() for answer in options] + [
+        "left",
+        "right",
+        "above",
+        "below",
+        *EVENTS.values(),
+    ]
     deeds = [*(f"moves {motion}" for motion in MOTIONS), "stays still", *(f"turns {colour}" for colour in COLOURS)]
     told = [
         f"{article} {size} {name} {deed} and {event}."
@@ -101,6 +107,7 @@ def _corpus() -> list[str]:
         *(f"A {tag} tag says X." for tag in TAGS),
         *(f"What {event}? {answer}." for event, answer in EVENTS.items() if event),
         *(f"there is no {name}. there are two {plural(shape)}." for name in names for shape in SHAPES),
+        "How many objects do you see? Count the objects. Count the objects in the video.",
         UNKNOWN,
         *SYSTEM,
         "system\n",
@@ -211,6 +218,8 @@ NOT_KNOWN = (
 
 def _careless(text: str, rng: Generator) -> str:
     """The question as some people type it."""
+    if rng.random() < 0.5:
+        text = text.replace("coloured objects", "objects")
     if rng.random() < 0.25:
         text = text.replace("colour", "color")
     if rng.random() < 0.15:

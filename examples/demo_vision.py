@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import Qwen2VLConfig, Qwen2VLForConditionalGeneration
 
-from ipcv.drawing import GLYPHS, SHAPES, STROKE, box_cover, shape_cover
+from ipcv.drawing import GLYPHS, SHAPES, STROKE
 from ipcv.world import COLOURS, MOTIONS, SIZES, TAGS, Scene, Thing
 
 PATCH, MERGE = 14, 2
@@ -170,28 +170,14 @@ def patch_labels(scene: Scene, times: tuple[float, float], side: int) -> np.ndar
 
 def _shares(scene: Scene, times: tuple[float, float], shifts: list[tuple[float, float]], grid: int) -> np.ndarray:
     """Which share of each patch shows each thing and each tag, meaned over two moments: [items, patches]."""
-    size = grid * FINE
-    layers = np.zeros((len(scene.things) + len(scene.tags), size, size), np.float32)
-    for time, (x, y) in zip(times, shifts, strict=True):
+    items, size = [*scene.things, *scene.tags], grid * FINE
+    layers = np.zeros((len(items), size, size), np.float32)
+    for time, shift in zip(times, shifts, strict=True):
         seen = np.zeros_like(layers)
-
-        def cover(index: int, part: tuple[slice, slice, np.ndarray], seen: np.ndarray = seen) -> None:
-            rows, columns, share = part
+        for item, (rows, columns, share) in scene.covers(time, shift, size):
             seen[:, rows, columns] *= 1 - share
-            if index >= 0:
-                seen[index, rows, columns] = share
-
-        for index, thing in enumerate(scene.things):
-            if thing.is_there(time):
-                at = thing.path.at(time)
-                centre = (at[0] + x, at[1] + y)
-                cover(index, shape_cover(thing.shape, centre, thing.radius_at(time), thing.tilt, size))
-        if scene.pillar:
-            at = scene.pillar.path.at(time)
-            cover(-1, box_cover((at[0] + x, at[1] + y), scene.pillar.half(), size))
-        for index, tag in enumerate(scene.tags, len(scene.things)):
-            at = tag.path.at(time)
-            cover(index, box_cover((at[0] + x, at[1] + y), tag.half(), size))
+            if item is not scene.pillar:
+                seen[next(i for i, other in enumerate(items) if other is item), rows, columns] = share
         layers += seen / len(times)
     return layers.reshape(-1, grid, FINE, grid, FINE).mean((2, 4)).reshape(len(layers), -1)
 

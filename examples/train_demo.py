@@ -138,7 +138,8 @@ class Trainer:
         system = str(rng.choice(SYSTEM)) if rng.random() < 0.2 else None
         rows = []
         for number in numbers:
-            pairs = draw_pairs(pool.scenes[number], rng, QUESTIONS)
+            asked_about = pool.scenes[number if number >= 0 else int(rng.integers(len(pool.scenes)))]
+            pairs = draw_pairs(asked_about, rng, QUESTIONS)
             rows.append(pack(self.tokenizer, pairs if number >= 0 else [(text, UNKNOWN) for text, _ in pairs[:3]]))
         scores, labels = self.answer(tokens, rows, system)
         return F.cross_entropy(scores.float(), labels), (scores.argmax(-1) == labels).float().mean().item()
@@ -165,7 +166,7 @@ def batches(trainer: Trainer, pool: Pool, stage: str, steps: int, clips: int) ->
     for step in range(first, steps):  # other clips meet in a batch every time
         rng = np.random.default_rng([7, step])
         kind = kinds[int(rng.choice(len(kinds), p=sizes / sizes.sum()))]
-        count = min(len(kind["scenes"]), 6000 // kind["tokens"].shape[1:3].numel() + 8)
+        count = min(len(kind["scenes"]), 3000 // kind["tokens"].shape[1:3].numel() + 4)
         picks = torch.from_numpy(rng.choice(len(kind["scenes"]), count, replace=False))
         yield {key: value[picks] for key, value in kind.items()}
 
@@ -237,7 +238,7 @@ def evaluate(trainer: Trainer, questions: int) -> dict[str, float]:
             right["caption"].append(fact_score(question.answer, told))
         else:
             right[question.kind].append(float(hits.all()))
-    table = {kind: sum(hits) / len(hits) for kind, hits in right.items()}
+    table = {kind: sum(hits) / len(hits) for kind, hits in right.items() if hits}
     return table | {"all": sum(map(sum, right.values())) / questions}
 
 
@@ -247,25 +248,27 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--export", type=Path, help="folder for the finished model")
     parser.add_argument("--resume", action="store_true", help="continue from the last checkpoint in --out")
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
-    parser.add_argument("--scenes", type=int, default=24000, help="training scenes to render (430 kB each)")
-    parser.add_argument("--steps", type=int, nargs=3, default=[1500, 1000, 1300], metavar="N", help="of each stage")
+    parser.add_argument("--scenes", type=int, default=24000, help="training scenes to render (560 kB each)")
+    parser.add_argument("--steps", type=int, nargs=3, default=[1200, 300, 1000], metavar="N", help="of each stage")
     parser.add_argument("--rates", type=float, nargs=3, default=[2e-3, 2e-3, 8e-4], metavar="R", help="learning rates")
-    parser.add_argument("--clips", type=int, default=400, help="batches of clips with cached tokens, decoder stage")
+    parser.add_argument("--clips", type=int, default=200, help="batches of clips with cached tokens, decoder stage")
     parser.add_argument("--questions", type=int, default=550, help="held-out questions of the last evaluation")
     return parser.parse_args()
 
 
 def main() -> None:
     args = parse()
+    if not args.resume:
+        (args.out / "curve.jsonl").unlink(missing_ok=True)
     pool = Pool.of(args.out, args.scenes)
     trainer = Trainer(args.out, torch.device(args.device))
     state = trainer.load() if args.resume else None
     for index in range(STAGES.index(trainer.place["stage"]), len(STAGES)):
         run_stage(trainer, pool, STAGES[index], args.steps[index], args.rates[index], args.clips, state)
         state = None
-    print(json.dumps(evaluate(trainer, args.questions), indent=2))
     if args.export:
         export(trainer.model, trainer.tokenizer, args.export)
+    print(json.dumps(evaluate(trainer, args.questions), indent=2))
 
 
 if __name__ == "__main__":

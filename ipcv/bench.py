@@ -45,7 +45,7 @@ class Score:
     accuracy: float  # measured; mean score of the answers (see `points`)
     interval: Interval  # of `accuracy`
     difference: float  # measured; `accuracy` less that of the first setting
-    difference_interval: Interval  # paired: the same questions
+    difference_interval: Interval | None  # paired: the same questions; None: this is the first setting
     by_kind: dict[Kind, float]  # measured
     same_answers: float  # measured; share of the questions answered as the first setting did
     changed: tuple[Changed, ...]  # the other answers
@@ -61,7 +61,7 @@ class Report:
     model: ModelFacts
     questions: int
     by_kind: dict[Kind, int]  # how many questions of each kind
-    constant: dict[Kind, float]  # computed; score of the best answer that is always the same
+    constant: dict[Kind, float]  # computed; score of the best way to answer without looking
     scores: tuple[Score, ...]
     warnings: tuple[str, ...]  # from all answers, each once
 
@@ -107,7 +107,7 @@ class _Tally:
             accuracy=float(mine.mean()),
             interval=accuracy_interval(float(mine.mean()), count),
             difference=float(gained.mean()),
-            difference_interval=difference_interval(gained),
+            difference_interval=None if self is first else difference_interval(gained),
             by_kind=_means(self.points, kinds),
             same_answers=1 - len(self.changed) / count,
             changed=tuple(self.changed),
@@ -151,16 +151,17 @@ def bench(model: Model, count: int, settings: Sequence[Setting]) -> Iterator[int
 
 def _answer(model: Model, case: "_Case", other: Clip, setting: Setting, folder: Path) -> Answer:
     """What the model says under a setting; `other` is another scene's clip, `folder` is for a file."""
-    options = _options(model, case.clip, setting)
+    shown = other if setting.shown == "other" else case.clip
+    options = _options(model, shown, setting)
     if setting.shown == "file":
         path = folder / "clip.mp4"
         write_clip(path, make_clip(case.seed, fps=FILE_FPS))
         return model.ask(path, case.question.text, options)
-    shown = other if setting.shown == "other" else case.clip
     frames = np.full_like(shown.frames, 128) if setting.shown == "grey" else shown.frames
     count = max(2, 2 * round(len(frames) * setting.frames / 2))  # frames are encoded in pairs
     chosen = np.linspace(0, len(frames) - 1, count).round().astype(int)
-    return model.ask(TimedFrames(frames[chosen], [shown.times[index] for index in chosen]), case.question.text, options)
+    video = TimedFrames(frames[chosen], [shown.times[index] for index in chosen])
+    return model.ask(video, case.question.text, options)
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,10 @@
 """Clips of the procedural world as files, with questions and answers."""
 
 import json
+import re
 from collections.abc import Iterator
+from contextlib import contextmanager
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -33,7 +36,7 @@ def write_world(folder: Path, clips: int, seed: int, *, overwrite: bool = False)
     if there and not overwrite:
         raise ValueError(f"{folder} has a {there[0]} already: choose another folder, or give --overwrite")
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / QUESTIONS_FILE).unlink(missing_ok=True)  # it would not be about the new clips
+    _remove_old(folder)
     rng = np.random.default_rng([HELD_OUT_SEEDS.start, seed])
     half = len(HELD_OUT_SEEDS) // 2  # the benchmark's seeds are in the first half
     lines = []
@@ -41,24 +44,48 @@ def write_world(folder: Path, clips: int, seed: int, *, overwrite: bool = False)
         scene_seed = HELD_OUT_SEEDS[place]
         scene = make_scene(scene_seed)
         times = (i / FILE_FPS for i in range(round(scene.seconds * FILE_FPS)))
-        part = folder / f".{name}"
-        write_clip(part, scene.render(times, scene.size))
-        part.replace(folder / name)
+        with _whole(folder / name) as part:
+            write_clip(part, scene.render(times, scene.size))
         questions = ask(scene, np.random.default_rng(scene_seed))
         for kind in KINDS:
             if mine := [question for question in questions if question.kind == kind]:
                 lines.append(_line(name, scene_seed, mine[int(rng.integers(len(mine)))]))
         yield done
-    part = folder / f".{QUESTIONS_FILE}"
-    part.write_text("".join(lines), encoding="utf-8")
-    part.replace(folder / QUESTIONS_FILE)
+    with _whole(folder / QUESTIONS_FILE) as part:
+        part.write_text("".join(lines), encoding="utf-8")
+
+
+@contextmanager
+def _whole(path: Path) -> Iterator[Path]:
+    """A file beside `path` that takes its place at the end, and is gone if anything goes wrong."""
+    part = path.with_name(f".{path.name}")
+    try:
+        yield part
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _remove_old(folder: Path) -> None:
+    """Remove the questions that were there, as they are not about the new clips, and the clips that they are about."""
+    old = folder / QUESTIONS_FILE
+    if old.exists():
+        videos = re.findall(r'"video": "(clip-\d+\.mp4)"', old.read_text(encoding="utf-8", errors="replace"))
+        old.unlink()
+        for video in set(videos):
+            (folder / video).unlink(missing_ok=True)
 
 
 def write_clip(path: Path | str, clip: Clip) -> None:
-    """Write evenly spaced frames as an H.264 mp4 file at their own rate; yuv420p, so their side has to be even."""
+    """Write evenly spaced frames as an H.264 mp4 file at their own rate; yuv420p, so their side has to be even.
+
+    Raises `ValueError` for a single frame, which has no rate.
+    """
     import av  # only this function needs it
 
-    rate = round(1 / (clip.times[1] - clip.times[0]))
+    if len(clip.times) < 2:
+        raise ValueError("a clip of one frame has no frame rate: render two or more")
+    rate = Fraction(1 / (clip.times[1] - clip.times[0])).limit_denominator(1000)
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=rate, options={"crf": "20"})
         stream.height, stream.width = clip.frames.shape[1:3]

@@ -10,8 +10,8 @@ from numpy.random import Generator
 from ipcv.captions import caption, with_article
 from ipcv.drawing import SHAPES
 from ipcv.scenes import make_scene
-from ipcv.wordings import BALANCE, EVENTS, KINDS, NUMBERS, STILL, WORDINGS, Kind
-from ipcv.world import COLOURS, FPS, HELD_OUT_SEEDS, Scene, Thing
+from ipcv.wordings import BALANCE, EVENTS, KINDS, NUMBERS, OPTIONS, STILL, WORDINGS, Kind
+from ipcv.world import COLOURS, HELD_OUT_SEEDS, Scene, Thing
 
 APART = 0.12  # of the frame between centres, at least, where a position is asked for
 
@@ -61,7 +61,7 @@ class _Wording:
 
     def __call__(self, answer: str, *words: str, options: tuple[str, ...] | None = None, balance: str = "") -> Question:
         text = str(self.rng.choice(WORDINGS[self.kind])).format(*words)
-        return Question(self.kind, text, answer, BALANCE[self.kind] if options is None else options, balance)
+        return Question(self.kind, text, answer, OPTIONS[self.kind] if options is None else options, balance)
 
     def one(self, names: list[str]) -> str:
         """One of several names."""
@@ -82,9 +82,26 @@ def plural(noun: str) -> str:
 
 
 def names(thing: Thing, scene: Scene) -> list[str]:
-    """What the thing can be called so that nothing else is meant: without its colour if that changes."""
-    alone = [thing.shape] if sum(other.shape == thing.shape for other in scene.things) == 1 else []
-    return alone if thing.happens("changes colour") else [full_name(thing), f"{thing.colour} object", *alone]
+    """What the thing can be called so that nothing else is meant: without its colour if that changes.
+
+    Grey shapes on the background have no colour but a shape, tags a colour but no shape.
+    """
+    alone = [shape for shape in _shapes(scene, 1) if shape == thing.shape]
+    if thing.happens("changes colour"):
+        return alone
+    return [full_name(thing), *(f"{colour} object" for colour in _colours(scene) if colour == thing.colour), *alone]
+
+
+def _shapes(scene: Scene, count: int) -> list[str]:
+    """The shapes that so many things have, and no grey distractor."""
+    shapes = [thing.shape for thing in scene.things]
+    grey = {blot.shape for blot in scene.blots}
+    return [shape for shape in SHAPES if shape not in grey and shapes.count(shape) == count]
+
+
+def _colours(scene: Scene) -> list[str]:
+    """The colours that no tag has."""
+    return [colour for colour in COLOURS if colour not in {tag.colour for tag in scene.tags}]
 
 
 def _colour(scene: Scene, word: _Wording) -> Iterator[Question]:
@@ -99,8 +116,9 @@ def _colour(scene: Scene, word: _Wording) -> Iterator[Question]:
 
 def _shape(scene: Scene, word: _Wording) -> Iterator[Question]:
     for thing in scene.things:
-        if not thing.happens("changes colour"):
-            yield word(thing.shape, f"{thing.colour} object")
+        name = f"{thing.colour} object"
+        if name in names(thing, scene):
+            yield word(thing.shape, name)
 
 
 def _size(scene: Scene, word: _Wording) -> Iterator[Question]:
@@ -111,23 +129,24 @@ def _size(scene: Scene, word: _Wording) -> Iterator[Question]:
 
 
 def _count(scene: Scene, word: _Wording) -> Iterator[Question]:
-    yield word(NUMBERS[len(scene.things) - 1])
-    shapes = [thing.shape for thing in scene.things]
-    for shape in sorted(set(shapes)):
-        yield Question("count", f"How many {plural(shape)} are there?", NUMBERS[shapes.count(shape) - 1], NUMBERS)
+    number = NUMBERS[len(scene.things) - 1]
+    yield word(number, options=NUMBERS, balance=f"objects, {number}")
+    for number, shape in (
+        (number, shape) for count, number in enumerate(NUMBERS, 1) for shape in _shapes(scene, count)
+    ):
+        yield Question("count", f"How many {plural(shape)} are there?", number, NUMBERS, f"shape, {number}")
 
 
 def _direction(scene: Scene, word: _Wording) -> Iterator[Question]:
     for thing in scene.things:
         called = names(thing, scene)
-        if called and not thing.happens("bounces"):
+        if called and not thing.happens("bounces") and len(scene.seen(thing)) > 1:
             yield word(STILL if thing.motion == "still" else thing.motion, word.one(called))
 
 
 def _position(scene: Scene, word: _Wording) -> Iterator[Question]:
-    moments = np.arange(0, scene.seconds, 1 / FPS)
     for one, other in permutations(scene.things, 2):
-        together = [time for time in moments if one.is_there(time) and other.is_there(time)]
+        together = [time for time in scene.seen(one) if other.is_there(time)]
         first, second = names(one, scene), names(other, scene)
         if len(together) < 2 or not first or not second:
             continue
@@ -165,9 +184,10 @@ def _order(scene: Scene, word: _Wording) -> Iterator[Question]:
 def _event(scene: Scene, word: _Wording) -> Iterator[Question]:
     closed = tuple(EVENTS.values())
     for thing in scene.things:
-        called, name = names(thing, scene), thing.event.name if thing.event else None
-        if called:
-            yield word(EVENTS[name], word.one(called), options=closed)
+        name = thing.event.name if thing.event else None
+        for called in names(thing, scene):
+            # a thing that changes colour has only its shape for a name: that must not give the answer away
+            yield word(EVENTS[name], called, options=closed, balance="" if called == thing.shape else "by colour")
         if name and len(scene.things) > 1 and sum(other.happens(name) for other in scene.things) == 1:
             options = tuple(map(full_name, scene.things))
             yield Question("event", f"What {name}?", full_name(thing), options, "which")
@@ -180,14 +200,19 @@ def _existence(scene: Scene, word: _Wording) -> Iterator[Question]:
         thing.event.colour for thing in scene.things if thing.event and thing.event.colour
     }
     there = {full_name(thing) for thing in steady}
-    mixed = {f"{thing.colour} {shape}" for thing in steady for shape in shapes} - there  # the hardest to deny
-    objects = {f"{thing.colour} object" for thing in steady}
-    absent = [f"{colour} object" for colour in sorted(set(COLOURS) - colours)]
-    for name in (*sorted(there), word.one(sorted(shapes)), *sorted(objects)[:1]):
-        yield word("yes", with_article(name))
-    for names_of in (sorted(mixed), sorted(set(SHAPES) - shapes), absent):
-        if names_of:
-            yield word("no", with_article(word.one(names_of)))
+    free = _colours(scene)
+    forms = {
+        "name": (there, {f"{thing.colour} {shape}" for thing in steady for shape in shapes} - there),
+        "object": (
+            {f"{thing.colour} object" for thing in steady if thing.colour in free},
+            {f"{colour} object" for colour in free if colour not in colours},
+        ),
+        "shape": ({thing.shape for thing in scene.things}, set(_shapes(scene, 0))),
+    }
+    for form, sides in forms.items():
+        for answer, found in zip(("yes", "no"), sides, strict=True):
+            if found:
+                yield word(answer, with_article(word.one(sorted(found))), balance=f"{form}, {answer}")
 
 
 def _reading(scene: Scene, word: _Wording) -> Iterator[Question]:

@@ -25,31 +25,32 @@ class Interval:
 def points(question: Question, answer: str) -> float:
     """What an answer scores, 0 to 1.
 
-    A caption scores the F1 of its facts; a question with options 1 if the right one is named and no other; any other
-    question 1 for the right answer to the letter.
+    A caption scores the F1 of its facts; a question with options 1 if the right one is named and no other; a code 1 if
+    it is the whole answer, or the only word of two or three capitals and digits in it.
     """
     said = normalized(answer)
     if question.kind == "caption":
         return fact_score(question.answer, answer)
     if not question.options:
-        return float(said == normalized(question.answer))
+        codes = re.findall(r"\b[A-Z0-9]{2,3}\b", answer)
+        return float(said == normalized(question.answer) or codes == [question.answer])
     named = [option for option in question.options if re.search(rf"\b{option}\b", said)]
     return float(named == [question.answer])
 
 
 def normalized(answer: str) -> str:
-    """`answer` without what does not count: case, spaces at the ends, a final full stop.
+    """`answer` without what does not count: case, spaces at the ends, a final full stop, American spelling.
 
     >>> normalized(" Red. ")
     'red'
     """
-    return answer.strip().rstrip(".").lower()
+    return answer.strip().rstrip(".").lower().replace("color", "colour")
 
 
 def constant_baseline(questions: Sequence[Question]) -> dict[Kind, float]:
-    """For each kind the score of the best constant strategy, which is chosen in hindsight.
+    """For each kind the score of the best way to answer without looking, chosen in hindsight.
 
-    One of the right answers, whatever is asked, or the first, second, … of a question's options.
+    That is one of the right answers, whatever is asked, or always the first, second, … of a question's options.
     """
     best: dict[Kind, float] = {}
     for kind in dict.fromkeys(question.kind for question in questions):
@@ -74,10 +75,13 @@ def accuracy_interval(mean: float, count: int) -> Interval:
 
 
 def difference_interval(gained: Sequence[float] | np.ndarray) -> Interval:
-    """Agresti and Min's interval (2005) of a paired difference of scores; `gained` is each question's."""
+    """Agresti and Min's interval (2005) of a paired difference of scores; `gained` is each question's, -1 to 1.
+
+    Their counts of questions won and lost are sums here, as captions gain in fractions: that errs towards wide.
+    """
     gained = np.asarray(gained)
     won, lost = gained[gained > 0].sum() + 0.5, -gained[gained < 0].sum() + 0.5
     count = len(gained) + 2
     centre = (won - lost) / count
     half = Z * math.sqrt(won + lost - (won - lost) ** 2 / count) / count
-    return Interval(low=float(centre - half), high=float(centre + half))
+    return Interval(low=max(-1.0, float(centre - half)), high=min(1.0, float(centre + half)))

@@ -12,7 +12,12 @@ Shown = Literal["frames", "file", "grey", "other"]
 
 ENCODER: dict[str, Callable[..., IPCV]] = {"paper": IPCV}
 LANGUAGE: dict[str, Callable[..., Dart | FastV]] = {"dart": Dart, "fastv": FastV}
-KNOWN = ("dense", *ENCODER, *LANGUAGE, "frames", "pixels", "file", "grey", "other")
+PLACES = (  # what each part changes: there can be one each
+    {"dense": "encoder"}
+    | dict.fromkeys(ENCODER, "encoder")
+    | dict.fromkeys(LANGUAGE, "language model")
+    | {"frames": "frames", "pixels": "pixels", "file": "clip", "grey": "clip", "other": "clip"}
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,84 +41,76 @@ def parse_settings(text: str) -> tuple[Setting, ...]:
     >>> [setting.name for setting in parse_settings("dense,paper@0.2:stabilize=3+dart")]
     ['dense', 'paper@0.2:stabilize=3+dart']
     """
-    settings = tuple(_parse(name.strip()) for name in text.split(","))
-    twice = [setting.name for index, setting in enumerate(settings) if setting.name in _names(settings[:index])]
-    if twice:
-        raise ValueError(f"the setting {twice[0]!r} is there twice")
-    return settings
-
-
-def _names(settings: tuple[Setting, ...]) -> set[str]:
-    return {setting.name for setting in settings}
+    settings: dict[str, Setting] = {}
+    for name in map(str.strip, text.split(",")):
+        if name in settings:
+            raise ValueError(f"the setting {name!r} is there twice")
+        settings[name] = _parse(name)
+    return tuple(settings.values())
 
 
 def _parse(name: str) -> Setting:
     setting = Setting(name=name, options=Options(compressor=None, pruner=None))
     taken: set[str] = set()
     for part in name.split("+"):
-        head, *assignments = part.split(":")
-        method, _, share = head.partition("@")
-        if method not in KNOWN:
-            raise ValueError(f"{method!r} in the setting {name!r} is not known; known: {', '.join(KNOWN)}")
-        place = _place(method)
-        if place in taken:
-            raise ValueError(f"the setting {name!r} has two parts for the same thing: leave one out")
-        taken.add(place)
-        values = dict(_assignment(each, name) for each in assignments)
-        if share:
-            values["keep"] = share
-        setting = _with_part(setting, method, values)
+        method, values = _read_part(part, name)
+        if method not in PLACES:
+            raise ValueError(f"{method!r} in the setting {name!r} is not known; known: {', '.join(PLACES)}")
+        if PLACES[method] in taken or (method == "dense" and "+" in name):
+            raise ValueError(f"the setting {name!r} has two parts that exclude each other: leave one out")
+        taken.add(PLACES[method])
+        try:
+            setting = _with_part(setting, method, values)
+        except ValueError as error:
+            raise ValueError(f"{method} in the setting {name!r}: {error}") from None
     if setting.shown == "file" and setting.frames < 1:
         raise ValueError(f"file and frames in the setting {name!r}: a file is read as a whole; leave one out")
     return setting
 
 
-def _place(method: str) -> str:
-    """What a method changes: there can be one each."""
-    if method in ENCODER or method == "dense":
-        return "encoder"
-    return "language model" if method in LANGUAGE else "clip" if method in ("file", "grey", "other") else method
+def _read_part(part: str, name: str) -> tuple[str, dict[str, str]]:
+    """The method of a part and its fields, `keep` for the share."""
+    head, *assignments = part.split(":")
+    method, found, share = head.partition("@")
+    values = {"keep": share} if found else {}
+    for text in assignments:
+        key, found, value = text.partition("=")
+        if not found or key in values:
+            raise ValueError(f"{text!r} in the setting {name!r} must be a field, once, and its value, as in layer=4")
+        values[key] = value
+    return method, values
 
 
 def _with_part(setting: Setting, method: str, values: dict[str, str]) -> Setting:
     if method in ENCODER:
-        return replace(
-            setting, options=replace(setting.options, compressor=_build(setting.name, ENCODER[method], values))
-        )
+        return replace(setting, options=replace(setting.options, compressor=_build(ENCODER[method], values)))
     if method in LANGUAGE:
-        return replace(setting, options=replace(setting.options, pruner=_build(setting.name, LANGUAGE[method], values)))
+        return replace(setting, options=replace(setting.options, pruner=_build(LANGUAGE[method], values)))
     if method in ("frames", "pixels"):
         if set(values) != {"keep"}:
-            raise ValueError(f"{method} in the setting {setting.name!r} takes a share and no more, as in {method}@0.5")
-        share = _number(values["keep"], float, setting.name)
+            raise ValueError(f"it takes a share and no more, as in {method}@0.5")
+        share = _read(values["keep"], float)
         if not 0 < share <= 1:
-            raise ValueError(f"{method}@{share} in the setting {setting.name!r} must be more than 0 and at most 1")
+            raise ValueError(f"{share} must be more than 0 and at most 1")
         return replace(setting, frames=share) if method == "frames" else replace(setting, pixels=share)
     if values:
-        raise ValueError(f"{method} in the setting {setting.name!r} takes no share and no fields")
+        raise ValueError("it takes no share and no fields")
     shown: dict[str, Shown] = {"file": "file", "grey": "grey", "other": "other"}
     return replace(setting, shown=shown.get(method, setting.shown))
 
 
-def _build(name: str, method: Callable[..., Any], values: dict[str, str]) -> Any:
+def _build(method: Callable[..., Any], values: dict[str, str]) -> Any:
     """A compressor or pruner with the fields in `values`, each read as its default's type."""
     plain = method()
     kinds = {each.name: type(getattr(plain, each.name)) for each in fields(plain) if each.init}
     unknown = [key for key in values if key not in kinds]
     if unknown:
-        raise ValueError(f"{unknown[0]!r} in the setting {name!r} is not known; known: {', '.join(kinds)}")
-    return method(**{key: _number(value, kinds[key], name) for key, value in values.items()})
+        raise ValueError(f"{unknown[0]!r} is not known; known: {', '.join(kinds)}")
+    return method(**{key: _read(value, kinds[key]) for key, value in values.items()})
 
 
-def _assignment(text: str, name: str) -> tuple[str, str]:
-    key, found, value = text.partition("=")
-    if not found:
-        raise ValueError(f"{text!r} in the setting {name!r} must be a field and its value, as in layer=4")
-    return key, value
-
-
-def _number(text: str, kind: Callable[[str], Any], name: str) -> Any:
+def _read(text: str, kind: Callable[[str], Any]) -> Any:
     try:
         return kind(text)
     except ValueError:
-        raise ValueError(f"{text!r} in the setting {name!r} is not a number") from None
+        raise ValueError(f"{text!r} is not a {'whole ' if kind is int else ''}number") from None

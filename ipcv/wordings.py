@@ -50,10 +50,10 @@ WORDINGS: dict[Kind, tuple[str, ...]] = {
         "Is the {} small, medium or large?",
     ),
     "count": (
-        "How many objects are there?",
+        "How many coloured objects are there?",
         "How many coloured objects do you see?",
-        "How many objects are in the video?",
-        "Count the objects.",
+        "How many coloured objects are in the video?",
+        "Count the coloured objects.",
     ),
     "direction": (
         "Which way does the {} move?",
@@ -93,16 +93,20 @@ WORDINGS: dict[Kind, tuple[str, ...]] = {
     ),
 }
 KINDS: tuple[Kind, ...] = tuple(WORDINGS)
-BALANCE: dict[Kind, tuple[str, ...]] = {  # what is asked equally often within a kind
+OPTIONS: dict[Kind, tuple[str, ...]] = {  # of the kinds that always have the same answers to choose from
     "colour": tuple(COLOURS),
     "shape": tuple(SHAPES),
     "size": tuple(SIZES),
     "count": NUMBERS,
     "direction": tuple(motion if motion != "still" else STILL for motion in MOTIONS),
+    "existence": ("yes", "no"),
+}
+BALANCE: dict[Kind, tuple[str, ...]] = OPTIONS | {  # what the benchmark asks equally often within a kind
+    "count": (*(f"objects, {number}" for number in NUMBERS), "shape, one", "shape, two"),
     "position": ("left of, first", "left of, second", "above, first", "above, second"),
     "order": ("appears, first", "appears, second", "disappears, first", "disappears, second"),
     "event": (*EVENTS.values(), "which"),
-    "existence": ("yes", "no"),
+    "existence": tuple(f"{form}, {answer}" for form in ("name", "object", "shape") for answer in ("yes", "no")),
     "reading": ("2", "3"),
     "caption": NUMBERS,
 }

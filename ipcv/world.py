@@ -6,7 +6,7 @@ fractions of the frame's side and per second, with y pointing down. Motion is to
 pans and shakes.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from ipcv.drawing import (
     BORDER,
     REACH,
+    Cover,
     Floats,
     box_cover,
     code_cover,
@@ -200,9 +201,17 @@ class Scene:
             shift = self.shift(time, size)
             left, top = (margin - round(s * size) for s in shift)
             frame = background[top : top + size, left : left + size].copy()
-            self._paint_front(frame, time, shift, size)
+            for item, cover in self.covers(time, shift, size):
+                if isinstance(item, Tag):
+                    paint_tag(frame, item, time, shift)
+                else:
+                    paint(frame, cover, item.rgb_at(time) if isinstance(item, Thing) else item.rgb)
             frames[index] = np.clip(frame + 0.5, 0, 255)
         return Clip(frames=frames, times=times)
+
+    def seen(self, thing: Thing) -> list[float]:
+        """The moments of the scene's clip, at `FPS`, at which a thing is there."""
+        return [time for time in np.arange(0, self.seconds, 1 / FPS).tolist() if thing.is_there(time)]
 
     def shift(self, time: float, size: int) -> tuple[float, float]:
         """How far the camera has shifted everything at `time`, in whole pixels of a frame, as a fraction of it."""
@@ -217,25 +226,28 @@ class Scene:
             paint(ground, shape_cover(blot.shape, (x, y), blot.radius * size / wide, blot.tilt, wide), blot.rgb)
         return ground
 
-    def _paint_front(self, frame: Floats, time: float, shift: tuple[float, float], size: int) -> None:
-        def place(path: Path2D) -> tuple[float, float]:
-            x, y = path.at(time)
-            return x + shift[0], y + shift[1]
-
-        for thing in self.things:
-            if thing.is_there(time):
-                cover = shape_cover(thing.shape, place(thing.path), thing.radius_at(time), thing.tilt, size)
-                paint(frame, cover, thing.rgb_at(time))
-        if self.pillar:
-            paint(frame, box_cover(place(self.pillar.path), self.pillar.half(), size), self.pillar.rgb)
-        for tag in self.tags:
-            paint_tag(frame, tag, time, shift)
+    def covers(
+        self, time: float, shift: tuple[float, float], size: int
+    ) -> Iterator[tuple[Thing | Pillar | Tag, Cover]]:
+        """What there is at `time` in the order in which it is painted, and what each covers of a frame."""
+        for item in (*self.things, *((self.pillar,) if self.pillar else ()), *self.tags):
+            if isinstance(item, Thing):
+                if item.is_there(time):
+                    centre = _shifted(item.path, time, shift)
+                    yield item, shape_cover(item.shape, centre, item.radius_at(time), item.tilt, size)
+            else:
+                yield item, box_cover(_shifted(item.path, time, shift), item.half(), size)
 
 
 def paint_tag(frame: Floats, tag: Tag, time: float, shift: tuple[float, float]) -> None:
     """Paint a tag as it is at `time` over a float32 frame [S, S, 3], in place; `shift` is the camera's."""
-    x, y = tag.path.at(time)
-    centre, size = (x + shift[0], y + shift[1]), len(frame)
+    centre, size = _shifted(tag.path, time, shift), len(frame)
     ground, ink = TAGS[tag.colour]
     paint(frame, box_cover(centre, tag.half(), size), ground)
     paint(frame, code_cover(tag.code, centre, size), ink)
+
+
+def _shifted(path: Path2D, time: float, shift: tuple[float, float]) -> tuple[float, float]:
+    """Where a centre is in the frame."""
+    x, y = path.at(time)
+    return x + shift[0], y + shift[1]

@@ -86,7 +86,8 @@ def bench(
                     bar.stop()
                     if not quiet:
                         complaints = stderr_console(no_color=no_color)
-                        complaints.print(*(line("warning", text) for text in step.warnings), sep="\n", soft_wrap=True)
+                        for text in step.warnings:
+                            complaints.print(line("warning", text), soft_wrap=True)
                     write(report_object(step) if json else output.report_table(step))
                     if plot:
                         output.plot(step, plot)

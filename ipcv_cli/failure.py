@@ -102,6 +102,8 @@ def _message(error: Exception) -> str:
         return "out of memory: use fewer frames (--max-frames), smaller ones (--max-pixels) or a smaller model"
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         return "no space left where the output goes: make room, or write it somewhere else"
+    if isinstance(error, OSError) and error.filename is not None and error.strerror:
+        return f"{os.fsdecode(error.filename)}: {error.strerror.lower()}; name another place, or make this one usable"
     if isinstance(error, ImportError):
         return f"cannot import what is needed ({error}): install ipcv again"
     if type(error) is ValueError or type(error).__module__ == "ipcv.errors":

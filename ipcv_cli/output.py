@@ -62,6 +62,13 @@ def json_schema(*, stream: bool) -> dict[str, Any]:
     return TypeAdapter[Any](kind).json_schema(mode="serialization", schema_generator=_Everything)
 
 
+def report_schema() -> dict[str, Any]:
+    """The JSON schema of a benchmark."""
+    from ipcv.bench import Report
+
+    return TypeAdapter(Report).json_schema(mode="serialization", schema_generator=_Everything)
+
+
 def json_text(value: object, indent: int | None = None) -> str:
     """`value` as JSON in ASCII: valid in every locale, and nothing in it can command a terminal."""
     return json.dumps(value, indent=indent).replace("\x7f", "\\u007f") + "\n"

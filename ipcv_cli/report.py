@@ -1,7 +1,9 @@
 """A benchmark's report as tables of plain text, and as a plot."""
 
 import io
+import os
 from importlib.util import find_spec
+from itertools import cycle
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -37,7 +39,7 @@ def report_table(report: "Report") -> str:
             "both in % with 95 % intervals",
             f"changed: answers other than {visible(report.scores[0].name)}'s; time (measured) and FLOPs (computed) as "
             f"shares of {visible(report.scores[0].name)}'s",
-            "constant: the best answer that is always the same, chosen in hindsight",
+            "constant: the best way to answer without looking: always the same answer, or always the first, second …",
             sep="\n",
             markup=False,
             highlight=False,
@@ -60,7 +62,9 @@ def _costs(report: "Report") -> Table:
         table.add_row(
             visible(score.name),
             f"{score.accuracy:.1%} {_interval(score.interval)}".replace("%", ""),
-            "" if score is first else f"{100 * score.difference:+.1f} {_interval(score.difference_interval, '+')}",
+            f"{100 * score.difference:+.1f} {_interval(score.difference_interval, '+')}"
+            if score.difference_interval
+            else "",
             "" if score is first else f"{1 - score.same_answers:.1%}",
             *(f"{share:.2f}" for share in shares),
         )
@@ -68,15 +72,16 @@ def _costs(report: "Report") -> Table:
 
 
 def _kinds(report: "Report") -> Table:
-    """A line per kind of question, a column per setting."""
+    """A line per setting, a column per kind of question."""
     table = _table("right, in %")
-    for name in ("constant", *(score.name for score in report.scores)):
-        table.add_column(Text(visible(name), overflow="fold"), justify="right", min_width=6)
-    for kind, count in report.by_kind.items():
-        shares = (report.constant[kind], *(score.by_kind[kind] for score in report.scores))
-        table.add_row(f"{kind} ({count})", *(f"{100 * share:.1f}" for share in shares))
+    for heading in (*report.by_kind, "all"):
+        table.add_column(heading, justify="right")
+    table.add_row("questions", *map(str, report.by_kind.values()), str(report.questions))
     constant = sum(report.constant[kind] * count for kind, count in report.by_kind.items()) / report.questions
-    table.add_row("all", *(f"{100 * share:.1f}" for share in (constant, *(score.accuracy for score in report.scores))))
+    rows = [("constant", report.constant, constant)]
+    rows += [(visible(score.name), score.by_kind, score.accuracy) for score in report.scores]
+    for name, shares, mean in rows:
+        table.add_row(name, *(f"{100 * share:.1f}" for share in (*(shares[kind] for kind in report.by_kind), mean)))
     return table
 
 
@@ -93,42 +98,39 @@ def _interval(interval: "Interval", sign: str = "") -> str:
 def check_plot(path: Path) -> None:
     """Find out before the work begins what would keep `plot` from writing to `path`.
 
-    Raises `UsageError` for an ending that is no picture's, a folder that is not there, and without matplotlib.
+    Raises `UsageError` for an ending that is no picture's, for what cannot be written to, and without matplotlib.
     """
+    name = visible(str(path))
     if path.suffix.lower() not in PLOT_ENDINGS:
-        raise UsageError(f"--plot {visible(str(path))} must end in {' or '.join(PLOT_ENDINGS)}")
+        raise UsageError(f"--plot {name} must end in {' or '.join(PLOT_ENDINGS)}")
     if not path.absolute().parent.is_dir():
-        raise UsageError(f"--plot {visible(str(path))}: there is no such folder")
+        raise UsageError(f"--plot {name}: there is no such folder")
+    if path.is_dir() or not os.access(path if path.exists() else path.absolute().parent, os.W_OK):
+        raise UsageError(f"--plot {name} cannot be written to")
     if find_spec("matplotlib") is None:
         raise UsageError("--plot needs matplotlib: pip install 'ipcv[plot]'")
 
 
 def plot(report: "Report", path: Path) -> None:
     """Write a picture of accuracy against the encoder's FLOPs, a point with its interval for every setting."""
+    from matplotlib import rc_context
     from matplotlib.figure import Figure
     from matplotlib.ticker import PercentFormatter
 
     first = report.scores[0]
-    figure = Figure(figsize=(7, 4.2), layout="constrained")
+    figure = Figure(figsize=(8, 4.2), layout="constrained")
     axes = figure.add_subplot()
-    for score in report.scores:
-        if score.settings.shown in UNSEEN:
-            continue
+    shown = [score for score in report.scores if score.settings.shown not in UNSEEN]
+    for score, marker in zip(shown, cycle("osD^vP*X"), strict=False):
         share = score.flops["encode"] / first.flops["encode"]
         spread = [[score.accuracy - score.interval.low], [score.interval.high - score.accuracy]]
-        points = axes.errorbar(share, score.accuracy, yerr=spread, fmt="o", capsize=3)
-        axes.annotate(
-            visible(score.name),
-            (share, score.accuracy),
-            xytext=(6, 5),
-            textcoords="offset points",
-            fontsize=8,
-            color=points[0].get_color(),
-        )
+        label = visible(score.name).replace("$", r"\$").removeprefix("_")  # what matplotlib would take for commands
+        axes.errorbar(share, score.accuracy, yerr=spread, fmt=marker, capsize=3, alpha=0.85, label=label)
     axes.set_xlabel("encoder FLOPs, share of " + visible(first.name))
     axes.set_ylabel(f"right, of {report.questions} questions")
     axes.xaxis.set_major_formatter(PercentFormatter(1))
     axes.yaxis.set_major_formatter(PercentFormatter(1))
-    axes.margins(x=0.15)
     axes.grid(alpha=0.3)
-    figure.savefig(path, dpi=150, metadata={"Date": None} if path.suffix.lower() == ".svg" else None)
+    figure.legend(loc="outside right upper", fontsize=9)
+    with rc_context({"svg.hashsalt": "ipcv"}):  # the same numbers, the same file
+        figure.savefig(path, dpi=150, metadata={"Date": None} if path.suffix.lower() == ".svg" else None)

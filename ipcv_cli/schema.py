@@ -5,18 +5,22 @@ from typing import Annotated
 import typer
 
 from ipcv_cli.failure import reported
+from ipcv_cli.options import exclude
 
 
 def schema(
     stream: Annotated[
         bool, typer.Option("--json-stream", help="The schema of one line of `ipcv ask --json-stream` instead.")
     ] = False,
+    bench: Annotated[bool, typer.Option("--bench", help="The schema of `ipcv bench --json` instead.")] = False,
 ) -> None:
     """Print the JSON schema of what `ipcv ask --json` prints.
 
     Example: ipcv schema > answer.schema.json
     """
     with reported():
-        from ipcv_cli.output import json_schema, json_text, write
+        from ipcv_cli.output import json_schema, json_text, report_schema, write
 
-        write(json_text(json_schema(stream=stream), 2))
+        if bench:
+            exclude("--bench", ("--json-stream", stream))
+        write(json_text(report_schema() if bench else json_schema(stream=stream), 2))

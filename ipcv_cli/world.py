@@ -16,7 +16,7 @@ def world(
         int, typer.Option("--seed", metavar="N", min=0, help="Another number, other clips; the same one, the same.")
     ] = 0,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace clips and questions that are there.")] = False,
-    quiet: opt.Quiet = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Only errors.")] = False,
     debug: opt.Debug = False,
     no_color: opt.NoColor = False,
 ) -> None:
@@ -27,6 +27,7 @@ def world(
     Example: ipcv world out/ --clips 20 --seed 7
     """
     with reported(debug=debug, no_color=no_color):
+        from ipcv_cli.render import line, stderr_console
         from ipcv_cli.view import count_bar
 
         if folder.exists() and not folder.is_dir():
@@ -37,3 +38,5 @@ def world(
             task = bar.add_task("clips", total=clips)
             for done in write_world(folder, clips, seed, overwrite=overwrite):
                 bar.update(task, completed=done)
+        if not quiet:
+            stderr_console(no_color=no_color).print(line("wrote", f"{clips} clips to {folder}"), soft_wrap=True)

@@ -50,7 +50,7 @@ def test_scores_are_those_of_asking_one_by_one(demo, report):
 
 def test_changed_answers_and_differences_are_against_the_first_setting(report):
     dense, *others = report.scores
-    assert (dense.same_answers, dense.changed, dense.difference) == (1, (), 0)
+    assert (dense.same_answers, dense.changed, dense.difference, dense.difference_interval) == (1, (), 0, None)
     for score in others:
         assert score.same_answers == pytest.approx(1 - len(score.changed) / COUNT)
         assert score.difference == pytest.approx(score.accuracy - dense.accuracy)

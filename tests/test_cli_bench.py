@@ -3,10 +3,13 @@
 import json
 
 import commands
+import jsonschema
 import pytest
 
 from ipcv.load import DEMO_NOTICE
+from ipcv.wordings import KINDS
 from ipcv_cli.main import main
+from ipcv_cli.output import report_schema
 
 NOTICE = f"ipcv: warning: {DEMO_NOTICE}\n"
 
@@ -19,8 +22,8 @@ def test_a_benchmark_is_tables_on_stdout_and_a_plot_where_it_was_asked_for(tmp_p
     lines = out.splitlines()
     assert lines[0] == "11 questions, demo on cpu, float32"
     assert [line.split()[0] for line in lines[4:7]] == ["dense", "paper@0.2", "other"]
-    assert lines[8].split() == ["right,", "in", "%", "constant", "dense", "paper@0.2", "other"]
-    assert [line.split()[0] for line in lines[10:22]][::11] == ["colour", "all"]
+    assert lines[8].split() == ["right,", "in", "%", *KINDS, "all"]
+    assert [line.split()[0] for line in lines[10:15]] == ["questions", "constant", "dense", "paper@0.2", "other"]
     assert "paper@0.2" in plot.read_text()
 
 
@@ -29,6 +32,7 @@ def test_a_benchmark_in_json_has_everything(capsys):
     out, err = capsys.readouterr()
     assert err == ""
     report = json.loads(out)
+    jsonschema.validate(report, report_schema())
     assert report["questions"] == 11
     dense, grey = report["scores"]
     assert (dense["name"], dense["settings"]["shown"], grey["settings"]["shown"]) == ("dense", "frames", "grey")
@@ -55,9 +59,9 @@ def test_what_makes_no_sense_is_one_line_and_code_2(arguments, message, capsys):
     assert err.count("\n") == 1
 
 
-def test_a_world_is_written_quietly(tmp_path):
+def test_a_world_is_written_and_said_so(tmp_path):
     done = commands.ipcv("world", str(tmp_path / "out"), "--clips", "2", "--seed", "7")
-    assert (done.stdout, done.stderr, done.returncode) == ("", "", 0)
+    assert (done.stdout, done.stderr, done.returncode) == ("", f"ipcv: wrote: 2 clips to {tmp_path / 'out'}\n", 0)
     names = sorted(path.name for path in (tmp_path / "out").iterdir())
     assert names == ["clip-0000.mp4", "clip-0001.mp4", "questions.jsonl"]
 
@@ -68,7 +72,7 @@ def test_a_world_overwrites_nothing_unless_told_to(tmp_path, capsys):
     message = f"{tmp_path} has a questions.jsonl already: choose another folder, or give --overwrite"
     assert capsys.readouterr() == ("", f"ipcv: error: {message}\n")
     assert (tmp_path / "questions.jsonl").read_text() == "mine"
-    assert main(["world", str(tmp_path), "--clips", "1", "--overwrite"]) == 0
+    assert main(["world", str(tmp_path), "--clips", "1", "--overwrite", "-q"]) == 0
     assert json.loads((tmp_path / "questions.jsonl").read_text().splitlines()[0])["video"] == "clip-0000.mp4"
 
 
@@ -76,3 +80,6 @@ def test_a_world_needs_a_folder(tmp_path, capsys):
     (tmp_path / "file").write_text("")
     assert main(["world", str(tmp_path / "file")]) == 2
     assert "file is not a folder: give the name of one, new or old" in capsys.readouterr().err
+    assert main(["world", str(tmp_path / "file" / "below")]) == 1
+    message = f"{tmp_path / 'file' / 'below'}: not a directory; name another place, or make this one usable"
+    assert capsys.readouterr().err == f"ipcv: error: {message}\n"

@@ -3,9 +3,11 @@
 import json
 
 import av
+import numpy as np
 import pytest
 
-from ipcv.clips import write_world
+from ipcv import clips
+from ipcv.clips import write_clip, write_world
 from ipcv.scenes import make_scene
 from ipcv.wordings import KINDS
 from ipcv.world import HELD_OUT_SEEDS
@@ -58,7 +60,40 @@ def test_no_questions_are_left_about_clips_that_were_not_finished(tmp_path):
     assert not (tmp_path / "questions.jsonl").exists()
 
 
-@pytest.mark.parametrize(("clips", "seed", "complaint"), [(0, 0, "clips=0"), (1, -1, "seed=-1")])
-def test_numbers_that_make_no_sense_are_refused(tmp_path, clips, seed, complaint):
+def test_old_clips_go_with_their_questions_and_nothing_else_does(tmp_path):
+    list(write_world(tmp_path, 3, 0))
+    (tmp_path / "clip-9999.mp4").write_text("mine")
+    list(write_world(tmp_path, 1, 1, overwrite=True))
+    names = {path.name for path in tmp_path.iterdir()}
+    assert names == {"clip-0000.mp4", "clip-9999.mp4", "questions.jsonl"}
+
+
+def test_a_clip_that_breaks_off_leaves_no_part_behind(tmp_path, monkeypatch):
+    monkeypatch.setattr(clips, "write_clip", lambda path, _: (path.write_text("half"), 1 / 0))
+    with pytest.raises(ZeroDivisionError):
+        next(write_world(tmp_path, 1, 0))
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_written_clip_has_its_frames_at_its_rate(tmp_path):
+    for fps in (16, 2.5):
+        clip = make_scene(9).render([i / fps for i in range(8)], 96)
+        write_clip(tmp_path / "clip.mp4", clip)
+        with av.open(str(tmp_path / "clip.mp4")) as container:
+            stream = container.streams.video[0]
+            assert (stream.codec_context.name, stream.pix_fmt, stream.average_rate) == ("h264", "yuv420p", fps)
+            frames = list(container.decode(stream))
+        assert [float(frame.time) for frame in frames] == pytest.approx(list(clip.times))
+        read = np.stack([frame.to_ndarray(format="rgb24") for frame in frames]).astype(float)
+        assert np.abs(read - clip.frames).mean() < 6
+
+
+def test_a_single_frame_is_no_clip(tmp_path):
+    with pytest.raises(ValueError, match="no frame rate"):
+        write_clip(tmp_path / "clip.mp4", make_scene(9).render([0.0], 96))
+
+
+@pytest.mark.parametrize(("count", "seed", "complaint"), [(0, 0, "clips=0"), (1, -1, "seed=-1")])
+def test_numbers_that_make_no_sense_are_refused(tmp_path, count, seed, complaint):
     with pytest.raises(ValueError, match=complaint):
-        next(write_world(tmp_path, clips, seed))
+        next(write_world(tmp_path, count, seed))

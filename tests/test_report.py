@@ -32,7 +32,7 @@ def score(setting, accuracy, share):
         accuracy=accuracy,
         interval=Interval(low=accuracy - 0.05, high=accuracy + 0.04),
         difference=accuracy - 0.9,
-        difference_interval=Interval(low=accuracy - 0.95, high=accuracy - 0.85),
+        difference_interval=None if setting is DENSE else Interval(low=accuracy - 0.95, high=accuracy - 0.85),
         by_kind={"colour": accuracy, "caption": accuracy / 2},
         same_answers=1 - (0.9 - accuracy),
         changed=(),
@@ -60,11 +60,13 @@ dense                  90.0 (85.0 to 94.0)                                      
 paper@0.2:stabilize=3  70.0 (65.0 to 74.0)  -20.0 (-25.0 to -15.0)    20.0%          0.46  0.46           1.00  1.00
 grey                    10.0 (5.0 to 14.0)  -80.0 (-85.0 to -75.0)    80.0%          1.00  1.00           1.00  1.00
 
-right, in %   constant   dense  paper@0.2:stabilize=3    grey
-─────────────────────────────────────────────────────────────
-colour (30)       12.5    90.0                   70.0    10.0
-caption (10)       5.0    45.0                   35.0     5.0
-all               10.6    90.0                   70.0    10.0
+right, in %            colour  caption   all
+────────────────────────────────────────────
+questions                  30       10    40
+constant                 12.5      5.0  10.6
+dense                    90.0     45.0  90.0
+paper@0.2:stabilize=3    70.0     35.0  70.0
+grey                     10.0      5.0  10.0
 """
 
 
@@ -72,6 +74,13 @@ def test_the_tables_have_a_line_per_setting_and_one_per_kind():
     text = output.report_table(REPORT)
     assert text.startswith(TABLE)
     assert max(map(len, text.splitlines())) <= output.WIDTH
+
+
+def test_every_one_of_many_settings_has_its_lines():
+    names = [f"paper@0.{index}" for index in range(10, 34)]
+    many = replace(REPORT, scores=tuple(score(setting, 0.5, 0.5) for setting in parse_settings(",".join(names))))
+    lines = output.report_table(many).splitlines()
+    assert all(sum(line.startswith(f"{name} ") for line in lines) == 2 for name in names)
 
 
 def test_names_that_were_typed_cannot_command_the_terminal():
@@ -85,6 +94,8 @@ def test_the_plot_is_a_picture_of_what_was_shown(tmp_path, name):
     output.plot(REPORT, tmp_path / name)
     if name.endswith("svg"):
         text = (tmp_path / name).read_text(encoding="utf-8")
+        output.plot(REPORT, tmp_path / "again.svg")
+        assert (tmp_path / "again.svg").read_text(encoding="utf-8") == text
         assert "<!-- dense -->" in text
         assert "<!-- paper@0.2:stabilize=3 -->" in text
         assert "<!-- grey -->" not in text
@@ -95,9 +106,14 @@ def test_the_plot_is_a_picture_of_what_was_shown(tmp_path, name):
 
 @pytest.mark.parametrize(
     ("name", "complaint"),
-    [("plot.pdf", r"must end in \.png or \.svg"), ("no/plot.png", "no such folder")],
+    [
+        ("plot.pdf", r"must end in \.png or \.svg"),
+        ("no/plot.png", "no such folder"),
+        ("folder.svg", "cannot be written to"),
+    ],
 )
 def test_a_plot_that_cannot_be_written_is_refused_beforehand(tmp_path, name, complaint):
+    (tmp_path / "folder.svg").mkdir()
     with pytest.raises(UsageError, match=complaint):
         output.check_plot(tmp_path / name)
 
