@@ -116,12 +116,21 @@ class _Tally:
         )
 
 
+@dataclass(frozen=True)
+class _Case:
+    """A question with the clip that it is about."""
+
+    seed: int
+    question: Question
+    clip: Clip
+
+
 def bench(model: Model, count: int, settings: Sequence[Setting]) -> Iterator[int | Report]:
     """Ask `count` held-out questions under each of `settings`; yields how many are done, and the report at the end.
 
-    Every question is asked under all settings before the next one, so that their times
-    compare; the first one is asked once more beforehand, uncounted, so that none starts cold. Raises `ValueError` for
-    fewer than one question per kind.
+    Every question is asked under all settings before the next one, so that their times compare; the first one is
+    asked once more beforehand, uncounted, so that none starts cold. Raises `ValueError` for fewer than one question
+    per kind.
     """
     if count < len(KINDS):
         raise ValueError(f"{count} questions are too few: there are {len(KINDS)} kinds")
@@ -149,7 +158,7 @@ def bench(model: Model, count: int, settings: Sequence[Setting]) -> Iterator[int
     )
 
 
-def _answer(model: Model, case: "_Case", other: Clip, setting: Setting, folder: Path) -> Answer:
+def _answer(model: Model, case: _Case, other: Clip, setting: Setting, folder: Path) -> Answer:
     """What the model says under a setting; `other` is another scene's clip, `folder` is for a file."""
     shown = other if setting.shown == "other" else case.clip
     options = _options(model, shown, setting)
@@ -162,15 +171,6 @@ def _answer(model: Model, case: "_Case", other: Clip, setting: Setting, folder: 
     chosen = np.linspace(0, len(frames) - 1, count).round().astype(int)
     video = TimedFrames(frames[chosen], [shown.times[index] for index in chosen])
     return model.ask(video, case.question.text, options)
-
-
-@dataclass(frozen=True)
-class _Case:
-    """A question with the clip that it is about."""
-
-    seed: int
-    question: Question
-    clip: Clip
 
 
 def _options(model: Model, clip: Clip, setting: Setting) -> Options:

@@ -50,9 +50,9 @@ def fact_score(truth: str, text: str) -> float:
 def _sentence(thing: Thing, scene: Scene) -> str:
     size = "" if thing.size == "medium" or thing.happens("grows") else f"{thing.size} "
     name = f"{size}{thing.colour} {thing.shape}"
-    motion = (
-        ["stays still" if thing.motion == "still" else f"moves {thing.motion}"] if len(scene.seen(thing)) > 1 else []
-    )
+    motion = ["stays still" if thing.motion == "still" else f"moves {thing.motion}"]
+    if len(scene.seen(thing)) < 2:  # nobody can tell
+        motion = []
     match thing.event:
         case None:
             deeds = motion

@@ -131,10 +131,9 @@ def _size(scene: Scene, word: _Wording) -> Iterator[Question]:
 def _count(scene: Scene, word: _Wording) -> Iterator[Question]:
     number = NUMBERS[len(scene.things) - 1]
     yield word(number, options=NUMBERS, balance=f"objects, {number}")
-    for number, shape in (
-        (number, shape) for count, number in enumerate(NUMBERS, 1) for shape in _shapes(scene, count)
-    ):
-        yield Question("count", f"How many {plural(shape)} are there?", number, NUMBERS, f"shape, {number}")
+    for count, number in enumerate(NUMBERS, 1):
+        for shape in _shapes(scene, count):
+            yield Question("count", f"How many {plural(shape)} are there?", number, NUMBERS, f"shape, {number}")
 
 
 def _direction(scene: Scene, word: _Wording) -> Iterator[Question]:
@@ -151,18 +150,14 @@ def _position(scene: Scene, word: _Wording) -> Iterator[Question]:
         if len(together) < 2 or not first or not second:
             continue
         gaps = np.array([np.subtract(one.path.at(time), other.path.at(time)) for time in together])
-        for axis, (low, high) in enumerate((("left of", "right of"), ("above", "below"))):
+        for axis, (low, high, of) in enumerate((("left", "right", " of"), ("above", "below", ""))):
             if abs(gaps[:, axis]).min() > APART and len(set(np.sign(gaps[:, axis]))) == 1:
                 is_low = bool(gaps[0, axis] < 0)
-                options = (low.split()[0], high.split()[0])
                 yield word(
-                    options[0] if is_low else options[1],
-                    word.one(first),
-                    options[0],
-                    high,
-                    word.one(second),
-                    options=options,
-                    balance=f"{low}, {'first' if is_low else 'second'}",
+                    low if is_low else high,
+                    *(word.one(first), low, f"{high}{of}", word.one(second)),
+                    options=(low, high),
+                    balance=f"{low}{of}, {'first' if is_low else 'second'}",
                 )
 
 

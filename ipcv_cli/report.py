@@ -27,24 +27,19 @@ PLOT_ENDINGS = (".png", ".svg")
 def report_table(report: "Report") -> str:
     """What each setting got right and what it cost, and the same for each kind of question."""
     model = f"{report.model.name} on {report.model.device}, {report.model.quantization or report.model.dtype}"
-    console = Console(width=WIDTH, color_system=None, file=io.StringIO())
+    first = visible(report.scores[0].name)
+    legend = (
+        f"right: score of the answers; gained: against {first}, on the same questions; both with 95 % intervals\n"
+        f"changed: answers other than {first}'s; time (measured) and FLOPs (computed): shares of {first}'s\n"
+        "constant: the best way to answer without looking: always the same answer, or always the first, second …"
+    )
+    parts = (visible(f"{report.questions} questions, {model}"), _costs(report), _kinds(report), legend)
+    console = Console(width=WIDTH, color_system=None, markup=False, emoji=False, highlight=False, file=io.StringIO())
     with console.capture() as text:
-        console.print(visible(f"{report.questions} questions, {model}"), "", markup=False, highlight=False, sep="\n")
-        console.print(_costs(report))
-        console.print("")
-        console.print(_kinds(report))
-        console.print(
-            "",
-            f"right: score of the answers; gained: against {visible(report.scores[0].name)}, on the same questions; "
-            "both in % with 95 % intervals",
-            f"changed: answers other than {visible(report.scores[0].name)}'s; time (measured) and FLOPs (computed) as "
-            f"shares of {visible(report.scores[0].name)}'s",
-            "constant: the best way to answer without looking: always the same answer, or always the first, second …",
-            sep="\n",
-            markup=False,
-            highlight=False,
-        )
-    return "".join(f"{row.rstrip()}\n" for row in text.get().splitlines())
+        for part in parts:
+            console.print(part)
+            console.print()
+    return "\n".join(row.rstrip() for row in text.get().splitlines()).rstrip() + "\n"
 
 
 def _costs(report: "Report") -> Table:

@@ -137,13 +137,14 @@ def test_everything_stays_inside_the_frame_and_mostly_apart(seed):
     moments = np.linspace(0, scene.seconds, 13)
     items = [*scene.things, *scene.tags]
     assert all(inside(scene, item, time) for item in items for time in moments)
+    passing = [t for t in scene.things if t.event is None and t.motion != "still"]
     for index, one in enumerate(items):
         for other in items[:index]:
             meet = [
                 (np.abs(np.subtract(one.path.at(time), other.path.at(time))) < np.add(one.half(), other.half())).all()
                 for time in moments
             ]
-            assert np.mean(meet) <= 0.25
+            assert np.mean(meet) <= (0.25 if one in passing and other in passing else 0)
 
 
 def test_every_part_of_the_world_comes_up_and_colours_and_motions_are_even():
