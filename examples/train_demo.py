@@ -5,7 +5,8 @@
 3. joint: everything, on whole clips, from answers and dense labels.
 
 Example: python examples/train_demo.py --out runs/demo --export ipcv/demo
-Run again with --resume to continue from the last checkpoint.
+Run again with --resume to continue from the last checkpoint, or with --init ipcv/demo to train a finished model
+further: that is the joint stage once more.
 """
 
 import argparse
@@ -41,9 +42,9 @@ SAVE = 250  # steps between checkpoints
 class Trainer:
     """The model with its optimizers, checkpoints and curve."""
 
-    def __init__(self, out: Path, device: torch.device) -> None:
+    def __init__(self, out: Path, device: torch.device, workers: int = 1) -> None:
         torch.manual_seed(0)
-        self.out, self.device = out, device
+        self.out, self.device, self.workers = out, device, workers
         self.tokenizer = build_tokenizer()
         vocabulary = self.tokenizer.get_vocab()
         self.model = build_model(len(vocabulary), vocabulary).to(device)
@@ -51,6 +52,11 @@ class Trainer:
         self.probes = Probes(self.model.config.text_config.hidden_size).to(device)
         self.camera = Camera(device)
         self.place = {"stage": "encoder", "step": 0, "seconds": 0.0}
+
+    def start_from(self, folder: Path) -> None:
+        """Take the weights of an exported model, for the joint stage."""
+        self.model.load_state_dict(type(self.model).from_pretrained(folder, dtype=torch.float32).state_dict())
+        self.place |= {"stage": "joint"}
 
     def start_stage(self, stage: str, rate: float) -> None:
         """Fresh optimizers: Muon for the matrices inside the blocks, AdamW for all else."""
@@ -147,15 +153,13 @@ class Trainer:
 
 def batches(trainer: Trainer, pool: Pool, stage: str, steps: int, clips: int) -> Iterator[dict[str, Tensor]]:
     """The batches of a stage from the trainer's step on; in the decoder stage visual tokens instead of frames."""
-    first = trainer.place["step"]
+    first, ahead = trainer.place["step"], {"batch_size": None, "num_workers": trainer.workers, "prefetch_factor": 4}
     if stage != "decoder":
         data = Pairs(pool, first, steps) if stage == "encoder" else Clips(pool, 2, first, steps, labelled=True)
-        yield from DataLoader(data, batch_size=None, num_workers=1, prefetch_factor=4)
+        yield from DataLoader(data, **ahead)
         return
     stored: dict[tuple[int, ...], list[dict[str, Tensor]]] = {}
-    for index, batch in enumerate(
-        DataLoader(Clips(pool, 1, 0, clips, labelled=False), batch_size=None, num_workers=1, prefetch_factor=4)
-    ):
+    for index, batch in enumerate(DataLoader(Clips(pool, 1, 0, clips, labelled=False), **ahead)):
         with torch.no_grad(), trainer.autocast():
             frames = batch["frames"]
             tokens = trainer.see(frames.flatten(0, 1), int(batch["side"]), torch.Generator().manual_seed(index))
@@ -247,6 +251,8 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--out", type=Path, required=True, help="folder for rendered scenes, checkpoints and the curve")
     parser.add_argument("--export", type=Path, help="folder for the finished model")
     parser.add_argument("--resume", action="store_true", help="continue from the last checkpoint in --out")
+    parser.add_argument("--init", type=Path, help="folder of an exported model to train further")
+    parser.add_argument("--workers", type=int, default=1, help="processes that prepare batches")
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument("--scenes", type=int, default=24000, help="training scenes to render (560 kB each)")
     parser.add_argument("--steps", type=int, nargs=3, default=[1200, 300, 1000], metavar="N", help="of each stage")
@@ -261,7 +267,9 @@ def main() -> None:
     if not args.resume:
         (args.out / "curve.jsonl").unlink(missing_ok=True)
     pool = Pool.of(args.out, args.scenes)
-    trainer = Trainer(args.out, torch.device(args.device))
+    trainer = Trainer(args.out, torch.device(args.device), args.workers)
+    if args.init:
+        trainer.start_from(args.init)
     state = trainer.load() if args.resume else None
     for index in range(STAGES.index(trainer.place["stage"]), len(STAGES)):
         run_stage(trainer, pool, STAGES[index], args.steps[index], args.rates[index], args.clips, state)

@@ -43,6 +43,16 @@ def folder(trainer, tmp_path_factory):
     return path
 
 
+def test_a_finished_model_can_be_trained_further(trainer, folder, tmp_path):
+    again = Trainer(tmp_path, torch.device("cpu"))
+    with torch.no_grad():
+        again.model.lm_head.weight.add_(1)
+    again.start_from(folder)
+    assert again.place["stage"] == "joint"
+    for name, weight in trainer.model.state_dict().items():
+        assert torch.allclose(again.model.state_dict()[name], weight, atol=2e-3), name
+
+
 def test_the_pool_holds_the_training_scenes_as_they_render(pool):
     for index in (0, 17, 59):
         scene = make_scene(TRAINING_SEEDS[index])
