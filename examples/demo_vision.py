@@ -48,7 +48,8 @@ def build_model(vocabulary: int, ids: dict[str, int]) -> Qwen2VLForConditionalGe
             "bos_token_id": None,
             "eos_token_id": ids["<|im_end|>"],
             "pad_token_id": ids["<|endoftext|>"],
-            "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [12, 10, 10]},
+            # turns fast enough for a grid of five tokens: with the usual 10,000 all columns look alike
+            "rope_parameters": {"rope_type": "default", "rope_theta": 20.0, "mrope_section": [12, 10, 10]},
         },
         image_token_id=ids["<|image_pad|>"],
         video_token_id=ids["<|video_pad|>"],

@@ -221,7 +221,7 @@ def test_a_question_from_stdin_with_the_answer_in_a_file_and_the_rest_on_a_termi
     assert (tmp_path / "answer.txt").read_text() == truth[COLOUR] + "\n"
     screen = terminal.screen.splitlines()
     assert screen[0].startswith(f"ipcv: warning: {DEMO_NOTICE}"[:60])
-    assert any(row.startswith("demo on cpu, float32: 8 frames of 112 × 112") for row in screen)
+    assert any(row.startswith("demo on cpu, float32: 8 frames of 140 × 140") for row in screen)
     assert not any(noise in terminal.screen for noise in ("Loading weights", "Traceback", "Warning"))
     assert b"loading demo" in terminal.received
     assert terminal.cursor_is_visible

@@ -48,7 +48,7 @@ def test_a_benchmark_in_json_has_everything(capsys):
         (["--settings", "papre"], "'papre' in the setting 'papre' is not known; known: dense, paper, dart, fastv,"),
         (["--plot", "plot.pdf"], "--plot plot.pdf must end in .png or .svg (see `ipcv bench --help`)"),
         (["--settings", "paper:layer=12"], "layer=12 is past the encoder's last block: it has 12, from 0 to 11"),
-        (["--questions", "5"], "Invalid value for '--questions' / '-n': 5 is not in the range x>=11"),
+        (["--questions", "5"], "Invalid value for '--questions' / '-n': Input should be greater than or equal to 11"),
     ],
 )
 def test_what_makes_no_sense_is_one_line_and_code_2(arguments, message, capsys):
