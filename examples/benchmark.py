@@ -23,9 +23,7 @@ from ipcv.bench import Report, bench
 from ipcv.settings import parse_settings
 from ipcv_cli.report import plot, report_table
 
-SETTINGS = (
-    "dense,file,paper,paper@0.2,paper@0.1,paper+dart@0.5,frames@0.7,frames@0.5,pixels@0.64,pixels@0.36,grey,other"
-)
+SETTINGS = "dense,file,paper,paper@0.2,paper@0.1,paper+dart@0.5,frames@0.7,pixels@0.64,grey,other"
 JSON = Path(__file__).with_name("benchmark.json")
 PLOT = JSON.with_suffix(".svg")
 README = JSON.parent.parent / "README.md"

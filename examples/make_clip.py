@@ -10,7 +10,7 @@ from ipcv.clips import FILE_FPS, write_clip
 from ipcv.scenes import make_clip, make_scene
 from ipcv.world import HELD_OUT_SEEDS
 
-SEED = HELD_OUT_SEEDS[2_005_699]  # far behind the seeds that the benchmark reaches
+SEED = HELD_OUT_SEEDS[-84]  # far behind the seeds that the benchmark reaches
 
 
 def main() -> None:

@@ -43,7 +43,7 @@ def test_the_quickstart_runs_as_it_stands():
     done = subprocess.run(
         [sys.executable, "examples/quickstart.py"], cwd=ROOT, capture_output=True, text=True, check=True
     )
-    assert done.stdout.startswith("blue\n")
+    assert done.stdout.startswith("pink\n")
     assert "same_answer=" in done.stdout
 
 
