@@ -14,6 +14,9 @@ from ipcv_cli.main import app
 from ipcv_cli.reference import reference
 
 ROOT = Path(__file__).parent.parent
+sys.path.append(str(ROOT / "examples"))
+import benchmark  # noqa: E402
+
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 QUESTION = "What colour is the circle?"
 
@@ -66,6 +69,19 @@ def test_the_json_is_that_of_a_real_answer():
     assert savings.pop("baseline") is real["savings"].pop("baseline") is None
     assert shown == {key: real[key] for key in ("answer", "finish_reason")}
     assert savings == pytest.approx(real["savings"], rel=0.01)
+
+
+def test_the_benchmark_is_that_of_the_stored_report():
+    stored = json.loads(benchmark.JSON.read_text(encoding="utf-8"))
+    shown = README.partition(benchmark.MARKS[0])[2].partition(benchmark.MARKS[1])[0]
+    assert shown.strip() == benchmark.table(stored).strip()
+    assert stored["report"]["model"]["name"] == "demo"
+
+
+def test_every_picture_is_there():
+    pictures = re.findall(r"!\[[^]]+\]\(([^)]+)\)", README)
+    assert len(pictures) == 2
+    assert all((ROOT / picture).is_file() for picture in pictures)
 
 
 def test_every_file_it_names_exists_and_every_module_is_named():
