@@ -128,9 +128,9 @@ class _Case:
 def bench(model: Model, count: int, settings: Sequence[Setting]) -> Iterator[int | Report]:
     """Ask `count` held-out questions under each of `settings`; yields how many are done, and the report at the end.
 
-    Every question is asked under all settings before the next one, so that their times compare; the first one is
-    asked once more beforehand, uncounted, so that none starts cold. Raises `ValueError` for fewer than one question
-    per kind.
+    Every question is asked under all settings before the next one, another one first every time, so that their times
+    compare; the first question is asked once more beforehand, uncounted. Raises `ValueError` for fewer than one
+    question per kind.
     """
     if count < len(KINDS):
         raise ValueError(f"{count} questions are too few: there are {len(KINDS)} kinds")
@@ -141,8 +141,12 @@ def bench(model: Model, count: int, settings: Sequence[Setting]) -> Iterator[int
     with TemporaryDirectory(prefix="ipcv-") as folder:
         for case, following in pairwise(drawn):
             for _ in range(1 if asked else 2):
-                answers = [_answer(model, case, following.clip, setting, Path(folder)) for setting in settings]
-            for tally, answer in zip(tallies, answers, strict=True):
+                answers: dict[int, Answer] = {}
+                for turn in range(len(settings)):  # each is the first, which is the slowest, equally often
+                    index = (len(asked) + turn) % len(settings)
+                    answers[index] = _answer(model, case, following.clip, settings[index], Path(folder))
+            for index, tally in enumerate(tallies):
+                answer = answers[index]
                 tally.add(case.question, answer, answers[0])
                 warnings.update(dict.fromkeys(answer.warnings))
             asked.append(case.question)
