@@ -2,26 +2,17 @@
 
 from dataclasses import replace
 
+import happenings
 import pytest
 from PIL import Image
 
-from ipcv.answer import ModelFacts
 from ipcv.bench import Report, Score
 from ipcv.scoring import Interval
 from ipcv.settings import parse_settings
 from ipcv_cli import report as output
 from ipcv_cli.failure import UsageError
 
-MODEL = ModelFacts(
-    name="demo",
-    revision=None,
-    family="qwen2_vl",
-    parameters=7_000_000,
-    device="cpu",
-    dtype="float32",
-    quantization=None,
-    attention="sdpa",
-)
+MODEL = happenings.answer().model
 DENSE, PAPER, GREY = parse_settings("dense,paper@0.2:stabilize=3,grey")
 
 
