@@ -148,7 +148,15 @@ class Trainer:
             pairs = draw_pairs(asked_about, rng, QUESTIONS)
             rows.append(pack(self.tokenizer, pairs if number >= 0 else [(text, UNKNOWN) for text, _ in pairs[:3]]))
         scores, labels = self.answer(tokens, rows, system)
-        return F.cross_entropy(scores.float(), labels), (scores.argmax(-1) == labels).float().mean().item()
+        weights = torch.tensor([weight for row in rows for weight in token_weights(row)], device=labels.device)
+        losses = F.cross_entropy(scores.float(), labels, reduction="none")
+        return losses @ weights / weights.sum(), (scores.argmax(-1) == labels).float().mean().item()
+
+
+def token_weights(row: Packed) -> list[float]:
+    """Weight of every answer token of a row: captions are long, and would else outweigh all other answers."""
+    answers = [number for _, number, _, label in row if label != -100]
+    return [answers.count(number) ** -0.5 for number in answers]
 
 
 def batches(trainer: Trainer, pool: Pool, stage: str, steps: int, clips: int) -> Iterator[dict[str, Tensor]]:
