@@ -61,7 +61,7 @@ def main() -> None:
     rows, columns = args.grid
     patches = torch.randn(args.frames * rows * columns, 3 * 2 * 14 * 14, device=device, dtype=dtype)
     grid = torch.tensor([[args.frames, rows, columns]], device=device)
-    bounds: list[torch.Tensor] = []
+    counts: list[torch.Tensor] = []
 
     def seconds(compressed: bool) -> float:
         start = time.perf_counter()
@@ -69,7 +69,7 @@ def main() -> None:
             model.get_video_features(patches, video_grid_thw=grid)
         if device.type != "cpu":
             torch.accelerator.synchronize()
-        bounds[:] = kept or bounds
+        counts[:] = kept or counts
         return time.perf_counter() - start
 
     seconds(False), seconds(True)  # warm up
@@ -79,7 +79,7 @@ def main() -> None:
     shape = VisionShape.of(model.config.vision_config)
     frames = [rows * columns] * args.frames
     work = encoder_flops(shape, frames)
-    done = encoder_flops(shape, frames, compressor, bounds[-1].diff().tolist())
+    done = encoder_flops(shape, frames, compressor, counts[-1].tolist())
     print(f"$ python {' '.join(sys.argv)}")
     print(f"{device} {dtype}, {args.depth} blocks of {args.width}, {args.frames} x {rows} x {columns} patches")
     print(compressor)

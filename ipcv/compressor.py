@@ -1,27 +1,31 @@
 """IPCV as hooks on a vision encoder: settings, context manager, one state object per forward pass."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
-from typing import Any, get_args
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, Literal, get_args
 
+import torch
 from torch import Tensor, nn
-from torch.utils.hooks import RemovableHandle
 from transformers import PreTrainedModel
 
-from ipcv.encoders import Encoder, find_encoder
-from ipcv.hooks import installed
-from ipcv.tokens import Blend, Select, Split, kept_bounds, kept_count, most_changed
+from ipcv.attention import Segments, attend
+from ipcv.encoders import Encoder, Grid, Rotation, find_encoder, rotate, segment_bounds
+from ipcv.features import describe
+from ipcv.hooks import Handle, Override, installed
+from ipcv.selection import Select, Stream, choose
+from ipcv.tokens import Blend, Split, kept_bounds, kept_count, positions
 
 
 @dataclass(frozen=True, kw_only=True)
 class IPCV:
-    """Training-free compression inside the vision encoder (arXiv 2512.18747). The defaults are the paper's.
+    """Training-free compression inside the vision encoder (arXiv 2512.18747), with a better choice of tokens.
 
-    From block `layer` on, only the tokens that block `layer - 1` changed most are computed; the first `stabilize`
-    of these blocks still attend to all tokens, the dropped ones being rebuilt from their nearest kept neighbours,
-    and after the last block every token is rebuilt, so that the encoder's output keeps its shape. Attention stays
-    within each frame, and one forward pass is one choice: tokens of all frames of the call compete.
+    From block `layer` on, only some tokens are computed. The first `stabilize` of these blocks still attend to all
+    tokens, the dropped ones being rebuilt from their nearest kept neighbours, and after the last block every token is
+    rebuilt, so that the encoder's output keeps its shape. Attention stays within each frame, and one forward pass is
+    one choice: tokens of all frames of the call compete. `IPCV.paper()` has the paper's settings.
 
     >>> with IPCV(keep=0.35)(model):
     ...     model.generate(**inputs)
@@ -32,17 +36,32 @@ class IPCV:
 
     keep: float = 0.35  # share of visual tokens the later blocks compute
     layer: int = 3  # first block that runs on kept tokens
-    stabilize: int = 7  # blocks whose attention still sees every token
-    neighbors: int = 10  # kept tokens that rebuild a dropped one
-    select: Select = "change"  # how the kept tokens are chosen
-    blend: Blend = "mean"  # how neighbours are weighted
+    stabilize: int | Literal["all"] = "all"  # blocks whose attention still sees every token
+    neighbors: int = 4  # kept tokens that rebuild a dropped one
+    select: Select = "coverage"  # how the kept tokens are chosen
+    blend: Blend = "distance"  # how neighbours are weighted
+
+    @classmethod
+    def paper(cls, **changes: Any) -> "IPCV":
+        """The paper's method, with any field changed by name."""
+        paper: dict[str, Any] = {
+            "keep": 0.35,
+            "layer": 3,
+            "stabilize": 7,
+            "neighbors": 10,
+            "select": "change",
+            "blend": "mean",
+        }
+        return cls(**(paper | changes))
 
     def __post_init__(self) -> None:
         if not 0 < self.keep <= 1:
             raise ValueError(f"keep={self.keep} must be more than 0 and at most 1")
         if self.layer < 1:
             raise ValueError(f"layer={self.layer} must be at least 1: tokens are chosen by what the block before did")
-        if self.stabilize < 0:
+        if not isinstance(self.stabilize, int) and self.stabilize != "all":
+            raise ValueError(f"stabilize={self.stabilize!r} must be a number of blocks, or 'all'")
+        if isinstance(self.stabilize, int) and self.stabilize < 0:
             raise ValueError(f"stabilize={self.stabilize} must not be negative")
         if self.neighbors < 1:
             raise ValueError(f"neighbors={self.neighbors} must be at least 1")
@@ -55,14 +74,14 @@ class IPCV:
     def __call__(self, model: PreTrainedModel) -> Iterator[list[Tensor]]:
         """Compress the encoder of `model` for the length of the `with`; the model is left as it was.
 
-        Yields a list that grows by one tensor per forward pass: the bounds (`cu_seqlens`) of its frames once only the
-        kept tokens are left. With `keep=1` nothing is changed and the list stays empty.
+        Yields a list that grows by one tensor per forward pass: how many tokens of each frame are kept, `[frames]`.
+        With `keep=1` nothing is changed and the list stays empty.
         """
         encoder = find_encoder(model)
         self.check_depth(len(encoder.blocks))
         hooks = _Hooks(self, encoder)
         with installed(hooks, encoder.blocks) if self.keep < 1 else nullcontext():
-            yield hooks.kept_bounds
+            yield hooks.kept
 
     def check_depth(self, depth: int) -> None:
         """Raise `ValueError` if an encoder of `depth` blocks ends before `layer`."""
@@ -71,13 +90,30 @@ class IPCV:
                 f"layer={self.layer} is past the encoder's last block: it has {depth}, from 0 to {depth - 1}"
             )
 
+    @property
+    def compares_features(self) -> bool:
+        """Whether tokens are compared by what `ipcv.features` says of them: the paper compares plain states."""
+        return self.select == "coverage" or self.blend == "distance"
 
-@dataclass(frozen=True)
+    def stable(self, depth: int) -> int:
+        """How many blocks of an encoder of `depth` attend to all tokens though they compute only some."""
+        later = depth - self.layer
+        return later if isinstance(self.stabilize, str) else min(self.stabilize, later)
+
+
+@dataclass
 class _Pass:
     """What one forward pass has decided at the pruning layer."""
 
     split: Split
-    attention: dict[str, Any]  # the blocks' keyword arguments, narrowed to the kept tokens
+    shape: torch.Size  # of the stream, as the family's blocks take it
+    bounds: Tensor  # its frames
+    input: Tensor  # [k, d] kept tokens at the start of the block under way
+    segments: dict[tuple[int, bool], tuple[Segments, Segments]] = field(default_factory=dict)  # see `_Hooks.segments`
+
+    @property
+    def length(self) -> int:
+        return len(self.split.keep) + len(self.split.drop)
 
 
 class _Hooks:
@@ -85,59 +121,89 @@ class _Hooks:
 
     def __init__(self, settings: IPCV, encoder: Encoder) -> None:
         self.settings = settings
+        self.encoder = encoder
         self.blocks = encoder.blocks
+        self.grids: Sequence[Grid]  # of the pass under way
         self.current: _Pass
-        self.kept_bounds: list[Tensor] = []
+        self.kept: list[Tensor] = []
 
-    def install(self) -> Iterator[RemovableHandle]:
-        """Put the hooks on the blocks, one handle each."""
-        first, stable = self.settings.layer, self.settings.stabilize
+    def install(self) -> Iterator[Handle]:
+        """Put the hooks on the blocks and take over their attention, one handle each."""
+        first, last = self.settings.layer, self.settings.layer + self.settings.stable(len(self.blocks))
+        yield self.encoder.entrance.register_forward_pre_hook(self.begin, with_kwargs=True)
         yield self.blocks[first - 1].register_forward_hook(self.split, with_kwargs=True)
-        for block in self.blocks[first : first + stable]:
-            yield block.register_forward_pre_hook(self.restore_input, with_kwargs=True)
-            mlp = block.get_submodule("mlp")
-            yield mlp.register_forward_pre_hook(self.keep_input)
-            yield mlp.register_forward_hook(self.spread_output)
-            yield block.register_forward_hook(self.keep_output)
-        for block in self.blocks[first + stable :]:
-            yield block.register_forward_pre_hook(self.narrow_attention, with_kwargs=True)
-        yield self.blocks[-1].register_forward_hook(self.restore_output)
+        for number, block in enumerate(self.blocks[first:], first):
+            yield block.register_forward_pre_hook(self.enter)
+            attention = block.get_submodule(self.encoder.attention.module)
+            yield Override(attention, partial(self.attend, block, everything=number < last))
+        yield self.blocks[-1].register_forward_hook(self.restore)
+
+    def begin(self, _: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Before the blocks: how large each visual input is."""
+        self.grids = self.encoder.grids(*args, **kwargs)
 
     def split(self, _: nn.Module, args: tuple[Tensor, ...], kwargs: dict[str, Any], output: Tensor) -> Tensor:
-        tokens = len(output)
-        count = kept_count(tokens, self.settings.keep)
+        """After the last whole block: choose what stays, and hand on only that."""
+        settings, protected = self.settings, self.encoder.protected
+        bounds = segment_bounds(output, kwargs)
+        before, states = (each.reshape(-1, output.shape[-1]) for each in (args[0], output))
+        everything = torch.arange(len(states), device=states.device)
+        frame = torch.searchsorted(bounds, everything, right=True) - 1
+        place = everything - bounds[frame]
+        patches = positions(place >= protected, len(states) - protected * (len(bounds) - 1))
+        count = kept_count(len(patches), settings.keep)
         if count < 1:
             raise ValueError(
-                f"keep={self.settings.keep} of {tokens} visual tokens keeps none; raise keep or add frames"
+                f"keep={settings.keep} of {len(patches)} visual tokens keeps none; raise keep or add frames"
             )
-        keep = most_changed(args[0], output, count)
-        split = Split.of(output, keep, self.settings.neighbors)
-        bounds = kept_bounds(kwargs["cu_seqlens"], keep, tokens)
-        positions = tuple(table[keep] for table in kwargs["position_embeddings"])
-        self.kept_bounds.append(bounds)
-        self.current = _Pass(split, {"cu_seqlens": bounds, "position_embeddings": positions})
-        return split.kept
+        own = states[patches]
+        features = describe(own, self.grids, self.encoder.merge) if settings.compares_features else own
+        stream = Stream(before[patches], own, features, frame[patches], place[patches])
+        likeness = features if settings.blend == "distance" else own
+        chosen = choose(settings.select, stream, count)
+        split = Split.of(own, chosen, likeness, settings.neighbors, settings.blend).among(states, patches)
+        self.kept.append(kept_bounds(bounds, split.keep, len(states)).diff())
+        self.current = _Pass(split, output.shape, bounds, split.kept)
+        return self.shaped(split.kept)
 
-    def restore_input(
-        self, _: nn.Module, args: tuple[Tensor, ...], kwargs: dict[str, Any]
-    ) -> tuple[tuple[Tensor, ...], dict[str, Any]]:
-        return (self.current.split.restore(args[0]), *args[1:]), kwargs
+    def shaped(self, kept: Tensor) -> Tensor:
+        """Kept tokens `[k, d]` as the family's blocks take them."""
+        return kept.view(*(1,) * (len(self.current.shape) - 2), *kept.shape)
 
-    def keep_input(self, _: nn.Module, args: tuple[Tensor, ...]) -> Tensor:
-        return args[0][self.current.split.keep]
+    def enter(self, _: nn.Module, args: tuple[Tensor, ...]) -> None:
+        self.current.input = args[0].view(-1, args[0].shape[-1])
 
-    def spread_output(self, _: nn.Module, __: tuple[Tensor, ...], output: Tensor) -> Tensor:
-        return self.current.split.spread(output)
+    def attend(self, block: nn.Module, normed: Tensor, /, *_: Any, everything: bool, **named: Any) -> Any:
+        """In place of a block's attention: queries of the kept tokens only, keys and values of all or of the kept."""
+        style, split = self.encoder.attention, self.current.split
+        attention = block.get_submodule(style.module)
+        queries = states = normed.view(-1, normed.shape[-1])
+        if everything:
+            states = split.join(queries, block.get_submodule(style.norm)(split.rebuild(self.current.input)))
+        query, key, value = style.project(attention, queries, states)
+        rotations: Rotation = named.get("position_embeddings")
+        if rotations is not None:
+            kept = (rotations[0][split.keep], rotations[1][split.keep])
+            query, key = rotate(query, kept), rotate(key, rotations if everything else kept)
+        segments = self.segments(named.get("cu_seqlens", self.current.bounds), everything=everything)
+        mixed = attend(attention, (query, key, value), *segments)
+        return style.output(attention, self.shaped(mixed))
 
-    def keep_output(self, _: nn.Module, __: tuple[Tensor, ...], output: Tensor) -> Tensor:
-        return output[self.current.split.keep]
+    def segments(self, bounds: Tensor, *, everything: bool) -> tuple[Segments, Segments]:
+        """How queries and keys divide at `bounds` of the whole stream; worked out once per pass."""
+        known, key = self.current.segments, (id(bounds), everything)
+        if key not in known:
+            keep, length = self.current.split.keep, self.current.length
+            kept = kept_bounds(bounds, keep, length)
+            if everything:
+                known[key] = Segments.of(kept, len(keep)), Segments.of(bounds, length)
+            else:
+                alone = Segments.of(kept.unique_consecutive(), len(keep))
+                known[key] = alone, alone
+        return known[key]
 
-    def narrow_attention(
-        self, _: nn.Module, args: tuple[Tensor, ...], kwargs: dict[str, Any]
-    ) -> tuple[tuple[Tensor, ...], dict[str, Any]]:
-        return args, kwargs | self.current.attention
-
-    def restore_output(self, _: nn.Module, __: tuple[Tensor, ...], output: Tensor) -> Tensor:
-        restored = self.current.split.restore(output)
+    def restore(self, _: nn.Module, __: tuple[Tensor, ...], output: Tensor) -> Tensor:
+        """After the last block: every token again."""
+        restored = self.current.split.restore(output.view(-1, output.shape[-1])).view(self.current.shape)
         del self.current
         return restored

@@ -13,6 +13,7 @@ from typing import Any
 
 from ipcv.compressor import IPCV
 from ipcv.llm import Dart, FastV
+from ipcv.selection import round_sizes
 from ipcv.tokens import kept_count
 
 
@@ -73,10 +74,10 @@ def encoder_flops(
     """FLOPs of one pass of the vision encoder, merger included.
 
     `frames` are the patches of each frame (temporal patch), all of the same pass. `kept` are the tokens of each frame
-    that the shrunken blocks computed, in any order and without the frames that lost all: the differences of the bounds
-    that `with compressor(model) as bounds` collects for the pass. Attention is within frames, so what a pass costs
-    depends on how the kept tokens are spread. Nothing is compressed with `compressor=None` or `keep=1`; `kept` is then
-    not read. Raises `ValueError` if `kept` is not what `compressor` keeps of `frames`.
+    that the shrunken blocks computed, as `with compressor(model) as kept` collects them for the pass. Attention is
+    within frames, so what a pass costs depends on how the kept tokens are spread. Nothing is compressed with
+    `compressor=None` or `keep=1`; `kept` is then not read. Raises `ValueError` if `kept` is not what `compressor` keeps
+    of `frames`.
     """
     tokens = sum(frames)
     merged_width = shape.width * shape.merge
@@ -88,30 +89,41 @@ def encoder_flops(
     count = kept_count(tokens, compressor.keep)
     if sum(kept) != count:
         raise ValueError(f"kept={sum(kept)} tokens, but keep={compressor.keep} of {tokens} keeps {count}")
-    stable = min(compressor.stabilize, shape.blocks - compressor.layer)
+    stable = compressor.stable(shape.blocks)
+    alone = [most for most in kept if most]
     return (
         ends
         + compressor.layer * _block(shape, frames, tokens)
-        + stable * _block(shape, frames, count)
-        + (shape.blocks - compressor.layer - stable) * _block(shape, kept, count)
-        + split_flops(shape.width, tokens, count)
-        + (stable + 1) * restore_flops(shape.width, tokens, count, compressor.neighbors)
+        + stable * _later_block(shape, kept, frames)
+        + (shape.blocks - compressor.layer - stable) * _later_block(shape, alone, alone)
+        + split_flops(shape.width, tokens, count, compressor)
+        + (stable + 1) * restore_flops(shape.width, tokens, count, compressor)
     )
 
 
-def split_flops(width: int, tokens: int, kept: int) -> int:
+def split_flops(width: int, tokens: int, kept: int, compressor: IPCV) -> int:
     """FLOPs of choosing `kept` of `tokens` and of finding the neighbours of the others, once per pass."""
-    change = 3 * tokens * width  # difference, square, sum
-    centred = (tokens + kept) * width  # mean of the kept, subtracted from all
-    norms = 2 * kept * width
-    distances = 2 * (tokens - kept) * kept * width
-    return change + centred + norms + distances
+    dropped = tokens - kept
+    flops = 0
+    if compressor.compares_features:
+        flops += 21 * tokens * width  # norm 5, mean of those around 10, mean of the frame 1, weighted sum 3, centring 2
+    if compressor.select == "change":
+        flops += 3 * tokens * width  # difference, square, sum
+    if compressor.select == "coverage":
+        compared = sum(round_sizes(kept)[:-1])  # nothing is compared with those added last
+        flops += 2 * (tokens + compared) * width + 2 * tokens * compared * width  # norms, distances
+    flops += (tokens + kept) * width  # mean of the kept, subtracted from all
+    flops += 2 * (kept + dropped) * width + 2 * dropped * kept * width  # norms, distances
+    if compressor.blend == "distance":
+        flops += 7 * dropped * min(compressor.neighbors, kept)  # difference, division, softmax
+    return flops
 
 
-def restore_flops(width: int, tokens: int, kept: int, neighbors: int) -> int:
+def restore_flops(width: int, tokens: int, kept: int, compressor: IPCV) -> int:
     """FLOPs of rebuilding the dropped tokens once: before every stabilised block and after the last block."""
     change = kept * width
-    mean = (tokens - kept) * min(neighbors, kept) * width
+    each = 1 if compressor.blend == "mean" else 2  # a sum, or a product and a sum
+    mean = each * (tokens - kept) * min(compressor.neighbors, kept) * width
     moved = (tokens - kept) * width
     return change + mean + moved
 
@@ -189,6 +201,16 @@ def _block(shape: VisionShape, frames: Sequence[int], mlp_tokens: int) -> int:
     projections = _linear(sum(frames), shape.width, 4 * shape.width)  # queries, keys, values, output
     attention = _attention(shape.width, sum(frame**2 for frame in frames))
     return projections + attention + _linear(mlp_tokens, shape.width, 2 * shape.mlp_width)
+
+
+def _later_block(shape: VisionShape, queries: Sequence[int], keys: Sequence[int]) -> int:
+    """One block that computes `queries` tokens of each segment, which attend to `keys` tokens of it.
+
+    All segments attend in one kernel call, padded to the longest of each: padding is counted as work.
+    """
+    projections = _linear(sum(queries) + sum(keys), shape.width, 2 * shape.width)  # queries, output; keys, values
+    attention = _attention(shape.width, len(queries) * max(queries) * max(keys))
+    return projections + attention + _linear(sum(queries), shape.width, 2 * shape.mlp_width)
 
 
 def _layer(shape: TextShape, tokens: int, keys: int) -> int:

@@ -1,18 +1,39 @@
-"""Hooks that stay on a model for the length of a `with`."""
+"""What stays on a model for the length of a `with`: hooks, and methods of single modules replaced."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
-from typing import Protocol
+from typing import Any, Protocol
 
 from torch import nn
-from torch.utils.hooks import RemovableHandle
+
+
+class Handle(Protocol):
+    """Something that was put on a model."""
+
+    def remove(self) -> None:
+        """Take it off again."""
 
 
 class Hooks(Protocol):
     """Hook methods of one object, and how to put them on."""
 
-    def install(self) -> Iterator[RemovableHandle]:
+    def install(self) -> Iterator[Handle]:
         """Register the hooks, one handle each."""
+
+
+class Override:
+    """Another `forward` for one module, whatever its own instance carried before."""
+
+    def __init__(self, module: nn.Module, forward: Callable[..., Any]) -> None:
+        self.module, self.before = module, vars(module).get("forward")
+        module.forward = forward
+
+    def remove(self) -> None:
+        """Give the module back what it had."""
+        if self.before is None:
+            del self.module.forward
+        else:
+            self.module.forward = self.before
 
 
 @contextmanager

@@ -55,7 +55,7 @@ class Run:
         self.network(input_ids=torch.zeros(1, 8, dtype=torch.long, device=self.network.device))
 
     def compressed(self) -> AbstractContextManager[list[Tensor]]:
-        """The encoder as the options want it; gives the kept bounds of each pass, none if nothing is pruned."""
+        """The encoder as the options want it; gives the kept tokens per frame of each pass, none if all are."""
         compressor = self.options.compressor
         return compressor(self.network) if compressor else nullcontext([])
 
@@ -64,7 +64,7 @@ class Run:
         self.check_kept(clip)
         embeddings: list[Tensor] = []
         compressor = self.options.compressor
-        with self.compressed() as bounds:
+        with self.compressed() as kept:
             for frames in clip:
                 before = self.clock.seconds.get("encode", 0.0)
                 embeddings.append(self.encode_batch(frames))
@@ -76,7 +76,7 @@ class Run:
                     tokens_computed=kept_count(patches, compressor.keep) if compressor else patches,
                     seconds=self.clock.seconds["encode"] - before,
                 )
-            self.work.kept = [each.diff().tolist() for each in bounds]
+            self.work.kept = [each.tolist() for each in kept]
         self.visual = torch.cat(embeddings)
         self.clock.seconds = {"read": clip.read_seconds, **self.clock.seconds}
         yield from self.stages_done("read", "preprocess", "encode")

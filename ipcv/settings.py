@@ -10,7 +10,7 @@ from ipcv.llm import Dart, FastV
 
 Shown = Literal["frames", "file", "grey", "other"]
 
-ENCODER: dict[str, Callable[..., IPCV]] = {"paper": IPCV}
+ENCODER: dict[str, Callable[..., IPCV]] = {"coverage": IPCV, "paper": IPCV.paper}
 LANGUAGE: dict[str, Callable[..., Dart | FastV]] = {"dart": Dart, "fastv": FastV}
 PLACES = (  # what each part changes: there can be one each
     {"dense": "encoder"}
@@ -34,7 +34,7 @@ class Setting:
 def parse_settings(text: str) -> tuple[Setting, ...]:
     """The settings in `text`, with commas between them. Raises `ValueError` for what makes no sense.
 
-    A setting is `dense`, or parts joined by `+`: `paper` (IPCV with the paper's settings), `dart`, `fastv`, `frames`
+    A setting is `dense`, or parts joined by `+`: `coverage` (`IPCV()`), `paper` (`IPCV.paper()`), `dart`, `fastv`, `frames`
     and `pixels` (fewer of them), `file` (through an mp4 file), `grey` and `other` (a grey clip, or that of another
     question). `@0.35` after a part is the share that it keeps, `:layer=4` sets any other field of its class.
 
@@ -102,11 +102,20 @@ def _with_part(setting: Setting, method: str, values: dict[str, str]) -> Setting
 def _build(method: Callable[..., Any], values: dict[str, str]) -> Any:
     """A compressor or pruner with the fields in `values`, each read as its default's type."""
     plain = method()
-    kinds = {each.name: type(getattr(plain, each.name)) for each in fields(plain) if each.init}
+    kinds = {each.name: _reader(getattr(plain, each.name)) for each in fields(plain) if each.init}
     unknown = [key for key in values if key not in kinds]
     if unknown:
         raise ValueError(f"{unknown[0]!r} is not known; known: {', '.join(kinds)}")
     return method(**{key: _read(value, kinds[key]) for key, value in values.items()})
+
+
+def _reader(default: Any) -> Callable[[str], Any]:
+    """What reads a field's value: as its default's type, but a whole number also in place of a word."""
+    return _word_or_number if isinstance(default, str) else type(default)
+
+
+def _word_or_number(text: str) -> str | int:
+    return int(text) if text.isdecimal() else text
 
 
 def _read(text: str, kind: Callable[[str], Any]) -> Any:

@@ -1,4 +1,4 @@
-"""The method as pure tensor functions: choose tokens, find their neighbours, restore the rest.
+"""The method as pure tensor functions: divide the tokens, find each dropped one's neighbours, rebuild it from them.
 
 Source: IPCV, arXiv 2512.18747. Everything here works on one packed sequence `[n, d]` of visual tokens.
 """
@@ -10,10 +10,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-Select = Literal["change"]
-Blend = Literal["mean"]
+Blend = Literal["distance", "mean"]
 
 CHUNK_BYTES = 64 * 2**20  # largest distance matrix held at a time
+TEMPERATURE = 0.3  # of the softmax that weights neighbours, in squared distances to the nearest one
 
 
 @dataclass(frozen=True)
@@ -23,31 +23,56 @@ class Split:
     keep: Tensor  # [k] positions, ascending
     drop: Tensor  # [r] positions, ascending
     neighbors: Tensor  # [r, m] for each dropped token, its nearest kept tokens as rows of `kept`
+    weights: Tensor | None  # [r, m] shares of these neighbours, adding up to 1; None: all alike
     kept: Tensor  # [k, d] states at the pruning layer
     dropped: Tensor  # [r, d]
 
     @classmethod
-    def of(cls, states: Tensor, keep: Tensor, neighbors: int) -> "Split":
-        """Divide `states` `[n, d]` at the ascending positions `keep` `[k]`."""
+    def of(cls, states: Tensor, keep: Tensor, features: Tensor, neighbors: int, blend: Blend) -> "Split":
+        """Divide `states` `[n, d]` at the ascending positions `keep` `[k]`.
+
+        A dropped token is rebuilt from the `neighbors` kept ones that are nearest by `features` `[n, c]`. They all
+        count alike with `blend="mean"`, as in the paper, and by their distances with `"distance"`.
+        """
         is_dropped = torch.ones(len(states), dtype=torch.bool, device=states.device)
         is_dropped[keep] = False
-        # a stable sort puts the dropped positions first without asking the device how many there are
-        drop = is_dropped.logical_not().sort(stable=True).indices[: len(states) - len(keep)]
-        kept, dropped = states[keep], states[drop]
-        return cls(keep, drop, nearest(dropped, kept, neighbors), kept, dropped)
+        drop = positions(is_dropped, len(states) - len(keep))
+        distances, near = nearest(features[drop], features[keep], neighbors)
+        weights = None if blend == "mean" else distance_weights(distances).to(states.dtype)
+        return cls(keep, drop, near, weights, states[keep], states[drop])
 
-    def restore(self, kept: Tensor) -> Tensor:
-        """All tokens `[n, d]` again: each dropped one moves by the mean change of its nearest kept tokens.
+    def among(self, states: Tensor, patches: Tensor) -> "Split":
+        """This split of only the `patches` (positions, ascending) of `states` `[n, d]`; the other tokens are kept."""
+        is_kept = torch.ones(len(states), dtype=torch.bool, device=states.device)
+        drop = patches[self.drop]
+        is_kept[drop] = False
+        keep = positions(is_kept, len(states) - len(drop))
+        near = torch.searchsorted(keep, patches[self.keep])[self.neighbors]
+        return Split(keep, drop, near, self.weights, states[keep], states[drop])
+
+    def rebuild(self, kept: Tensor) -> Tensor:
+        """The dropped tokens `[r, d]` now: each has moved by the weighted mean change of its nearest kept tokens.
 
         `kept` `[k, d]` are the kept tokens now. Neighbour-Guided Reconstruction, section 3 of the paper.
         """
-        change = F.embedding_bag(self.neighbors, kept - self.kept, mode="mean")
-        return self.spread(kept).index_copy_(0, self.drop, self.dropped + change)
+        mode = "mean" if self.weights is None else "sum"
+        return self.dropped + F.embedding_bag(
+            self.neighbors, kept - self.kept, mode=mode, per_sample_weights=self.weights
+        )
 
-    def spread(self, kept: Tensor) -> Tensor:
-        """`kept` `[k, d]` at its places among all tokens `[n, d]`, zeros elsewhere."""
-        everything = kept.new_zeros(len(self.keep) + len(self.drop), kept.shape[-1])
-        return everything.index_copy_(0, self.keep, kept)
+    def join(self, kept: Tensor, dropped: Tensor) -> Tensor:
+        """Rows of kept `[k, ...]` and of dropped tokens `[r, ...]` at their places among all, `[n, ...]`."""
+        everything = kept.new_empty(len(self.keep) + len(self.drop), *kept.shape[1:])
+        return everything.index_copy_(0, self.keep, kept).index_copy_(0, self.drop, dropped)
+
+    def restore(self, kept: Tensor) -> Tensor:
+        """All tokens `[n, d]` again, from the kept ones `[k, d]` now."""
+        return self.join(kept, self.rebuild(kept))
+
+
+def positions(mask: Tensor, count: int) -> Tensor:
+    """Where `mask` `[n]` is set, ascending; `count` is how often, so that the device need not be asked."""
+    return mask.sort(stable=True, descending=True).indices[:count]
 
 
 def kept_count(tokens: int, keep: float) -> int:
@@ -55,36 +80,38 @@ def kept_count(tokens: int, keep: float) -> int:
     return int(tokens * keep)
 
 
-def most_changed(before: Tensor, after: Tensor, count: int) -> Tensor:
-    """Positions `[count]`, ascending, of the tokens that one block changed most (L2 norm of its update).
+def nearest(queries: Tensor, points: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """For each query `[r, d]` its `count` nearest points `[k, d]` by Euclidean distance, nearest first.
 
-    `before` and `after` are the block's input and output, `[n, d]`.
+    Returns squared distances and indices, `[r, count]` or `[r, k]` if there are fewer points. The distance matrix is
+    made in row chunks of at most `CHUNK_BYTES`.
     """
-    change = torch.linalg.vector_norm(after - before, dim=-1, dtype=torch.float32)
-    return change.topk(count).indices.sort().values
-
-
-def nearest(queries: Tensor, points: Tensor, count: int) -> Tensor:
-    """For each query `[r, d]` its `count` nearest points `[k, d]` by Euclidean distance, nearest first: `[r, count]`.
-
-    At most `k` are returned. The distance matrix is made in row chunks of at most `CHUNK_BYTES`.
-    """
-    count = min(count, len(points))
-    rows = max(1, CHUNK_BYTES // (4 * max(1, len(points))))
     # a common offset does not change a distance; a large one, as some channels have, would drown it in float32
     centre = points.mean(0, dtype=torch.float32)
-    points = points.float() - centre
-    # the query's own norm does not change the order of its points
+    points, queries = points.float() - centre, queries.float() - centre
     squares = points.square().sum(-1)
-    chunks = [
-        torch.addmm(squares, chunk.float() - centre, points.T, alpha=-2).topk(count, largest=False).indices
-        for chunk in queries.split(rows)
+    found = [
+        # the query's own norm does not change the order of its points
+        torch.addmm(squares, rows, points.T, alpha=-2).topk(min(count, len(points)), largest=False)
+        for rows in in_chunks(queries, len(points))
     ]
-    return torch.cat(chunks) if chunks else queries.new_empty(0, count, dtype=torch.long)
+    distances, indices = (torch.cat(parts) for parts in zip(*found, strict=True))
+    return (distances + queries.square().sum(-1, keepdim=True)).clamp_min(0), indices
+
+
+def distance_weights(distances: Tensor) -> Tensor:
+    """Shares of neighbours at these squared `distances` `[r, m]`, nearest first: relative to the nearest one's."""
+    first = distances[:, :1]
+    return ((first - distances) / (TEMPERATURE * first).clamp_min(1e-6)).softmax(-1)
+
+
+def in_chunks(rows: Tensor, columns: int) -> tuple[Tensor, ...]:
+    """`rows` `[n, d]` in chunks so small that a float32 matrix of a chunk's rows and `columns` stays in bounds."""
+    return rows.split(max(1, CHUNK_BYTES // (4 * max(1, columns))))
 
 
 def kept_bounds(bounds: Tensor, keep: Tensor, length: int) -> Tensor:
-    """Segment bounds (`cu_seqlens`) of a packed sequence once only `keep` is left; empty segments vanish."""
+    """Segment bounds (`cu_seqlens`) of a packed sequence once only `keep` is left; a segment may be left empty."""
     is_kept = torch.zeros(length, dtype=bounds.dtype, device=bounds.device).scatter(0, keep, 1)
     kept_before = F.pad(is_kept.cumsum(0, dtype=bounds.dtype), (1, 0))
-    return kept_before[bounds].unique_consecutive()
+    return kept_before[bounds]

@@ -1,11 +1,14 @@
 """The method written naively, straight from its description: loops over tokens, float64, nothing shared with `ipcv`.
 
 It computes a transformers Qwen2-VL from its bare weights: the vision encoder with IPCV, the language model with
-DART or FastV, and the position rule. Tokens are rows of plain Python lists wherever that is not too slow.
+DART or FastV, and the position rule; and the blocks of a DINOv2 with IPCV.
+Tokens are rows of plain Python lists wherever that is not too slow.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -19,9 +22,9 @@ def weights_of(model: Qwen2VLForConditionalGeneration) -> dict[str, Tensor]:
     return {name: tensor.double() for name, tensor in model.state_dict().items()}
 
 
-def layer_norm(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+def layer_norm(x: Tensor, weight: Tensor, bias: Tensor, eps: float = 1e-6) -> Tensor:
     centred = x - x.mean(-1, keepdim=True)
-    return centred / (centred.square().mean(-1, keepdim=True) + 1e-6).sqrt() * weight + bias
+    return centred / (centred.square().mean(-1, keepdim=True) + eps).sqrt() * weight + bias
 
 
 def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
@@ -46,7 +49,7 @@ class Compressed:
     tokens: Tensor  # [n, d] behind the last block, restored
     merged: Tensor  # [n / 4, d of the language model]
     keep: list[int]  # the kept tokens
-    lengths: list[int]  # kept tokens of each frame, those that keep nothing left out
+    lengths: list[int]  # kept tokens of each frame
 
 
 class Encoder:
@@ -54,7 +57,9 @@ class Encoder:
 
     def __init__(self, model: Qwen2VLForConditionalGeneration, grids: Sequence[Grid]) -> None:
         self.config = model.config.vision_config
+        self.depth = self.config.depth
         self.weights = weights_of(model)
+        self.protected: list[int] = []
         self.places: list[Place] = []
         self.frames: list[int] = []
         for t, h, w in grids:
@@ -117,34 +122,48 @@ class Encoder:
     def plain(self, patches: Tensor) -> Compressed:
         tokens = list(range(len(patches)))
         x = self.embed(patches)
-        for block in range(self.config.depth):
+        for block in range(self.depth):
             x = self.block(x, block, tokens)
         return Compressed(x, self.merge(x), tokens, self.lengths(tokens))
 
-    def compressed(self, patches: Tensor, keep: float, layer: int, stabilize: int, neighbors: int) -> Compressed:
-        everything = list(range(len(patches)))
+    def compressed(
+        self,
+        patches: Tensor,
+        keep: float,
+        layer: int,
+        stabilize: int,
+        neighbors: int,
+        select: str = "change",
+        blend: str = "mean",
+    ) -> Compressed:
+        everything = list(range(len(self.places)))
+        candidates = [token for token in everything if token not in self.protected]
         x = self.embed(patches)
         for block in range(layer):
             before, x = x, self.block(x, block, everything)
-        changes = [float((after - ahead).norm()) for after, ahead in zip(x, before, strict=True)]
-        ranking = sorted(everything, key=lambda token: -changes[token])
-        kept = sorted(ranking[: int(len(everything) * keep)])
+        likeness = self.describe(x)
+        ranking = self.ranking(select, before, x, likeness, candidates, int(len(candidates) * keep))
+        chosen = sorted(ranking[: int(len(candidates) * keep)])
+        kept = sorted([*chosen, *self.protected])
         then = {token: x[token] for token in everything}
-        nearby = {
-            token: sorted(kept, key=lambda other: float((then[token] - then[other]).norm()))[:neighbors]
-            for token in everything
-            if token not in kept
-        }
+        compared = then if blend == "mean" else likeness
+        shares: dict[int, dict[int, float]] = {}
+        for token in sorted(set(candidates) - set(chosen)):
+            far = {other: float((compared[token] - compared[other]).square().sum()) for other in chosen}
+            near = sorted(chosen, key=lambda other, far=far: far[other])[:neighbors]
+            unit = 0.3 * far[near[0]]
+            weight = {other: 1.0 if blend == "mean" else math.exp((far[near[0]] - far[other]) / unit) for other in near}
+            shares[token] = {other: weight[other] / sum(weight.values()) for other in near}
 
         def restored(now: Tensor) -> Tensor:
             state = dict(zip(kept, now, strict=True))
             moved = {token: state[token] - then[token] for token in kept}
-            for token, others in nearby.items():
-                state[token] = then[token] + sum(moved[other] for other in others) / len(others)
+            for token, share in shares.items():
+                state[token] = then[token] + sum(moved[other] * part for other, part in share.items())
             return torch.stack([state[token] for token in everything])
 
         now = x[kept]
-        for block in range(layer, self.config.depth):
+        for block in range(layer, self.depth):
             if block < layer + stabilize:
                 full = restored(now)
                 now = (full + self.attention(full, block, everything))[kept]
@@ -154,9 +173,99 @@ class Encoder:
         full = restored(now)
         return Compressed(full, self.merge(full), kept, self.lengths(kept))
 
+    def ranking(
+        self, select: str, before: Tensor, x: Tensor, likeness: dict[int, Tensor], candidates: list[int], count: int
+    ) -> list[int]:
+        """The candidates, the first to be kept first."""
+        if select == "change":
+            return sorted(candidates, key=lambda token: -float((x[token] - before[token]).norm()))
+        if select == "random":
+            order = torch.randperm(len(candidates), generator=torch.Generator().manual_seed(0))
+            return [candidates[i] for i in order]
+        inside: dict[int, int] = {}  # place of each token among those of its frame
+        for token, frame in enumerate(self.frames):
+            inside[token] = token - self.frames.index(frame)
+        even = sorted(
+            candidates, key=lambda token: (inside[token] * 2654435769 + self.frames[token] * 1779033703) % 2**32
+        )
+        if select == "uniform":
+            return even
+        first = -(-count // 2)
+        chosen = even[:first]
+        for turn in range(8):
+            more = (count - first) * (turn + 1) // 8 - (count - first) * turn // 8
+            far = {
+                token: min(float((likeness[token] - likeness[other]).square().sum()) for other in chosen)
+                for token in candidates
+                if token not in chosen
+            }
+            chosen = chosen + sorted(far, key=lambda token: -far[token])[:more]
+        return chosen
+
+    def describe(self, x: Tensor) -> dict[int, Tensor]:
+        """What each patch is like: its normed state, the mean of those around, ten times that of its frame."""
+        width = x.shape[-1]
+        normed = layer_norm(x, torch.ones(width), torch.zeros(width), eps=1e-5)
+        described = {}
+        for token in range(len(x)):
+            if token in self.protected:
+                continue
+            others = [
+                other
+                for other in range(len(x))
+                if self.frames[other] == self.frames[token] and other not in self.protected
+            ]
+            around = [
+                other
+                for other in others
+                if max(abs(a - b) for a, b in zip(self.places[other], self.places[token], strict=True)) <= 1
+            ]
+            described[token] = normed[token] + normed[around].mean(0) + 10 * normed[others].mean(0)
+        return described
+
     def lengths(self, tokens: list[int]) -> list[int]:
         frames = [self.frames[token] for token in tokens]
-        return [frames.count(frame) for frame in sorted(set(frames))]
+        return [frames.count(frame) for frame in sorted(set(self.frames))]
+
+
+class Dinov2(Encoder):
+    """The blocks of a DINOv2 on the frames that its embeddings hand them; each has a CLS token ahead."""
+
+    def __init__(self, model: Any, frames: int, rows: int, columns: int) -> None:
+        self.config = model.config
+        self.depth = model.config.num_hidden_layers
+        self.weights = weights_of(model)
+        grid = [(row, column) for row in range(rows) for column in range(columns)]
+        self.places = [place for _ in range(frames) for place in [(-1, -1), *grid]]
+        self.frames = [frame for frame in range(frames) for _ in range(1 + len(grid))]
+        self.protected = [token for token, place in enumerate(self.places) if place == (-1, -1)]
+
+    def get(self, name: str) -> Tensor:
+        return self.weights[f"encoder.layer.{name}"]
+
+    def attention(self, x: Tensor, block: int, tokens: list[int]) -> Tensor:
+        heads = self.config.num_attention_heads
+        x = layer_norm(x, self.get(f"{block}.norm1.weight"), self.get(f"{block}.norm1.bias"))
+        query, key, value = (
+            self.linear(x, f"{block}.attention.{name}_proj").view(len(tokens), heads, -1) for name in "qkv"
+        )
+        rows = []
+        for i, token in enumerate(tokens):
+            seen = [j for j, other in enumerate(tokens) if self.frames[other] == self.frames[token]]
+            logits = torch.einsum("hc,shc->sh", query[i], key[seen]) / query.shape[-1] ** 0.5
+            rows.append(torch.einsum("sh,shc->hc", logits.softmax(0), value[seen]).flatten())
+        return self.linear(torch.stack(rows), f"{block}.attention.o_proj") * self.get(f"{block}.layer_scale1.lambda1")
+
+    def mlp(self, x: Tensor, block: int) -> Tensor:
+        x = layer_norm(x, self.get(f"{block}.norm2.weight"), self.get(f"{block}.norm2.bias"))
+        x = self.linear(torch.nn.functional.gelu(self.linear(x, f"{block}.mlp.fc1")), f"{block}.mlp.fc2")
+        return x * self.get(f"{block}.layer_scale2.lambda1")
+
+    def embed(self, patches: Tensor) -> Tensor:
+        return patches.double().flatten(0, 1)
+
+    def merge(self, tokens: Tensor) -> Tensor:
+        return tokens
 
 
 # ---------------------------------------------------------------------------------------------- language model

@@ -16,8 +16,8 @@ def error(got: Tensor, want: Tensor) -> float:
 
 
 def hooks(model: nn.Module) -> int:
-    """How many forward hooks are on the model."""
-    return sum(len(m._forward_hooks) + len(m._forward_pre_hooks) for m in model.modules())
+    """How many forward hooks and replaced methods are on the model."""
+    return sum(len(m._forward_hooks) + len(m._forward_pre_hooks) + ("forward" in vars(m)) for m in model.modules())
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import oracle
@@ -28,7 +29,7 @@ Grids = list[tuple[int, int, int]]
 ONE_VIDEO = [(3, 4, 6)]
 MIXED = [(2, 4, 4), (1, 6, 4), (3, 2, 4)]  # videos and an image of different sizes in one pass
 MANY_FRAMES = [(12, 2, 2), (1, 4, 4)]
-PAPER = {"layer": 2, "stabilize": 2, "neighbors": 3}  # its shape, in a model of six blocks
+PAPER = {"select": "change", "blend": "mean", "layer": 2, "stabilize": 2, "neighbors": 3}  # in six blocks
 
 
 def encode(model: Qwen2VLForConditionalGeneration, grids: Grids, seed: int = 0) -> Any:
@@ -39,6 +40,10 @@ def encode(model: Qwen2VLForConditionalGeneration, grids: Grids, seed: int = 0) 
 
 def lengths(bounds: Tensor) -> list[int]:
     return bounds.diff().tolist()
+
+
+def counts(kept: list[Tensor]) -> list[list[int]]:
+    return [each.tolist() for each in kept]
 
 
 # -------------------------------------------------------------------------------------------- the method itself
@@ -52,39 +57,86 @@ def test_the_oracle_is_the_plain_model_when_nothing_is_dropped(qwen2_vl, grids):
     assert error(got.pooler_output, want.merged) < 1e-5
 
 
+CASES = [
+    pytest.param({"keep": 0.5, "layer": 2, "stabilize": 2, "neighbors": 3}, ONE_VIDEO, id="as in the paper"),
+    pytest.param({"keep": 0.35, "layer": 2, "stabilize": 2, "neighbors": 3}, MIXED, id="mixed sizes in one pass"),
+    pytest.param({"keep": 0.3, "layer": 1, "stabilize": 1, "neighbors": 5}, MIXED, id="first layer"),
+    pytest.param({"keep": 0.4, "layer": 2, "stabilize": 0, "neighbors": 3}, MIXED, id="nothing stabilised"),
+    pytest.param({"keep": 0.4, "layer": 2, "stabilize": 99, "neighbors": 3}, ONE_VIDEO, id="stabilised to the end"),
+    pytest.param({"keep": 0.4, "layer": 3, "stabilize": 3, "neighbors": 3}, MIXED, id="stabilised just to the end"),
+    pytest.param({"keep": 0.5, "layer": 5, "stabilize": 0, "neighbors": 1}, MIXED, id="last layer"),
+    pytest.param({"keep": 0.5, "layer": 5, "stabilize": 4, "neighbors": 1}, MIXED, id="last layer, stabilised"),
+    pytest.param({"keep": 0.05, "layer": 2, "stabilize": 1, "neighbors": 50}, ONE_VIDEO, id="few are kept"),
+    pytest.param({"keep": 0.02, "layer": 2, "stabilize": 1, "neighbors": 2}, ONE_VIDEO, id="one token kept"),
+    pytest.param({"keep": 0.1, "layer": 1, "stabilize": 1, "neighbors": 2}, MANY_FRAMES, id="frames without"),
+    pytest.param({"keep": 0.99, "layer": 2, "stabilize": 1, "neighbors": 2}, ONE_VIDEO, id="nearly all kept"),
+]
+
+
+@pytest.mark.parametrize(("settings", "grids"), CASES)
 @pytest.mark.parametrize(
-    ("settings", "grids"),
-    [
-        pytest.param({"keep": 0.5, **PAPER}, ONE_VIDEO, id="as in the paper"),
-        pytest.param({"keep": 0.35, **PAPER}, MIXED, id="mixed sizes in one pass"),
-        pytest.param({"keep": 0.3, "layer": 1, "stabilize": 1, "neighbors": 5}, MIXED, id="first layer"),
-        pytest.param({"keep": 0.4, "layer": 2, "stabilize": 0, "neighbors": 3}, MIXED, id="nothing stabilised"),
-        pytest.param({"keep": 0.4, "layer": 2, "stabilize": 99, "neighbors": 3}, ONE_VIDEO, id="stabilised to the end"),
-        pytest.param({"keep": 0.4, "layer": 3, "stabilize": 3, "neighbors": 3}, MIXED, id="stabilised just to the end"),
-        pytest.param({"keep": 0.5, "layer": 5, "stabilize": 0, "neighbors": 1}, MIXED, id="last layer"),
-        pytest.param({"keep": 0.5, "layer": 5, "stabilize": 4, "neighbors": 1}, MIXED, id="last layer, stabilised"),
-        pytest.param({"keep": 0.05, "layer": 2, "stabilize": 1, "neighbors": 50}, ONE_VIDEO, id="few are kept"),
-        pytest.param({"keep": 0.02, "layer": 2, "stabilize": 1, "neighbors": 2}, ONE_VIDEO, id="one token kept"),
-        pytest.param({"keep": 0.1, "layer": 1, "stabilize": 1, "neighbors": 2}, MANY_FRAMES, id="frames without"),
-        pytest.param({"keep": 0.99, "layer": 2, "stabilize": 1, "neighbors": 2}, ONE_VIDEO, id="nearly all kept"),
-    ],
-)  # fmt: skip
-def test_compression_equals_the_method_written_naively(qwen2_vl, settings, grids):
+    ("select", "blend"),
+    [("change", "mean"), ("coverage", "distance"), ("uniform", "distance"), ("random", "mean"), ("coverage", "mean")],
+)
+def test_compression_equals_the_method_written_naively(qwen2_vl, settings, grids, select, blend):
+    settings = settings | {"select": select, "blend": blend}
     want = oracle.Encoder(qwen2_vl, grids).compressed(tiny.patches(grids), **settings)
-    with IPCV(**settings)(qwen2_vl) as bounds:
+    with IPCV(**settings)(qwen2_vl) as kept:
         got = encode(qwen2_vl, grids)
-    assert [lengths(b) for b in bounds] == [want.lengths]
+    assert counts(kept) == [want.lengths]
     assert error(got.last_hidden_state, want.tokens) < 1e-5
     assert error(got.pooler_output, want.merged) < 1e-5
 
 
-def test_a_frame_that_keeps_nothing_leaves_no_empty_segment(qwen2_vl):
-    with IPCV(keep=0.1, layer=1, stabilize=1)(qwen2_vl) as bounds:
+@pytest.mark.parametrize("stabilize", [0, 1, 3, 99])
+@pytest.mark.parametrize(("select", "blend"), [("change", "mean"), ("coverage", "distance"), ("uniform", "distance")])
+def test_a_family_with_a_class_token_equals_the_method_written_naively(stabilize, select, blend):
+    model, frames, rows, columns = tiny.dinov2(), 3, 4, 5
+    pixels = torch.randn(frames, 3, rows * tiny.PATCH, columns * tiny.PATCH, generator=torch.Generator().manual_seed(1))
+    settings = {"keep": 0.3, "layer": 2, "stabilize": stabilize, "neighbors": 3, "select": select, "blend": blend}
+    entering = model.embeddings(pixels)
+    want = oracle.Dinov2(model, frames, rows, columns).compressed(entering, **settings)
+    with IPCV(**settings)(model) as kept:
+        got = model(pixels).last_hidden_state
+    assert counts(kept) == [want.lengths]
+    assert sum(want.lengths) == frames + int(0.3 * frames * rows * columns)
+    assert error(got, model.layernorm(want.tokens.float()).view_as(got)) < 1e-5
+    assert hooks(model) == 0
+
+
+def test_stabilising_all_is_stabilising_to_the_last_block(qwen2_vl):
+    with IPCV(keep=0.4, stabilize="all")(qwen2_vl):
+        got = encode(qwen2_vl, MIXED)
+    with IPCV(keep=0.4, stabilize=3)(qwen2_vl):
+        assert torch.equal(encode(qwen2_vl, MIXED).pooler_output, got.pooler_output)
+
+
+def test_a_frame_that_keeps_nothing_is_counted_as_that(qwen2_vl):
+    with IPCV(keep=0.1, **(PAPER | {"layer": 1, "stabilize": 1}))(qwen2_vl) as kept:
         encode(qwen2_vl, MANY_FRAMES)
-    frames = 13
-    assert 0 < len(lengths(bounds[0])) < frames
-    assert min(lengths(bounds[0])) > 0
-    assert bounds[0].dtype == torch.int32
+    assert len(kept[0]) == 13
+    assert 0 in kept[0]
+
+
+def test_a_still_clip_is_covered_by_fewer_frames_than_a_moving_one(qwen2_vl):
+    """What repeats is kept once: frames after the first keep only what is spread evenly."""
+    still = tiny.patches([(1, 8, 8)]).repeat(6, 1)
+    with IPCV(keep=0.2, layer=1)(qwen2_vl) as kept:
+        qwen2_vl.model.visual(still, grid_thw=torch.tensor([[6, 8, 8]]))
+        qwen2_vl.model.visual(tiny.patches([(6, 8, 8)]), grid_thw=torch.tensor([[6, 8, 8]]))
+    assert kept[0].max() - kept[0].min() > kept[1].max() - kept[1].min()
+
+
+def test_a_module_that_has_its_own_forward_already_gets_it_back(qwen2_vl):
+    attention = qwen2_vl.model.visual.blocks[4].attn
+    own = attention.forward = type(attention).forward.__get__(attention)
+    try:
+        with IPCV(keep=0.4)(qwen2_vl):
+            assert attention.forward is not own
+            encode(qwen2_vl, ONE_VIDEO)
+        assert vars(attention)["forward"] is own
+    finally:
+        del attention.forward
 
 
 @pytest.mark.parametrize("grids", [ONE_VIDEO, MIXED], ids=["one video", "mixed"])
@@ -118,7 +170,7 @@ def test_the_output_keeps_its_shape_and_type(qwen2_vl, stabilize):
 
 def test_kept_tokens_never_see_another_frame(qwen2_vl):
     """A nudge to the second frame that leaves the choice as it is changes nothing in the kept tokens of the first."""
-    settings = {"keep": 0.4, "layer": 2, "stabilize": 0, "neighbors": 3}
+    settings = {"keep": 0.4, **PAPER, "stabilize": 0}
     pixels, size = tiny.patches(ONE_VIDEO), 4 * 6
     nudged = pixels.clone()
     nudged[size : 2 * size] += 0.01
@@ -168,11 +220,11 @@ def test_after_an_exception_inside_a_pass_the_next_pass_is_right(qwen2_vl, place
 def test_each_pass_chooses_anew(qwen2_vl):
     with IPCV(keep=0.4, **PAPER)(qwen2_vl):
         alone = [encode(qwen2_vl, grids, seed).pooler_output for grids, seed in ((ONE_VIDEO, 0), (MIXED, 1))]
-    with IPCV(keep=0.4, **PAPER)(qwen2_vl) as bounds:
+    with IPCV(keep=0.4, **PAPER)(qwen2_vl) as kept:
         again = [encode(qwen2_vl, grids, seed).pooler_output for grids, seed in ((MIXED, 1), (ONE_VIDEO, 0))]
     assert torch.equal(again[1], alone[0])
     assert torch.equal(again[0], alone[1])
-    assert [sum(lengths(b)) for b in bounds] == [int(80 * 0.4), int(72 * 0.4)]
+    assert [sum(each) for each in counts(kept)] == [int(80 * 0.4), int(72 * 0.4)]
 
 
 def test_compressing_twice_is_refused_and_leaves_the_first_in_place(qwen2_vl):
@@ -190,10 +242,10 @@ def test_compressing_twice_is_refused_and_leaves_the_first_in_place(qwen2_vl):
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.bfloat16, 0.05), (torch.float16, 0.01)])
 def test_half_precision_stays_near_float32(qwen2_vl, dtype, tolerance):
     half = copy.deepcopy(qwen2_vl).to(dtype)
-    with IPCV(keep=0.5, **PAPER)(qwen2_vl) as bounds, IPCV(keep=0.5, **PAPER)(half) as half_bounds:
+    with IPCV(keep=0.5, **PAPER)(qwen2_vl) as kept, IPCV(keep=0.5, **PAPER)(half) as half_kept:
         want, got = encode(qwen2_vl, ONE_VIDEO).pooler_output, encode(half, ONE_VIDEO).pooler_output
     assert got.dtype == dtype
-    assert lengths(half_bounds[0]) == lengths(bounds[0])
+    assert counts(half_kept) == counts(kept)
     assert error(got, want) < tolerance
 
 
@@ -206,28 +258,32 @@ def test_eager_attention_equals_sdpa(qwen2_vl):
 
 
 @pytest.fixture
-def varlen() -> Iterator[list[list[int]]]:
-    """A flash attention kernel in plain torch, as "flash_by_hand": the segment lengths of each call to it.
+def varlen() -> Iterator[list[tuple[list[int], list[int]]]]:
+    """A flash attention kernel in plain torch, as "flash_by_hand": the lengths of queries and keys of each call to it.
 
     Like the real one it takes packed sequences and their bounds in int32, and no longer segment than it is told.
     """
-    calls: list[list[int]] = []
+    calls: list[tuple[list[int], list[int]]] = []
 
     def forward(
         module: torch.nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: None, **kwargs: Any
     ) -> tuple[Tensor, None]:
-        bounds = kwargs["cu_seq_lens_q"]
-        assert bounds.dtype == torch.int32
-        assert torch.equal(bounds, kwargs["cu_seq_lens_k"])
-        assert bounds[0] == 0
-        assert bounds[-1] == query.shape[2] == key.shape[2]
-        assert int(bounds.diff().max()) <= kwargs["max_length_q"] == kwargs["max_length_k"]
+        both = []
+        for rows, bounds, longest in (
+            (query, kwargs["cu_seq_lens_q"], kwargs["max_length_q"]),
+            (key, kwargs["cu_seq_lens_k"], kwargs["max_length_k"]),
+        ):
+            assert bounds.dtype == torch.int32
+            assert bounds[0] == 0
+            assert bounds[-1] == rows.shape[2]
+            assert int(bounds.diff().max()) <= longest
+            both.append(lengths(bounds))
         assert attention_mask is None
         assert not kwargs["is_causal"]
-        calls.append(lengths(bounds))
+        calls.append((both[0], both[1]))
         rows = [
             F.scaled_dot_product_attention(q, k, v, scale=kwargs["scaling"])
-            for q, k, v in zip(*(x.split(calls[-1], dim=2) for x in (query, key, value)), strict=True)
+            for q, k, v in zip(query.split(both[0], 2), key.split(both[1], 2), value.split(both[1], 2), strict=True)
         ]
         return torch.cat(rows, dim=2).transpose(1, 2), None
 
@@ -243,8 +299,9 @@ def test_flash_attention_is_given_the_bounds_of_the_tokens_that_it_gets(qwen2_vl
     frames = [h * w for t, h, w in grids for _ in range(t)]
     with IPCV(**settings)(qwen2_vl), attention(qwen2_vl, "flash_by_hand"):
         got = encode(qwen2_vl, grids)
-    # two blocks ahead, two stabilised ones that see everything, two that see only what is kept
-    assert varlen == [frames] * 4 + [want.lengths] * 2
+    # two blocks ahead, two stabilised ones whose keys are everything, two that see only what is kept
+    alone = [length for length in want.lengths if length]
+    assert varlen == [(frames, frames)] * 2 + [(want.lengths, frames)] * 2 + [(alone, alone)] * 2
     assert error(got.last_hidden_state, want.tokens) < 1e-5
 
 
@@ -281,8 +338,9 @@ def test_the_gpu_gives_what_the_cpu_gives(qwen2_vl, dtype, tolerance):
         ({"layer": -1}, "layer=-1"),
         ({"stabilize": -1}, "stabilize=-1 must not be negative"),
         ({"neighbors": 0}, "neighbors=0 must be at least 1"),
-        ({"select": "attention"}, "select='attention' is not known; known: change"),
-        ({"blend": "median"}, "blend='median' is not known; known: mean"),
+        ({"stabilize": "some"}, "stabilize='some' must be a number of blocks, or 'all'"),
+        ({"select": "attention"}, "select='attention' is not known; known: coverage, change, uniform, random"),
+        ({"blend": "median"}, "blend='median' is not known; known: distance, mean"),
     ],
 )
 def test_settings_that_make_no_sense_are_refused_at_once(settings, message):
@@ -290,8 +348,11 @@ def test_settings_that_make_no_sense_are_refused_at_once(settings, message):
         IPCV(**settings)
 
 
-def test_settings_are_the_papers_frozen_and_by_name_only():
-    assert IPCV() == IPCV(keep=0.35, layer=3, stabilize=7, neighbors=10, select="change", blend="mean")
+def test_settings_are_frozen_and_by_name_only():
+    assert IPCV() == IPCV(keep=0.35, layer=3, stabilize="all", neighbors=4, select="coverage", blend="distance")
+    paper = IPCV(keep=0.35, layer=3, stabilize=7, neighbors=10, select="change", blend="mean")
+    assert IPCV.paper() == paper
+    assert IPCV.paper(keep=0.2, layer=4) == replace(paper, keep=0.2, layer=4)
     with pytest.raises(AttributeError):
         IPCV().keep = 0.5
     with pytest.raises(TypeError):

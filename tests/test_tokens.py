@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from ipcv import tokens
-from ipcv.tokens import Split, kept_bounds, kept_count, most_changed, nearest
+from ipcv.tokens import TEMPERATURE, Split, distance_weights, kept_bounds, kept_count, nearest
 
 seeds = st.integers(0, 2**31)
 few_examples = settings(max_examples=30, deadline=None, derandomize=True)
@@ -38,15 +38,18 @@ def test_nearest_equals_a_loop_for_any_size_of_chunks(chunk_bytes, queries, poin
     finally:
         tokens.CHUNK_BYTES = before
     want = [sorted(range(points), key=lambda j, row=row: float((row - p[j]).norm()))[:count] for row in q]
-    assert got.shape == (queries, min(count, points))
-    assert got.tolist() == want
+    distances, indices = got
+    assert distances.shape == indices.shape == (queries, min(count, points))
+    assert indices.tolist() == want
+    squares = torch.cdist(q.double(), p.double()).square().gather(1, indices)
+    assert torch.allclose(distances.double(), squares, atol=1e-4)
 
 
 def test_nearest_is_exact_where_one_channel_is_huge_in_every_token():
     queries, points = random(40, 8, seed=0), random(30, 8, seed=1)
     offset = torch.zeros(8)
     offset[3] = 4096.0
-    far = nearest(queries + offset, points + offset, 3)
+    _, far = nearest(queries + offset, points + offset, 3)
     distances = torch.cdist((queries + offset).double(), (points + offset).double())
     assert torch.equal(far, distances.topk(3, largest=False).indices)
 
@@ -68,9 +71,7 @@ def test_kept_bounds_equal_a_loop(choice, data):
     borders = [0, *sorted(cuts), length]
     want = [0]
     for start, end in pairwise(borders):
-        inside = sum(start <= token < end for token in keep)
-        if inside:
-            want.append(want[-1] + inside)
+        want.append(want[-1] + sum(start <= token < end for token in keep))
     got = kept_bounds(torch.tensor(borders, dtype=torch.int32), torch.tensor(keep), length)
     assert got.tolist() == want
     assert got.dtype == torch.int32
@@ -86,7 +87,7 @@ def test_the_first_token_of_a_frame_belongs_to_its_own_frame():
 def test_a_split_takes_the_stream_apart_and_restores_it(choice, neighbors, seed):
     length, keep = choice
     states, change = random(length, 4, seed=seed), random(len(keep), 4, seed=seed + 1)
-    split = Split.of(states, torch.tensor(keep), neighbors)
+    split = Split.of(states, torch.tensor(keep), states, neighbors, "mean")
     drop = [token for token in range(length) if token not in keep]
 
     assert split.keep.tolist() == keep
@@ -104,32 +105,51 @@ def test_a_split_takes_the_stream_apart_and_restores_it(choice, neighbors, seed)
     torch.testing.assert_close(split.restore(split.kept + change), want)
 
 
-@given(choice=choices(), seed=seeds)
+@given(choice=choices(), neighbors=st.integers(1, 30), seed=seeds)
 @few_examples
-def test_spread_puts_kept_tokens_at_their_places_and_zeros_elsewhere(choice, seed):
+def test_neighbours_weigh_by_their_distance_where_that_is_wanted(choice, neighbors, seed):
     length, keep = choice
-    split = Split.of(random(length, 4, seed=seed), torch.tensor(keep), 2)
-    kept = random(len(keep), 3, seed=seed + 1)
-    want = torch.zeros(length, 3)
+    states, features = random(length, 4, seed=seed), random(length, 6, seed=seed + 2)
+    change = random(len(keep), 4, seed=seed + 1)
+    split = Split.of(states, torch.tensor(keep), features, neighbors, "distance")
+    want = states.clone()
     for row, token in enumerate(keep):
-        want[token] = kept[row]
-    assert torch.equal(split.spread(kept), want)
+        want[token] = states[token] + change[row]
+    for token in (token for token in range(length) if token not in keep):
+        far = torch.stack([(features[token] - features[other]).square().sum() for other in keep])
+        rows = far.argsort()[:neighbors]
+        shares = (-far[rows] / (TEMPERATURE * far.min())).softmax(0)
+        want[token] = states[token] + shares @ change[rows]
+    torch.testing.assert_close(split.restore(split.kept + change), want, atol=1e-4, rtol=1e-4)
+
+
+def test_a_neighbour_that_is_the_same_takes_all_the_weight():
+    weights = distance_weights(torch.tensor([[0.0, 1e-3, 2.0], [0.0, 0.0, 1.0]]))
+    assert torch.allclose(weights, torch.tensor([[1.0, 0.0, 0.0], [0.5, 0.5, 0.0]]), atol=1e-6)
+
+
+@given(choice=choices(), data=st.data(), seed=seeds)
+@few_examples
+def test_a_split_of_patches_among_other_tokens_keeps_those_and_takes_none_for_a_neighbour(choice, data, seed):
+    length, keep = choice
+    others = data.draw(st.integers(1, 5))
+    patches = sorted(data.draw(st.permutations(range(length + others)))[:length])
+    states = random(length + others, 4, seed=seed)
+    alone = Split.of(states[patches], torch.tensor(keep), states[patches], 3, "distance")
+    split = alone.among(states, torch.tensor(patches))
+    assert split.keep.tolist() == sorted({*range(length + others)} - {patches[i] for i in alone.drop.tolist()})
+    change = random(len(split.keep), 4, seed=seed + 1)
+    restored = split.restore(split.kept + change)
+    inside = torch.isin(split.keep, torch.tensor(patches))
+    torch.testing.assert_close(restored[patches], alone.restore(alone.kept + change[inside]))
+    assert torch.equal(restored[split.keep], split.kept + change)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
 def test_restoring_unchanged_tokens_gives_the_stream_bit_for_bit(dtype):
     states = random(20, 6, seed=0).to(dtype)
-    split = Split.of(states, torch.tensor([1, 4, 5, 13]), 3)
+    split = Split.of(states, torch.tensor([1, 4, 5, 13]), states, 3, "distance")
     assert torch.equal(split.restore(split.kept), states)
-
-
-@given(length=st.integers(1, 20), data=st.data(), seed=seeds)
-@few_examples
-def test_the_most_changed_tokens_are_those_with_the_largest_update(length, data, seed):
-    count = data.draw(st.integers(1, length))
-    before, after = random(length, 4, seed=seed), random(length, 4, seed=seed + 1)
-    ranking = sorted(range(length), key=lambda token: -float((after[token] - before[token]).norm()))
-    assert most_changed(before, after, count).tolist() == sorted(ranking[:count])
 
 
 @pytest.mark.parametrize(

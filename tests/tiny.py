@@ -4,7 +4,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import PreTrainedModel, Qwen2VLConfig, Qwen2VLForConditionalGeneration
+from transformers import Dinov2Config, Dinov2Model, PreTrainedModel, Qwen2VLConfig, Qwen2VLForConditionalGeneration
 
 IMAGE, VIDEO, START, END = 95, 96, 97, 98  # the tiny vocabulary's special tokens; text is 0 to 89
 CHANNELS, FRAMES, PATCH = 3, 2, 4  # of one patch
@@ -43,6 +43,16 @@ def qwen2_vl(depth: int = 6, layers: int = 5, seed: int = 0) -> Qwen2VLForCondit
     model = Qwen2VLForConditionalGeneration(config).eval().requires_grad_(False)
     model.generation_config.eos_token_id = None
     model.generation_config.pad_token_id = 0
+    unit_gain(model, seed)
+    return model
+
+
+def dinov2(depth: int = 5, seed: int = 0) -> Dinov2Model:
+    """A random DINOv2 in float32: frames of any size in patches of 4 pixels, with one CLS token each."""
+    config = Dinov2Config(
+        hidden_size=32, num_hidden_layers=depth, num_attention_heads=2, mlp_ratio=2, image_size=24, patch_size=PATCH
+    )
+    model = Dinov2Model(config).eval().requires_grad_(False)
     unit_gain(model, seed)
     return model
 
