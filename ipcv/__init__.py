@@ -6,6 +6,7 @@ from ipcv.errors import IPCVError, MemoryExhaustedError, ModelError, VideoError
 from ipcv.llm import Dart, FastV
 from ipcv.qa import Model, TimedFrames, load
 from ipcv.sampling import Sampling
+from ipcv.tome import ToMe
 
 __all__ = [
     "IPCV",
@@ -20,6 +21,7 @@ __all__ = [
     "Options",
     "Sampling",
     "TimedFrames",
+    "ToMe",
     "VideoError",
     "load",
 ]

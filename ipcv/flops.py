@@ -14,6 +14,7 @@ from typing import Any
 from ipcv.compressor import IPCV
 from ipcv.llm import Dart, FastV
 from ipcv.tokens import kept_count
+from ipcv.tome import ToMe
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,6 +23,7 @@ class VisionShape:
 
     blocks: int
     width: int
+    heads: int
     mlp_width: int
     patch_values: int  # pixel values in one patch
     merge: int  # patches that become one visual token
@@ -33,6 +35,7 @@ class VisionShape:
         return cls(
             blocks=config.depth,
             width=config.embed_dim,
+            heads=config.num_heads,
             mlp_width=int(config.embed_dim * config.mlp_ratio),
             patch_values=config.in_channels * config.temporal_patch_size * config.patch_size**2,
             merge=config.spatial_merge_size**2,
@@ -114,6 +117,34 @@ def restore_flops(width: int, tokens: int, kept: int, neighbors: int) -> int:
     mean = (tokens - kept) * min(neighbors, kept) * width
     moved = (tokens - kept) * width
     return change + mean + moved
+
+
+def tome_flops(shape: VisionShape, frames: Sequence[int], tome: ToMe) -> int:
+    """FLOPs of one pass of the vision encoder with merging; `frames` as in `encoder_flops`.
+
+    They depend on nothing else: how many tokens of a frame merge where is settled by its size.
+    """
+    if tome.keep == 1:
+        return encoder_flops(shape, frames)
+    total = encoder_flops(shape, frames) - shape.blocks * _block(shape, frames, sum(frames))  # what is no block
+    for patches in frames:
+        tokens = patches
+        for merged in tome.merges(patches, shape.blocks):
+            total += _block(shape, [tokens], tokens - merged)
+            total += tokens + shape.heads * tokens**2 if tokens < patches else 0  # sizes' logarithms, on the logits
+            total += merge_flops(shape, tokens, merged) if merged else 0
+            tokens -= merged
+    return total
+
+
+def merge_flops(shape: VisionShape, tokens: int, merged: int) -> int:
+    """FLOPs of finding the `merged` of a frame's `tokens` that are most like another one, and of merging them."""
+    head = shape.width // shape.heads
+    keys = tokens * shape.width + 3 * tokens * head  # mean over heads; square, sum, division
+    likeness = _linear(tokens - tokens // 2, head, tokens // 2)
+    sizes = merged
+    means = (2 * tokens + tokens - merged) * shape.width  # weighted, summed, divided
+    return keys + likeness + sizes + means
 
 
 def prefill_flops(shape: TextShape, length: int, visual: int, pruner: Dart | FastV | None = None) -> int:

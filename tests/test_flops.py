@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import DynamicCache, Qwen2VLForConditionalGeneration
 
-from ipcv import IPCV, Dart, FastV
+from ipcv import IPCV, Dart, FastV, ToMe
 from ipcv.flops import (
     TextShape,
     VisionShape,
@@ -25,12 +25,15 @@ from ipcv.flops import (
     choice_flops,
     decode_flops,
     encoder_flops,
+    merge_flops,
     prefill_flops,
     restore_flops,
     split_flops,
+    tome_flops,
 )
 from ipcv.llm import Prompt
 from ipcv.tokens import Split, most_changed
+from ipcv.tome import Frames
 
 aten = torch.ops.aten
 Grids = list[tuple[int, int, int]]  # temporal patches (frames here), rows, columns
@@ -74,7 +77,11 @@ def count_encoder(model, grid, compressor=None) -> tuple[FlopCounterMode, list[i
     with compressor(model) if compressor else nullcontext([]) as passes:
         counter = count(
             lambda: model.model.visual(pixels(grid), grid_thw=torch.tensor(grid)),
-            also={aten._embedding_bag: rows_added, aten._embedding_bag_forward_only: rows_added},
+            also={
+                aten._embedding_bag: rows_added,
+                aten._embedding_bag_forward_only: rows_added,
+                aten.add: biased_logits,
+            },
         )
     return counter, [kept for bounds in passes for kept in bounds.diff().tolist()]
 
@@ -103,22 +110,31 @@ class Chat:
 
 
 # what one element costs, for operations that the counter leaves out
-def rows_added(weight, indices, *_, **__) -> int:
-    return math.prod(indices) * weight[-1]
+def rows_added(weight, indices, *more, **__) -> int:
+    is_weighted = len(more) > 4 and more[4] is not None
+    return (1 + is_weighted) * math.prod(indices) * weight[-1]
 
 
 def per_input(cost: int) -> Callable[..., int]:
     return lambda shape, *_, **__: cost * math.prod(shape)
 
 
-def per_output(*_, out_shape, **__) -> int:
-    return math.prod(out_shape)
+def per_output(*_, out_val, **__) -> int:
+    return out_val.numel() if out_val.is_floating_point() else 0  # moving places about is no FLOP
+
+
+per_output._get_raw = True  # the counter then gives it tensors, not shapes
+
+
+def biased_logits(*_, out_shape, **__) -> int:
+    return math.prod(out_shape) if len(out_shape) == 4 else 0
 
 
 ELEMENTWISE = {
     **dict.fromkeys([aten.sub, aten.add, aten.div], per_output),
     **dict.fromkeys([aten.pow, aten.abs, aten.sum, aten.mean], per_input(1)),
     aten.linalg_vector_norm: per_input(2),  # square, sum
+    aten.scatter_add: lambda _, __, ___, added, **____: math.prod(added),
     aten._softmax: per_input(4),  # subtract, exponential, sum, division
     aten._embedding_bag: rows_added,
     aten._embedding_bag_forward_only: rows_added,
@@ -194,11 +210,27 @@ def test_choosing_and_restoring_cost_what_their_operations_add_up_to(tokens, kep
 
 
 def test_kept_tokens_that_do_not_fit_the_settings_are_refused():
-    shape = VisionShape(blocks=6, width=32, mlp_width=64, patch_values=96, merge=4, out_width=64)
+    shape = VisionShape(blocks=6, width=32, heads=2, mlp_width=64, patch_values=96, merge=4, out_width=64)
     with pytest.raises(ValueError, match=r"kept=10 tokens, but keep=0\.5 of 64 keeps 32"):
         encoder_flops(shape, [32, 32], IPCV(keep=0.5), [5, 5])
     with pytest.raises(ValueError, match="past the encoder's last block"):
         encoder_flops(shape, [32, 32], IPCV(keep=0.5, layer=6), [16, 16])
+
+
+@pytest.mark.parametrize("keep", [0.2, 0.5, 0.9, 1])
+@pytest.mark.parametrize("grid", [IMAGE, CLIP, MIXED])
+def test_merging_costs_what_torch_counts(model, grid, keep):
+    counter, _ = count_encoder(model, grid, ToMe(keep=keep))
+    shape = VisionShape.of(model.config.vision_config)
+    computed = tome_flops(shape, patches_per_frame(grid), ToMe(keep=keep))
+    assert computed == pytest.approx(counter.get_total_flops(), rel=0.01)
+
+
+def test_one_merge_costs_what_its_operations_add_up_to():
+    shape = VisionShape(blocks=6, width=32, heads=2, mlp_width=64, patch_values=96, merge=4, out_width=64)
+    states, keys, table = torch.randn(1, 51, 32), torch.randn(1, 51, 2, 16), torch.randn(51, 16)
+    counter = count(lambda: Frames.of(1, 51, (table, table)).merge(states, keys, 13), also=ELEMENTWISE)
+    assert merge_flops(shape, 51, 13) == counter.get_total_flops()
 
 
 @pytest.mark.parametrize("pruner", [None, Dart(keep=1), *PRUNERS], ids=str)

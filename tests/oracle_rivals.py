@@ -1,0 +1,79 @@
+"""The rival methods written naively, straight from their descriptions: loops over tokens, float64."""
+
+from dataclasses import dataclass
+
+import oracle
+import torch
+from torch import Tensor
+
+
+@dataclass
+class Merged:
+    """A token that stands for some patches of a frame."""
+
+    state: Tensor
+    patches: list[int]
+    place: oracle.Place
+
+
+class Encoder(oracle.Encoder):
+    """The vision encoder with ToMe."""
+
+    def tome(self, patches: Tensor, keep: float) -> oracle.Compressed:
+        embedded, depth = self.embed(patches), self.config.depth
+        frames = [
+            [Merged(embedded[i], [i], self.places[i]) for i, of in enumerate(self.frames) if of == frame]
+            for frame in range(self.frames[-1] + 1)
+        ]
+        sizes = [len(frame) for frame in frames]
+        for block in range(depth):
+            for index, (frame, size) in enumerate(zip(frames, sizes, strict=True)):
+                gone = size - int(size * keep)
+                count = gone * (block + 1) // depth - gone * block // depth
+                frames[index] = self.merging_block(frame, block, count)
+        output = torch.empty_like(embedded)
+        for frame in frames:
+            for token in frame:
+                for patch in token.patches:
+                    output[patch] = token.state
+        return oracle.Compressed(output, self.merge(output), [], [len(frame) for frame in frames])
+
+    def merging_block(self, frame: list[Merged], block: int, count: int) -> list[Merged]:
+        heads, width = self.config.num_heads, self.config.embed_dim // self.config.num_heads
+        states = torch.stack([token.state for token in frame])
+        qkv = self.linear(self.norm(states, f"blocks.{block}.norm1"), f"blocks.{block}.attn.qkv")
+        qkv = qkv.view(len(frame), 3, heads, width)
+        turned = [[oracle.rotate(qkv[i, j], self.angles(token.place)) for i, token in enumerate(frame)] for j in (0, 1)]
+        query, key = turned
+        sizes = torch.tensor([float(len(token.patches)) for token in frame], dtype=torch.float64)
+        rows = []
+        for i in range(len(frame)):
+            mixed = []
+            for head in range(heads):
+                weights = torch.stack([torch.exp(k[head] @ query[i][head] / width**0.5) for k in key]) * sizes
+                mixed.append(weights / weights.sum() @ qkv[:, 2, head])
+            rows.append(torch.cat(mixed))
+        states = states + self.linear(torch.stack(rows), f"blocks.{block}.attn.proj")
+        tokens = [Merged(state, token.patches, token.place) for state, token in zip(states, frame, strict=True)]
+        tokens = self.join_alike(tokens, list(qkv[:, 1].mean(1)), count)
+        states = torch.stack([token.state for token in tokens])
+        states = states + self.mlp(states, block)
+        return [Merged(state, token.patches, token.place) for state, token in zip(states, tokens, strict=True)]
+
+    def join_alike(self, tokens: list[Merged], keys: list[Tensor], count: int) -> list[Merged]:
+        def alike(i: int, j: int) -> float:
+            return float(keys[i] @ keys[j] / keys[i].norm() / keys[j].norm())
+
+        odd = range(1, len(tokens), 2)
+        best = {i: max(odd, key=lambda j, i=i: alike(i, j)) for i in range(0, len(tokens), 2)} if odd else {}
+        chosen = sorted(best, key=lambda i: -alike(i, best[i]))[:count]
+        joined = {j: [i for i in chosen if best[i] == j] for j in odd}
+        result = []
+        for index, token in enumerate(tokens):
+            if index in chosen:
+                continue
+            members = [token, *(tokens[i] for i in joined.get(index, []))]
+            patches = [patch for member in members for patch in member.patches]
+            total = sum(member.state * len(member.patches) for member in members)
+            result.append(Merged(total / len(patches), patches, token.place))
+        return result
