@@ -3,7 +3,7 @@
 from ipcv.answer import Answer, Event, Options
 from ipcv.compressor import IPCV
 from ipcv.errors import IPCVError, MemoryExhaustedError, ModelError, VideoError
-from ipcv.llm import Dart, FastV
+from ipcv.llm import Dart, FastV, V2Drop
 from ipcv.qa import Model, TimedFrames, load
 from ipcv.sampling import Sampling
 from ipcv.tome import ToMe
@@ -22,6 +22,7 @@ __all__ = [
     "Sampling",
     "TimedFrames",
     "ToMe",
+    "V2Drop",
     "VideoError",
     "load",
 ]

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from ipcv.compressor import IPCV
-from ipcv.llm import Dart, FastV
+from ipcv.llm import Dart, FastV, V2Drop
 from ipcv.probe import VideoFacts
 from ipcv.sampling import Sampling
 
@@ -27,7 +27,7 @@ class Options:
     max_pixels: int | None = None  # per frame, after resizing; None: 448 x 448, or less if the model's limit is lower
     frame_batch: int = 16  # frames encoded at a time
     compressor: IPCV | None = field(default_factory=IPCV)  # None: the encoder computes every token
-    pruner: Dart | FastV | None = field(default_factory=Dart)  # None: the language model sees every token
+    pruner: Dart | FastV | V2Drop | None = field(default_factory=Dart)  # None: the language model sees every token
     system: str | None = None  # system prompt; None: whatever the model's chat template does without one
     max_new_tokens: int = 512
     temperature: float = 0.0  # 0: always the most likely token

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from ipcv.compressor import IPCV
-from ipcv.llm import Dart, FastV
+from ipcv.llm import Dart, V2Drop
+from ipcv.pruning import LanguagePruner
 from ipcv.tokens import kept_count
 from ipcv.tome import ToMe
 
@@ -147,7 +148,7 @@ def merge_flops(shape: VisionShape, tokens: int, merged: int) -> int:
     return keys + likeness + sizes + means
 
 
-def prefill_flops(shape: TextShape, length: int, visual: int, pruner: Dart | FastV | None = None) -> int:
+def prefill_flops(shape: TextShape, length: int, visual: int, pruner: LanguagePruner | None = None) -> int:
     """FLOPs of the language model's pass over a prompt of `length` tokens, `visual` of them visual.
 
     The vocabulary is scored for the last position only (`logits_to_keep=1`).
@@ -157,7 +158,7 @@ def prefill_flops(shape: TextShape, length: int, visual: int, pruner: Dart | Fas
 
 
 def decode_flops(
-    shape: TextShape, length: int, visual: int, new_tokens: int, pruner: Dart | FastV | None = None
+    shape: TextShape, length: int, visual: int, new_tokens: int, pruner: LanguagePruner | None = None
 ) -> int:
     """FLOPs of generating `new_tokens` after the prefill of such a prompt, with the key-value cache.
 
@@ -171,10 +172,12 @@ def decode_flops(
     return steps * fixed + _attention(shape.query_width, keys)
 
 
-def choice_flops(shape: TextShape, length: int, visual: int, pruner: Dart | FastV | None) -> int:
+def choice_flops(shape: TextShape, length: int, visual: int, pruner: LanguagePruner | None) -> int:
     """FLOPs that `pruner` adds to a prefill to choose tokens. DART is taken to find all its text pivots."""
-    if pruner is None or pruner.keep == 1 or not visual:
+    if pruner is None or not pruner.prunes or not visual:
         return 0
+    if isinstance(pruner, V2Drop):
+        return 3 * sum((visual, *pruner.counts(visual)[:-1])) * shape.width  # difference, square, sum
     if isinstance(pruner, Dart):
         pivots = min(pruner.PIVOTS, visual) + min(pruner.PIVOTS, length - visual)
         norms = 2 * length * shape.key_width  # magnitude, sum
@@ -184,7 +187,7 @@ def choice_flops(shape: TextShape, length: int, visual: int, pruner: Dart | Fast
     return 2 * length * shape.query_width + softmax
 
 
-def cache_tokens(shape: TextShape, length: int, visual: int, pruner: Dart | FastV | None = None) -> int:
+def cache_tokens(shape: TextShape, length: int, visual: int, pruner: LanguagePruner | None = None) -> int:
     """Keys (and as many values) in the key-value cache, summed over layers, after `length` tokens.
 
     `length` may include tokens generated since: all layers hold those.
@@ -192,18 +195,18 @@ def cache_tokens(shape: TextShape, length: int, visual: int, pruner: Dart | Fast
     return sum(_lengths(shape, length, visual, pruner))
 
 
-def cache_share(shape: TextShape, length: int, visual: int, pruner: Dart | FastV | None = None) -> float:
+def cache_share(shape: TextShape, length: int, visual: int, pruner: LanguagePruner | None = None) -> float:
     """Share of the unpruned model's key-value cache that is held; arguments as in `cache_tokens`."""
     return cache_tokens(shape, length, visual, pruner) / cache_tokens(shape, length, visual)
 
 
-def _lengths(shape: TextShape, length: int, visual: int, pruner: Dart | FastV | None) -> list[int]:
+def _lengths(shape: TextShape, length: int, visual: int, pruner: LanguagePruner | None) -> list[int]:
     """How many of a prompt's tokens each layer computes and holds."""
-    if pruner is None or pruner.keep == 1:
-        return [length] * shape.layers
-    pruner.check_depth(shape.layers)
-    later = length - visual + pruner.count(visual)
-    return [length] * pruner.layer + [later] * (shape.layers - pruner.layer)
+    lengths = [length] * shape.layers
+    if pruner is not None and pruner.prunes:
+        for layer, count in zip(pruner.steps(shape.layers), pruner.counts(visual), strict=True):
+            lengths[layer:] = [length - visual + count] * (shape.layers - layer)
+    return lengths
 
 
 def _linear(rows: int, inputs: int, outputs: int) -> int:

@@ -144,7 +144,7 @@ class Model:
         if options.compressor:
             options.compressor.check_depth(len(find_encoder(network).blocks))
         if options.pruner:
-            options.pruner.check_depth(len(network.get_decoder().layers))
+            options.pruner.steps(len(network.get_decoder().layers))
 
 
 def _open(video: Source, options: Options, patches: PatchSettings) -> Clip:

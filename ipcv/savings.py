@@ -80,7 +80,7 @@ def _counted(config: PretrainedConfig, options: Options, work: Work) -> dict[Sta
     pruner, length, visual, chosen = options.pruner, work.length, work.visual, work.chosen
     kept = work.kept or work.passes
     passes = zip(work.passes, kept, strict=True)
-    later = visual if pruner is None or pruner.keep == 1 else pruner.count(visual)
+    later = pruner.counts(visual)[-1] if pruner and pruner.prunes else visual
     frames = {"tokens_in": work.frames, "tokens_computed": work.frames}
     return {
         "read": frames,

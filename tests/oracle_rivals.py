@@ -1,5 +1,6 @@
 """The rival methods written naively, straight from their descriptions: loops over tokens, float64."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import oracle
@@ -77,3 +78,30 @@ class Encoder(oracle.Encoder):
             total = sum(member.state * len(member.patches) for member in members)
             result.append(Merged(total / len(patches), patches, token.place))
         return result
+
+
+@dataclass
+class LanguageModel(oracle.LanguageModel):
+    """The language model with V2Drop: before layer `steps[i]`, of what is left the share `shares[i]` stays."""
+
+    steps: tuple[int, ...] = ()
+    shares: tuple[float, ...] = ()
+
+    def feed(self, states: Tensor, places: Sequence[oracle.Place], visual: Sequence[bool]) -> Tensor:
+        rows = [
+            oracle.Row(state, place, self.length + i, is_visual)
+            for i, (state, place, is_visual) in enumerate(zip(states, places, visual, strict=True))
+        ]
+        is_prompt = self.length == 0
+        self.length += len(rows)
+        before: dict[int, Tensor] = {}
+        for layer in range(self.config.num_hidden_layers):
+            if is_prompt and layer in self.steps:
+                change = {row.index: float((row.state - before[row.index]).norm()) for row in rows if row.visual}
+                count = max(1, int(len(change) * self.shares[self.steps.index(layer)]))
+                stays = sorted(change, key=lambda index: -change[index])[:count]
+                rows = [row for row in rows if not row.visual or row.index in stays]
+            before = {row.index: row.state for row in rows}
+            rows = [oracle.Row(self.through(row, layer), row.place, row.index, row.visual) for row in rows]
+        final = oracle.rms_norm(rows[-1].state, self.get("norm.weight"), self.config.rms_norm_eps)
+        return self.weights["lm_head.weight"] @ final

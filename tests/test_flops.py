@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import DynamicCache, Qwen2VLForConditionalGeneration
 
-from ipcv import IPCV, Dart, FastV, ToMe
+from ipcv import IPCV, Dart, FastV, ToMe, V2Drop
 from ipcv.flops import (
     TextShape,
     VisionShape,
@@ -31,7 +31,7 @@ from ipcv.flops import (
     split_flops,
     tome_flops,
 )
-from ipcv.llm import Prompt
+from ipcv.pruning import Prompt
 from ipcv.tokens import Split, most_changed
 from ipcv.tome import Frames
 
@@ -44,6 +44,7 @@ MIXED: Grids = [(1, 8, 12), (3, 16, 16)]
 
 LENGTH, VISUAL = 300, 239
 PRUNERS = [Dart(keep=0.3, layer=1), Dart(keep=0.5, layer=4), FastV(keep=0.2, layer=2), FastV(keep=0.5, layer=4)]
+PRUNERS += [V2Drop(keep=(0.6, 0.3), layers=(1, 3)), V2Drop()]
 
 
 @pytest.fixture(scope="module")
@@ -263,7 +264,7 @@ def test_generating_costs_what_torch_counts(model, pruner, new_tokens):
     assert computed == pytest.approx(counter.get_total_flops(), rel=0.01)
 
 
-@pytest.mark.parametrize("pruner", [Dart(), FastV()], ids=str)
+@pytest.mark.parametrize("pruner", [Dart(), FastV(), V2Drop(keep=(0.5,), layers=(3,))], ids=str)
 @pytest.mark.parametrize("visual", [80, 3])
 def test_a_pruners_own_work_is_counted_operation_by_operation(pruner, visual):
     shape = TextShape(layers=6, width=64, query_width=64, key_width=32, heads=4, mlp_width=96, vocabulary=320)
@@ -271,6 +272,7 @@ def test_a_pruners_own_work_is_counted_operation_by_operation(pruner, visual):
     prompt = Prompt(
         visual=places[:visual],
         text=places[visual:],
+        before=torch.randn(100, 64),
         states=torch.randn(100, 64),
         keys=torch.randn(2, 100, 16),
         query=torch.randn(4, 16),
