@@ -5,10 +5,13 @@ from ipcv.compressor import IPCV
 from ipcv.errors import IPCVError, MemoryExhaustedError, ModelError, VideoError
 from ipcv.llm import Dart, FastV, V2Drop
 from ipcv.qa import Model, TimedFrames, load
+from ipcv.reducers import DTD, EVS, VidCom2
 from ipcv.sampling import Sampling
 from ipcv.tome import ToMe
 
 __all__ = [
+    "DTD",
+    "EVS",
     "IPCV",
     "Answer",
     "Dart",
@@ -23,6 +26,7 @@ __all__ = [
     "TimedFrames",
     "ToMe",
     "V2Drop",
+    "VidCom2",
     "VideoError",
     "load",
 ]

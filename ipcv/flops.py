@@ -195,9 +195,14 @@ def cache_tokens(shape: TextShape, length: int, visual: int, pruner: LanguagePru
     return sum(_lengths(shape, length, visual, pruner))
 
 
-def cache_share(shape: TextShape, length: int, visual: int, pruner: LanguagePruner | None = None) -> float:
-    """Share of the unpruned model's key-value cache that is held; arguments as in `cache_tokens`."""
-    return cache_tokens(shape, length, visual, pruner) / cache_tokens(shape, length, visual)
+def cache_share(
+    shape: TextShape, length: int, visual: int, pruner: LanguagePruner | None = None, left_out: int = 0
+) -> float:
+    """Share of the unpruned model's key-value cache that is held; arguments as in `cache_tokens`.
+
+    `left_out` are the visual tokens that it would hold besides those of the prompt.
+    """
+    return cache_tokens(shape, length, visual, pruner) / cache_tokens(shape, length + left_out, visual + left_out)
 
 
 def _lengths(shape: TextShape, length: int, visual: int, pruner: LanguagePruner | None) -> list[int]:

@@ -1,5 +1,6 @@
 """The rival methods written naively, straight from their descriptions: loops over tokens, float64."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -105,3 +106,65 @@ class LanguageModel(oracle.LanguageModel):
             rows = [oracle.Row(self.through(row, layer), row.place, row.index, row.visual) for row in rows]
         final = oracle.rms_norm(rows[-1].state, self.get("norm.weight"), self.config.rms_norm_eps)
         return self.weights["lm_head.weight"] @ final
+
+
+Video = list[list[Tensor]]  # the embeddings of each temporal patch
+
+
+def likeness(one: Tensor, other: Tensor) -> float:
+    return float(one @ other / one.norm() / other.norm())
+
+
+def evs(video: Video, keep: float) -> set[tuple[int, int]]:
+    """The first temporal patch and, of all others, what is least like its place's last state."""
+    total, size = len(video) * len(video[0]), len(video[0])
+    alike = {
+        (time, place): likeness(video[time][place], video[time - 1][place])
+        for time in range(1, len(video))
+        for place in range(size)
+    }
+    ranking = sorted(alike, key=lambda token: alike[token])
+    return {(0, place) for place in range(size)} | set(ranking[: max(0, int(total * keep) - size)])
+
+
+def dtd(video: Video, keep: float | None, threshold: float) -> set[tuple[int, int]]:
+    """The first temporal patch and, of each other one, what is unlike its place's last state."""
+    stays = {(0, place) for place in range(len(video[0]))}
+    for time in range(1, len(video)):
+        alike = [likeness(*pair) for pair in zip(video[time], video[time - 1], strict=True)]
+        ranking = sorted(range(len(alike)), key=lambda place, alike=alike: alike[place])
+        if keep is None:
+            left = [place for place in ranking if alike[place] <= threshold]
+        else:
+            left = ranking[: int(len(ranking) * keep)]
+        stays |= {(time, place) for place in left}
+    return stays
+
+
+def vidcom2(video: Video, keep: float) -> set[tuple[int, int]]:
+    """What stands out of the video and of its frame, on its calmest channels."""
+    everything = [token for frame in video for token in frame]
+    spread = []
+    for channel in range(len(everything[0])):
+        values = [float(token[channel]) for token in everything]
+        mean = sum(values) / len(values)
+        spread.append(sum((value - mean) ** 2 for value in values) / len(values))
+    calm = sorted(range(len(spread)), key=lambda channel: spread[channel])[: len(spread) // 2]
+    unit = [[token[calm] / token[calm].norm() for token in frame] for frame in video]
+    whole = sum(token for frame in unit for token in frame) / len(everything)
+
+    def near(token: Tensor, centre: Tensor) -> float:
+        distance = float((token - centre).square().sum())
+        return sum(math.exp(-distance / (2 * 2.0**power)) for power in range(-3, 2))
+
+    to_video = [[near(token, whole) for token in frame] for frame in unit]
+    weights = [math.exp(-sum(frame) / len(frame) / 0.01) for frame in to_video]
+    weights = [weight / sum(weights) for weight in weights]
+    stays = set()
+    for time, frame in enumerate(unit):
+        centre = sum(frame) / len(frame)
+        score = [to_video[time][place] + near(token, centre) for place, token in enumerate(frame)]
+        share = min(1, keep * (1 + weights[time] - sum(weights) / len(weights)))
+        ranking = sorted(range(len(frame)), key=lambda place, score=score: score[place])
+        stays |= {(time, place) for place in ranking[: max(1, round(share * len(frame)))]}
+    return stays

@@ -132,8 +132,9 @@ def biased_logits(*_, out_shape, **__) -> int:
 
 
 ELEMENTWISE = {
-    **dict.fromkeys([aten.sub, aten.add, aten.div], per_output),
+    **dict.fromkeys([aten.sub, aten.add, aten.mul, aten.div, aten.exp], per_output),
     **dict.fromkeys([aten.pow, aten.abs, aten.sum, aten.mean], per_input(1)),
+    aten.var: per_input(4),  # sum, difference, square, sum
     aten.linalg_vector_norm: per_input(2),  # square, sum
     aten.scatter_add: lambda _, __, ___, added, **____: math.prod(added),
     aten._softmax: per_input(4),  # subtract, exponential, sum, division
