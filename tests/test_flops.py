@@ -225,7 +225,7 @@ def test_merging_costs_what_torch_counts(model, grid, keep):
     counter, _ = count_encoder(model, grid, ToMe(keep=keep))
     shape = VisionShape.of(model.config.vision_config)
     computed = tome_flops(shape, patches_per_frame(grid), ToMe(keep=keep))
-    assert computed == pytest.approx(counter.get_total_flops(), rel=0.01)
+    assert computed == pytest.approx(counter.get_total_flops(), rel=0.003)
 
 
 def test_one_merge_costs_what_its_operations_add_up_to():

@@ -234,6 +234,18 @@ def test_it_goes_together_with_the_baseline_and_with_merging(demo, clip):
     assert answer.savings.baseline.answer == demo.ask(clip, COLOUR, PLAIN).answer
 
 
+def test_frames_too_small_to_merge_are_refused_before_anything_is_encoded(demo, clip):
+    def fail(*args):
+        raise AssertionError("encoded")
+
+    handle = demo.loaded.network.model.visual.register_forward_pre_hook(fail)
+    try:
+        with pytest.raises(ValueError, match=r"ToMe keep=0\.08 of 36 patches in a frame would merge more than half"):
+            demo.ask(clip, COLOUR, Options(compressor=ToMe(keep=0.08), max_pixels=84 * 84))
+    finally:
+        handle.remove()
+
+
 def test_more_than_was_asked_for_is_a_warning(demo, clip):
     warnings = [demo.ask(clip, COLOUR, Options(reducer=EVS(keep=keep))).warnings for keep in (0.5, 0.1)]
     assert not any("EVS" in warning for warning in warnings[0])
