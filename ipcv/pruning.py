@@ -151,6 +151,7 @@ class _Hooks:
         passed = () if index == self.steps[0] else self.kept[cache].rows
         rows = passed[-1] if passed else torch.arange(len(self.is_visual), device=states.device)
         stays = self.stay(index, states, self.is_visual[rows], cache, rotation)
+        del self.before  # as large as the prompt
         self.kept[cache] = _Kept((*passed, rows[stays]), len(self.is_visual))
         return states[:, stays]
 

@@ -78,9 +78,9 @@ class DTD(Reducer):
     """Drop the tokens that are like the one before them at the same place (DTD of TimeChat-Online, arXiv 2504.17343).
 
     The variant of its code that compares features: cosine similarity to the same place in the temporal patch before,
-    whether or not that token itself stays; the first one stays whole. Dropped is what is more alike than `threshold`,
-    or, with `keep`, the most similar ones of each temporal patch. Deviations: how many stay with `keep` is rounded
-    down, not how many go; equally similar tokens stay in their order; the code looks at the first video of a prompt.
+    whether that token stays or not; the first temporal patch stays whole. Dropped is what is more alike than
+    `threshold`, or, with `keep`, the most similar ones of each temporal patch. Deviations: how many stay with `keep`
+    is rounded down, not how many go; equally similar tokens stay in their order.
     """
 
     threshold: float = 0.5  # cosine similarity above which a token is dropped; not read if `keep` is given
