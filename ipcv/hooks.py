@@ -1,4 +1,4 @@
-"""Hooks that stay on a model for the length of a `with`."""
+"""What stays on a model for the length of a `with`: hooks, and methods of single modules replaced."""
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -7,35 +7,34 @@ from typing import Any, Protocol, runtime_checkable
 from torch import nn
 
 
-class Removable(Protocol):
-    """What undoes one change to a model, as torch's hook handles do."""
+class Handle(Protocol):
+    """Something that was put on a model."""
 
     def remove(self) -> None:
-        """Undo it."""
+        """Take it off again."""
 
 
 @runtime_checkable
 class Hooks(Protocol):
     """Hook methods of one object, and how to put them on."""
 
-    def install(self) -> Iterator[Removable]:
+    def install(self) -> Iterator[Handle]:
         """Register the hooks, one handle each."""
 
 
-class Replaced:
-    """Another `forward` of one module, this instance alone, until `remove`."""
+class Override:
+    """Another `forward` for one module, whatever its own instance carried before."""
 
     def __init__(self, module: nn.Module, forward: Callable[..., Any]) -> None:
-        self._module = module
-        self._before = vars(module).get("forward")  # libraries that move weights put theirs there
+        self.module, self.before = module, vars(module).get("forward")
         module.forward = forward
 
     def remove(self) -> None:
-        """Give the module its own back."""
-        if self._before is None:
-            del self._module.forward
+        """Give the module back what it had."""
+        if self.before is None:
+            del self.module.forward
         else:
-            self._module.forward = self._before
+            self.module.forward = self.before
 
 
 @contextmanager

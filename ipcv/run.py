@@ -44,8 +44,6 @@ class Run:
         yield Opened(video=clip.facts, frames=len(clip.times))
         with clip:
             yield from self.encode(clip)
-        with self.clock.stage("prefill"):
-            self.reduce()
         system = self.options.system
         prompt = build_prompt(self.model.tokenizer, self.network.config, question, len(self.visual), system)
         yield from self.answer_prompt(prompt)
@@ -133,7 +131,9 @@ class Run:
         `prompt` has a place for every visual token, whatever stays of them.
         """
         network, pruner = self.network, self.options.pruner
-        rows = prompt.rows(self.stays)
+        with self.clock.stage("prefill"):
+            self.reduce()
+            rows = prompt.rows(self.stays)
         self.work.length = len(rows)
         self.check_context()
         grid = torch.tensor([self.grid])

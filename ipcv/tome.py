@@ -15,7 +15,7 @@ from transformers import PreTrainedModel
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 from ipcv.encoders import Encoder, find_encoder
-from ipcv.hooks import Removable, Replaced, installed
+from ipcv.hooks import Handle, Override, installed
 from ipcv.tokens import kept_count
 
 
@@ -184,12 +184,12 @@ class _Hooks:
         self.update: Tensor  # [m, d] of its feed-forward part
         self.merged_bounds: list[Tensor] = []
 
-    def install(self) -> Iterator[Removable]:
+    def install(self) -> Iterator[Handle]:
         """Put the hooks on the blocks, one handle each."""
         yield self.blocks[0].register_forward_pre_hook(self.begin, with_kwargs=True)
         for index, block in enumerate(self.blocks):
             attention = block.get_submodule("attn")
-            yield Replaced(attention, partial(self.attend, attention))
+            yield Override(attention, partial(self.attend, attention))
             yield block.get_submodule("norm2").register_forward_pre_hook(partial(self.merge, index))
             yield block.get_submodule("mlp").register_forward_hook(self.hold)
             yield block.register_forward_hook(self.join)

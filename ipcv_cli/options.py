@@ -250,10 +250,12 @@ def compression(
     if reducer_keep is not None and reducer in (None, "none"):
         raise UsageError("--reducer-keep says how much --reducer keeps: name one, as in --reducer evs")
 
-    from ipcv.settings import ENCODER, LANGUAGE, VISUAL
+    from ipcv.compressor import IPCV
+    from ipcv.settings import LANGUAGE, VISUAL
+    from ipcv.tome import ToMe
 
     return {
-        "compressor": ENCODER["tome" if compressor == "tome" else "paper"](**encoder),
+        "compressor": (ToMe if compressor == "tome" else IPCV)(**encoder),
         "reducer": None if reducer in (None, "none") else VISUAL[reducer](**given(keep=reducer_keep)),
         "pruner": None if llm_pruner == "none" else LANGUAGE[llm_pruner or "dart"](**language),
     }
