@@ -3,11 +3,15 @@
 from ipcv.answer import Answer, Event, Options
 from ipcv.compressor import IPCV
 from ipcv.errors import IPCVError, MemoryExhaustedError, ModelError, VideoError
-from ipcv.llm import Dart, FastV
+from ipcv.llm import Dart, FastV, V2Drop
 from ipcv.qa import Model, TimedFrames, load
+from ipcv.reducers import DTD, EVS, VidCom2
 from ipcv.sampling import Sampling
+from ipcv.tome import ToMe
 
 __all__ = [
+    "DTD",
+    "EVS",
     "IPCV",
     "Answer",
     "Dart",
@@ -20,6 +24,9 @@ __all__ = [
     "Options",
     "Sampling",
     "TimedFrames",
+    "ToMe",
+    "V2Drop",
+    "VidCom2",
     "VideoError",
     "load",
 ]

@@ -9,9 +9,11 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from ipcv.compressor import IPCV
-from ipcv.llm import Dart, FastV
+from ipcv.llm import Dart, FastV, V2Drop
 from ipcv.probe import VideoFacts
+from ipcv.reducers import DTD, EVS, VidCom2
 from ipcv.sampling import Sampling
+from ipcv.tome import ToMe
 
 SCHEMA_VERSION = 1
 
@@ -26,8 +28,9 @@ class Options:
     sampling: Sampling = field(default_factory=Sampling)  # which frames
     max_pixels: int | None = None  # per frame, after resizing; None: 448 x 448, or less if the model's limit is lower
     frame_batch: int = 16  # frames encoded at a time
-    compressor: IPCV | None = field(default_factory=IPCV)  # None: the encoder computes every token
-    pruner: Dart | FastV | None = field(default_factory=Dart)  # None: the language model sees every token
+    compressor: IPCV | ToMe | None = field(default_factory=IPCV)  # None: the encoder computes every token
+    reducer: EVS | VidCom2 | DTD | None = None  # None: every visual token is in the prompt
+    pruner: Dart | FastV | V2Drop | None = field(default_factory=Dart)  # None: the language model sees every token
     system: str | None = None  # system prompt; None: whatever the model's chat template does without one
     max_new_tokens: int = 512
     temperature: float = 0.0  # 0: always the most likely token
@@ -67,7 +70,7 @@ class Stage:
 
     name: StageName
     seconds: float  # measured; reading overlaps with the stages after it
-    tokens_in: int  # measured; read and preprocess: frames; encode: patches; prefill: prompt; generate: new tokens
+    tokens_in: int  # measured; read and preprocess: frames; encode: patches; prefill: whole prompt; generate: answer
     tokens_computed: int  # measured; how many of them went through the feed-forward part of every layer
     flops: int | None = None  # computed; multiply and add count as two
     flops_dense: int | None = None  # computed; the same work uncompressed

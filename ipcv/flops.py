@@ -12,9 +12,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from ipcv.compressor import IPCV
-from ipcv.llm import Dart, FastV
+from ipcv.llm import Dart, V2Drop
+from ipcv.pruning import LanguagePruner
 from ipcv.selection import round_sizes
 from ipcv.tokens import kept_count
+from ipcv.tome import ToMe
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,6 +25,7 @@ class VisionShape:
 
     blocks: int
     width: int
+    heads: int
     mlp_width: int
     patch_values: int  # pixel values in one patch
     merge: int  # patches that become one visual token
@@ -34,6 +37,7 @@ class VisionShape:
         return cls(
             blocks=config.depth,
             width=config.embed_dim,
+            heads=config.num_heads,
             mlp_width=int(config.embed_dim * config.mlp_ratio),
             patch_values=config.in_channels * config.temporal_patch_size * config.patch_size**2,
             merge=config.spatial_merge_size**2,
@@ -128,7 +132,35 @@ def restore_flops(width: int, tokens: int, kept: int, compressor: IPCV) -> int:
     return change + mean + moved
 
 
-def prefill_flops(shape: TextShape, length: int, visual: int, pruner: Dart | FastV | None = None) -> int:
+def tome_flops(shape: VisionShape, frames: Sequence[int], tome: ToMe) -> int:
+    """FLOPs of one pass of the vision encoder with merging; `frames` as in `encoder_flops`.
+
+    They depend on nothing else: how many tokens of a frame merge where is settled by its size.
+    """
+    if tome.keep == 1:
+        return encoder_flops(shape, frames)
+    total = encoder_flops(shape, frames) - shape.blocks * _block(shape, frames, sum(frames))  # what is no block
+    for patches in frames:
+        tokens = patches
+        for merged in tome.merges(patches, shape.blocks):
+            total += _block(shape, [tokens], tokens - merged)
+            total += tokens + shape.heads * tokens**2 if tokens < patches else 0  # sizes' logarithms, on the logits
+            total += merge_flops(shape, tokens, merged) if merged else 0
+            tokens -= merged
+    return total
+
+
+def merge_flops(shape: VisionShape, tokens: int, merged: int) -> int:
+    """FLOPs of finding the `merged` of a frame's `tokens` that are most like another one, and of merging them."""
+    head = shape.width // shape.heads
+    keys = tokens * shape.width + 3 * tokens * head  # mean over heads; square, sum, division
+    likeness = _linear(tokens - tokens // 2, head, tokens // 2)
+    sizes = merged
+    means = (2 * tokens + tokens - merged) * shape.width  # weighted, summed, divided
+    return keys + likeness + sizes + means
+
+
+def prefill_flops(shape: TextShape, length: int, visual: int, pruner: LanguagePruner | None = None) -> int:
     """FLOPs of the language model's pass over a prompt of `length` tokens, `visual` of them visual.
 
     The vocabulary is scored for the last position only (`logits_to_keep=1`).
@@ -138,7 +170,7 @@ def prefill_flops(shape: TextShape, length: int, visual: int, pruner: Dart | Fas
 
 
 def decode_flops(
-    shape: TextShape, length: int, visual: int, new_tokens: int, pruner: Dart | FastV | None = None
+    shape: TextShape, length: int, visual: int, new_tokens: int, pruner: LanguagePruner | None = None
 ) -> int:
     """FLOPs of generating `new_tokens` after the prefill of such a prompt, with the key-value cache.
 
@@ -152,10 +184,12 @@ def decode_flops(
     return steps * fixed + _attention(shape.query_width, keys)
 
 
-def choice_flops(shape: TextShape, length: int, visual: int, pruner: Dart | FastV | None) -> int:
+def choice_flops(shape: TextShape, length: int, visual: int, pruner: LanguagePruner | None) -> int:
     """FLOPs that `pruner` adds to a prefill to choose tokens. DART is taken to find all its text pivots."""
-    if pruner is None or pruner.keep == 1 or not visual:
+    if pruner is None or not pruner.prunes or not visual:
         return 0
+    if isinstance(pruner, V2Drop):
+        return 3 * sum((visual, *pruner.counts(visual)[:-1])) * shape.width  # difference, square, sum
     if isinstance(pruner, Dart):
         pivots = min(pruner.PIVOTS, visual) + min(pruner.PIVOTS, length - visual)
         norms = 2 * length * shape.key_width  # magnitude, sum
@@ -165,7 +199,7 @@ def choice_flops(shape: TextShape, length: int, visual: int, pruner: Dart | Fast
     return 2 * length * shape.query_width + softmax
 
 
-def cache_tokens(shape: TextShape, length: int, visual: int, pruner: Dart | FastV | None = None) -> int:
+def cache_tokens(shape: TextShape, length: int, visual: int, pruner: LanguagePruner | None = None) -> int:
     """Keys (and as many values) in the key-value cache, summed over layers, after `length` tokens.
 
     `length` may include tokens generated since: all layers hold those.
@@ -173,18 +207,23 @@ def cache_tokens(shape: TextShape, length: int, visual: int, pruner: Dart | Fast
     return sum(_lengths(shape, length, visual, pruner))
 
 
-def cache_share(shape: TextShape, length: int, visual: int, pruner: Dart | FastV | None = None) -> float:
-    """Share of the unpruned model's key-value cache that is held; arguments as in `cache_tokens`."""
-    return cache_tokens(shape, length, visual, pruner) / cache_tokens(shape, length, visual)
+def cache_share(
+    shape: TextShape, length: int, visual: int, pruner: LanguagePruner | None = None, left_out: int = 0
+) -> float:
+    """Share of the unpruned model's key-value cache that is held; arguments as in `cache_tokens`.
+
+    `left_out` are the visual tokens that it would hold besides those of the prompt.
+    """
+    return cache_tokens(shape, length, visual, pruner) / cache_tokens(shape, length + left_out, visual + left_out)
 
 
-def _lengths(shape: TextShape, length: int, visual: int, pruner: Dart | FastV | None) -> list[int]:
+def _lengths(shape: TextShape, length: int, visual: int, pruner: LanguagePruner | None) -> list[int]:
     """How many of a prompt's tokens each layer computes and holds."""
-    if pruner is None or pruner.keep == 1:
-        return [length] * shape.layers
-    pruner.check_depth(shape.layers)
-    later = length - visual + pruner.count(visual)
-    return [length] * pruner.layer + [later] * (shape.layers - pruner.layer)
+    lengths = [length] * shape.layers
+    if pruner is not None and pruner.prunes:
+        for layer, count in zip(pruner.steps(shape.layers), pruner.counts(visual), strict=True):
+            lengths[layer:] = [length - visual + count] * (shape.layers - layer)
+    return lengths
 
 
 def _linear(rows: int, inputs: int, outputs: int) -> int:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from torch import nn
 
@@ -14,6 +14,7 @@ class Handle(Protocol):
         """Take it off again."""
 
 
+@runtime_checkable
 class Hooks(Protocol):
     """Hook methods of one object, and how to put them on."""
 
@@ -40,12 +41,12 @@ class Override:
 def installed(hooks: Hooks, layers: Iterable[nn.Module]) -> Iterator[None]:
     """Install `hooks` and remove them at the end, also after an exception.
 
-    Raises `ValueError` if one of `layers` already carries hooks of the same kind: the inner ones would see a stream
-    that is pruned already.
+    Raises `ValueError` if one of `layers` already carries hooks that were installed here: the inner ones would see a
+    stream that is pruned already.
     """
     for layer in layers:
         present = [*layer._forward_pre_hooks.values(), *layer._forward_hooks.values()]
-        if any(isinstance(getattr(hook, "__self__", None), type(hooks)) for hook in present):
+        if any(isinstance(getattr(hook, "__self__", None), Hooks) for hook in present):
             raise ValueError("this model is being pruned in the same place already: leave one of the two out")
     with ExitStack() as stack:
         for handle in hooks.install():

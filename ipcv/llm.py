@@ -1,46 +1,21 @@
-"""Pruning visual tokens inside the language model: DART and FastV, as hooks on its decoder layers.
+"""Which visual tokens the language model drops: DART, FastV and V2Drop. `ipcv.pruning` runs them."""
 
-Both drop visual tokens at the input of one layer, for that layer and all later ones: their keys and values never
-enter the cache there, and the tokens that stay keep their positions. Text is never dropped.
-"""
-
-from abc import ABC, abstractmethod
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from abc import abstractmethod
 from dataclasses import dataclass, field
-from sys import modules
-from typing import Any, ClassVar, Literal
-from weakref import WeakKeyDictionary
+from itertools import pairwise
+from typing import ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
-from torch.utils.hooks import RemovableHandle
-from transformers import Cache, DynamicCache, PreTrainedModel
+from torch import Tensor
 
-from ipcv.encoders import check_family
-from ipcv.hooks import installed
+from ipcv.pruning import LanguagePruner, Prompt
 from ipcv.tokens import kept_count
 
 
-@dataclass(frozen=True)
-class Prompt:
-    """What the layer before the pruning layer knows about a prompt when its visual tokens are chosen."""
-
-    visual: Tensor  # [n] positions of the visual tokens, ascending
-    text: Tensor  # [t] positions of the text tokens after the first visual one
-    states: Tensor  # [length, d] output of the layer before
-    keys: Tensor  # [heads, length, head_dim] its keys, as cached
-    query: Tensor  # [query heads, head_dim] its query of the last token, rotated like the keys
-
-
 @dataclass(frozen=True, kw_only=True)
-class LanguagePruner(ABC):
-    """Visual tokens pruned at the input of one decoder layer; see `Dart` and `FastV`.
-
-    For one prompt at a time, with the key-value cache on (the default of transformers). Raises `ValueError` for
-    settings that make no sense, `ModelError` for an unsupported family.
-    """
+class OneLayerPruner(LanguagePruner):
+    """Visual tokens pruned once."""
 
     keep: float = 0.5  # share of the prompt's visual tokens that the later layers see
     layer: int = 3  # first decoder layer without the dropped tokens
@@ -54,25 +29,22 @@ class LanguagePruner(ABC):
                 "tokens are chosen by what the layer before did"
             )
 
-    @contextmanager
-    def __call__(self, model: PreTrainedModel) -> Iterator[None]:
-        """Prune in the language model of `model` for the length of the `with`; the model is left as it was."""
-        check_family(model.config.model_type)
-        layers = model.get_decoder().layers
-        self.check_depth(len(layers))
-        with installed(_Hooks(self, model, layers), layers) if self.keep < 1 else nullcontext():
-            yield
+    @property
+    def prunes(self) -> bool:
+        """Whether anything is dropped."""
+        return self.keep < 1
 
-    def check_depth(self, depth: int) -> None:
-        """Raise `ValueError` if a language model of `depth` layers ends before `layer`."""
+    def steps(self, depth: int) -> tuple[int, ...]:
+        """The pruning layer. Raises `ValueError` if a language model of `depth` layers ends before it."""
         if self.layer >= depth:
             raise ValueError(
                 f"layer={self.layer} is past the language model's last layer ({depth - 1}, counted from 0)"
             )
+        return (self.layer,)
 
-    @abstractmethod
-    def choose(self, prompt: Prompt) -> Tensor:
-        """Which of `prompt.visual` stay: a boolean mask `[n]`."""
+    def counts(self, visual: int) -> tuple[int, ...]:
+        """How many of a prompt's `visual` tokens stay."""
+        return (self.count(visual),)
 
     @abstractmethod
     def count(self, visual: int) -> int:
@@ -80,7 +52,7 @@ class LanguagePruner(ABC):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Dart(LanguagePruner):
+class Dart(OneLayerPruner):
     """Keep the tokens that duplicate a few pivots least (DART, arXiv 2502.11494).
 
     Pivots are the 4 visual and 4 text tokens with the largest L1 norm of the previous layer's keys. Each in turn
@@ -118,7 +90,7 @@ class Dart(LanguagePruner):
 
 
 @dataclass(frozen=True, kw_only=True)
-class FastV(LanguagePruner):
+class FastV(OneLayerPruner):
     """Keep the visual tokens to which the last token attends most in the layer before (FastV, arXiv 2403.06764).
 
     Attention is averaged over heads and computed for that one query only, whatever attention kernel is in use.
@@ -141,109 +113,68 @@ class FastV(LanguagePruner):
         return taken
 
 
-@dataclass(frozen=True)
-class _Kept:
-    """Which tokens of a prompt stay."""
+@dataclass(frozen=True, kw_only=True)
+class V2Drop(LanguagePruner):
+    """Keep the visual tokens that the layer before changed most, in several steps (V2Drop, arXiv 2509.01552).
 
-    rows: Tensor  # [m] positions in the prompt, ascending
-    length: int  # of the whole prompt
+    Change is the L2 norm of the layer's whole update. The defaults are those of the published code for Qwen2-VL: of
+    what is left a quarter stays from layer 3 on, a twentieth from layer 16, one token from layer 22. A deviation:
+    those layers are of the 28 of its 2B and 7B models; in a language model of another depth they are scaled to it,
+    rounded, and 1 at least.
+    """
 
+    LAYERS: ClassVar[tuple[int, ...]] = (3, 16, 22)
+    DEPTH: ClassVar[int] = 28  # of the model that these layers were published for
 
-class _Hooks:
-    """The hooks of one `with`. Which tokens of a prompt stay is remembered beside the cache that they fill."""
+    keep: tuple[float, ...] = (0.25, 0.05, 0.0)  # share of what is left that stays, per step; one token at least
+    layers: tuple[int, ...] | None = None  # first decoder layers without the dropped tokens; None: as published
+    method: Literal["v2drop"] = field(default="v2drop", init=False)
 
-    def __init__(self, pruner: LanguagePruner, model: PreTrainedModel, layers: Any) -> None:
-        self.pruner = pruner
-        self.model = model
-        self.layers = layers
-        self.visual_ids = (model.config.image_token_id, model.config.video_token_id)
-        self.is_visual: Tensor  # [length] of the pass under way
-        self.query: Tensor  # [1, 1, query heads * head_dim] of its last token, before rotation
-        self.kept: WeakKeyDictionary[Cache, _Kept] = WeakKeyDictionary()
+    def __post_init__(self) -> None:
+        if not self.keep or not all(0 <= share <= 1 for share in self.keep):
+            raise ValueError(f"V2Drop keep={self.keep} must be shares from 0 to 1, one per step")
+        count = len(self.LAYERS if self.layers is None else self.layers)
+        if len(self.keep) != count:
+            raise ValueError(f"V2Drop keep={self.keep} must have a share for each of its {count} layers")
+        if self.layers is not None and (self.layers[0] < 1 or not _ascending(self.layers)):
+            raise ValueError(f"V2Drop layers={self.layers} must ascend from 1 at least")
 
-    def install(self) -> Iterator[RemovableHandle]:
-        """Put the hooks on the model, one handle each."""
-        layer = self.pruner.layer
-        yield self.model.model.register_forward_pre_hook(self.read_ids, with_kwargs=True)
-        yield self.layers[layer - 1].self_attn.q_proj.register_forward_hook(self.read_query)
-        yield self.layers[layer].register_forward_pre_hook(self.prune, with_kwargs=True)
-        for later in self.layers[layer + 1 :]:
-            yield later.register_forward_pre_hook(self.narrow, with_kwargs=True)
+    @property
+    def prunes(self) -> bool:
+        """Whether anything is dropped."""
+        return any(share < 1 for share in self.keep)
 
-    def read_ids(self, _: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        ids = args[0] if args else kwargs.get("input_ids")
-        if ids is None:
-            raise ValueError("pruning in the language model finds visual tokens by their ids: pass input_ids")
-        if len(ids) != 1:
-            raise ValueError(f"pruning in the language model takes one prompt at a time, got a batch of {len(ids)}")
-        self.is_visual = torch.isin(ids[0], torch.tensor(self.visual_ids, device=ids.device))
-
-    def read_query(self, _: nn.Module, __: tuple[Tensor, ...], output: Tensor) -> None:
-        self.query = output[:, -1:]
-
-    def prune(
-        self, layer: nn.Module, args: tuple[Tensor, ...], kwargs: dict[str, Any]
-    ) -> tuple[tuple[Tensor, ...], dict[str, Any]]:
-        """At the pruning layer: in a prompt's first pass choose what stays, and drop the other rows."""
-        cache = kwargs["past_key_values"]
-        if not isinstance(cache, DynamicCache):
-            raise ValueError(  # noqa: TRY004 - a wrong setting, not a wrong type
-                f"pruning in the language model needs a DynamicCache (use_cache=True), got {type(cache).__name__}"
+    def steps(self, depth: int) -> tuple[int, ...]:
+        """The pruning layers of a language model of `depth` layers. Raises `ValueError` if it is not deep enough."""
+        if self.layers is None:
+            layers = tuple(max(1, round(layer * depth / self.DEPTH)) for layer in self.LAYERS)
+            if not _ascending(layers):
+                raise ValueError(f"V2Drop's layers do not fit into {depth} layers: name others")
+            return layers
+        if self.layers[-1] >= depth:
+            raise ValueError(
+                f"layers={self.layers} go past the language model's last layer ({depth - 1}, counted from 0)"
             )
-        if cache.get_seq_length(self.pruner.layer) == 0:
-            rows = self.stay(args[0], cache, kwargs["position_embeddings"])
-            self.kept[cache] = _Kept(rows, args[0].shape[1])
-            args = (args[0][:, rows], *args[1:])
-        else:
-            self.check_continues(cache, args[0].shape[1])
-        return self.narrow(layer, args, kwargs)
+        return self.layers
 
-    def check_continues(self, cache: Cache, tokens: int) -> None:
-        """Raise `ValueError` unless the `tokens` of this pass follow, in `cache`, a prompt that was pruned here."""
-        if cache not in self.kept:
-            raise ValueError("this key-value cache was filled outside this pruner's `with`, or copied: start a new one")
-        if tokens > 1 and self.is_visual.any():
-            raise ValueError("visual tokens behind a prompt's first pass are not pruned: pass the prompt in one piece")
+    def counts(self, visual: int) -> tuple[int, ...]:
+        """How many of a prompt's `visual` tokens stay from each step on."""
+        left = [visual]
+        for share in self.keep:
+            left.append(self._count(left[-1], share))
+        return tuple(left[1:])
 
-    def stay(self, states: Tensor, cache: DynamicCache, rotation: tuple[Tensor, Tensor]) -> Tensor:
-        """Positions `[m]`, ascending, of the prompt's tokens that stay."""
-        visual = self.is_visual.nonzero()[:, 0]
-        if not len(visual):
-            return torch.arange(len(self.is_visual), device=states.device)
-        text = (~self.is_visual).nonzero()[:, 0]
-        before: Any = cache.layers[self.pruner.layer - 1]
-        prompt = Prompt(
-            visual=visual,
-            text=text[text > visual[0]],
-            states=states[0],
-            keys=before.keys[0],
-            query=self.rotated_query(rotation),
-        )
-        stays = ~self.is_visual
-        stays[visual] = self.pruner.choose(prompt)
-        return stays.nonzero()[:, 0]
+    def _count(self, visual: int, share: float) -> int:
+        return max(1, kept_count(visual, share)) if visual else 0
 
-    def rotated_query(self, rotation: tuple[Tensor, Tensor]) -> Tensor:
-        """The last token's query `[query heads, head_dim]`, rotated to its position by the model's own function."""
-        attention = self.layers[self.pruner.layer - 1].self_attn
-        rotate = modules[type(attention).__module__].apply_rotary_pos_emb
-        heads = self.query.view(1, 1, -1, attention.head_dim).transpose(1, 2)
-        cos, sin = (table[:, -1:] for table in rotation)
-        return rotate(heads, heads, cos, sin)[0][0, :, 0]
+    def choose(self, prompt: Prompt) -> Tensor:
+        """The most changed visual tokens, as a mask `[n]`."""
+        change = prompt.states[prompt.visual].float() - prompt.before[prompt.visual].float()
+        norms = torch.linalg.vector_norm(change, dim=-1)
+        taken = torch.zeros_like(norms, dtype=torch.bool)
+        taken[norms.topk(self._count(len(norms), self.keep[prompt.step])).indices] = True
+        return taken
 
-    def narrow(
-        self, layer: nn.Module, args: tuple[Tensor, ...], kwargs: dict[str, Any]
-    ) -> tuple[tuple[Tensor, ...], dict[str, Any]]:
-        """Leave the dropped tokens out of a layer's rotation tables and attention mask."""
-        kept, mask = self.kept[kwargs["past_key_values"]], kwargs["attention_mask"]
-        narrowed: dict[str, Any] = {"position_ids": None}  # only read to find packed sequences, and there are none
-        if kwargs["past_key_values"].get_seq_length(layer.get_submodule("self_attn").layer_idx) == 0:
-            rows = kept.rows
-            narrowed["position_embeddings"] = tuple(table[:, rows] for table in kwargs["position_embeddings"])
-            if mask is not None:
-                narrowed["attention_mask"] = mask[..., rows] if mask.ndim == 2 else mask[..., rows, :][..., rows]
-        elif mask is not None:
-            # made for the layers before, which hold every token: the prompt's kept columns, then all later ones
-            later = torch.arange(kept.length, mask.shape[-1], device=mask.device)
-            narrowed["attention_mask"] = mask[..., torch.cat([kept.rows, later])]
-        return args, kwargs | narrowed
+
+def _ascending(layers: tuple[int, ...]) -> bool:
+    return all(first < second for first, second in pairwise(layers))

@@ -17,6 +17,16 @@ class Prompt:
     ids: Tensor  # [1, length]
     types: Tensor  # [1, length], TEXT, IMAGE or VIDEO
 
+    def only(self, rows: Tensor) -> "Prompt":
+        """The prompt with nothing but the tokens at the positions `rows` `[m]`."""
+        return Prompt(self.ids[:, rows], self.types[:, rows])
+
+    def rows(self, stays: Tensor) -> Tensor:
+        """Positions `[m]`, ascending, of the text and of those visual tokens `[n]` that stay."""
+        is_left = self.types[0] == TEXT
+        is_left[self.types[0] != TEXT] = stays.to(is_left.device)
+        return is_left.nonzero()[:, 0]
+
 
 def build_prompt(
     tokenizer: PreTrainedTokenizerBase,

@@ -124,7 +124,7 @@ class Model:
             finish_reason=run.finish_reason,
             model=self.facts,
             video=clip.facts,
-            frames=Frames(times=clip.times, height=clip.size[0], width=clip.size[1], visual_tokens=len(run.visual)),
+            frames=Frames(times=clip.times, height=clip.size[0], width=clip.size[1], visual_tokens=run.work.visual),
             settings=options,
             stages=done,
             savings=savings(self.loaded.network.config, options, done, run.work, baseline),
@@ -134,7 +134,9 @@ class Model:
 
     def _baseline(self, clip: Clip, question: str, run: Run) -> Baseline:
         """The same once more, uncompressed."""
-        plain = Run(self.loaded, run.patches, replace(run.options, compressor=None, pruner=None, baseline=False))
+        plain = Run(
+            self.loaded, run.patches, replace(run.options, compressor=None, reducer=None, pruner=None, baseline=False)
+        )
         for _ in plain.events(clip, question):
             pass
         return compare(run.answer, run.stages(), run.visual, plain.answer, plain.stages(), plain.visual)
@@ -144,7 +146,7 @@ class Model:
         if options.compressor:
             options.compressor.check_depth(len(find_encoder(network).blocks))
         if options.pruner:
-            options.pruner.check_depth(len(network.get_decoder().layers))
+            options.pruner.steps(len(network.get_decoder().layers))
 
 
 def _open(video: Source, options: Options, patches: PatchSettings) -> Clip:

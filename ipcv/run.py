@@ -9,13 +9,16 @@ import torch
 from torch import Tensor
 
 from ipcv.answer import Event, FinishReason, FrameBatch, Opened, Options, Stage, StageDone, StageName, Token
+from ipcv.encoders import find_encoder
 from ipcv.generate import Chooser, Decoding, decode, pieces, prefill
 from ipcv.load import Loaded
 from ipcv.positions import prompt_positions
 from ipcv.preprocess import PatchSettings
 from ipcv.prompt import Prompt, build_prompt
+from ipcv.reducers import EVS
 from ipcv.savings import Clock, Work, stages
 from ipcv.tokens import kept_count
+from ipcv.tome import ToMe
 from ipcv.video import Clip
 
 
@@ -30,7 +33,8 @@ class Run:
         self.clock = Clock(model.network.device)
         self.work = Work()
         self.grid = [0, 0, 0]  # temporal patches, rows, columns of all that was encoded
-        self.visual: Tensor  # [n, d] embeddings that the language model was given
+        self.visual: Tensor  # [n, d] embeddings that the encoder gave
+        self.stays: Tensor  # [n] those of them that the language model was given, as a mask
         self.answer = ""
         self.finish_reason: FinishReason = "stop"
         self.warnings: list[str] = []
@@ -63,7 +67,6 @@ class Run:
         """Frame batch by frame batch through the compressed encoder; leaves `visual`."""
         self.check_kept(clip)
         embeddings: list[Tensor] = []
-        compressor = self.options.compressor
         with self.compressed() as kept:
             for frames in clip:
                 before = self.clock.seconds.get("encode", 0.0)
@@ -73,7 +76,7 @@ class Run:
                     frames_done=self.work.frames,
                     frames=len(clip.times),
                     tokens_in=patches,
-                    tokens_computed=kept_count(patches, compressor.keep) if compressor else patches,
+                    tokens_computed=int(kept[-1].sum()) if kept else patches,
                     seconds=self.clock.seconds["encode"] - before,
                 )
             self.work.kept = [each.tolist() for each in kept]
@@ -82,11 +85,14 @@ class Run:
         yield from self.stages_done("read", "preprocess", "encode")
 
     def check_kept(self, clip: Clip) -> None:
-        """Raise `ValueError` before anything is encoded if nothing would be kept of the smallest frame batch."""
+        """Raise `ValueError` before anything is encoded if too little would be kept of the smallest frame batch."""
         compressor, settings = self.options.compressor, self.patches
         frames = len(clip.times) % self.options.frame_batch or min(self.options.frame_batch, len(clip.times))
         patches = frames // settings.temporal_patch_size * clip.size[0] * clip.size[1] // settings.patch_size**2
-        if compressor and kept_count(patches, compressor.keep) < 1:
+        if isinstance(compressor, ToMe):
+            times = frames // settings.temporal_patch_size
+            compressor.merges(patches // times, len(find_encoder(self.network).blocks))
+        elif compressor and kept_count(patches, compressor.keep) < 1:
             raise ValueError(f"keep={compressor.keep} of a batch of {patches} patches keeps none: raise keep")
 
     def encode_batch(self, frames: np.ndarray) -> Tensor:
@@ -103,16 +109,39 @@ class Run:
         embeddings: Tensor = output.pooler_output[0]
         return embeddings
 
+    def reduce(self) -> None:
+        """Choose the visual tokens of the prompt; leaves `stays`."""
+        reducer, count = self.options.reducer, len(self.visual)
+        if reducer is None or not reducer.reduces:
+            self.stays = torch.ones(count, dtype=torch.bool)
+            self.work.visual = count
+            return
+        self.stays = reducer.choose(self.visual.view(self.grid[0], -1, self.visual.shape[1])).flatten()
+        self.work.visual = int(self.stays.sum())
+        self.work.left_out = count - self.work.visual
+        if isinstance(reducer, EVS) and self.work.visual > kept_count(count, reducer.keep):
+            self.warnings.append(
+                f"EVS keeps {self.work.visual} of {count} visual tokens, more than keep={reducer.keep}: "
+                "it leaves the first frames whole"
+            )
+
     def answer_prompt(self, prompt: Prompt) -> Iterator[Event]:
-        """Prefill, then the answer's pieces as they come; leaves `answer` and `finish_reason`."""
+        """Prefill, then the answer's pieces as they come; leaves `answer` and `finish_reason`.
+
+        `prompt` has a place for every visual token, whatever stays of them.
+        """
         network, pruner = self.network, self.options.pruner
-        self.work.length, self.work.visual = prompt.ids.shape[1], len(self.visual)
+        with self.clock.stage("prefill"):
+            self.reduce()
+            rows = prompt.rows(self.stays)
+        self.work.length = len(rows)
         self.check_context()
         grid = torch.tensor([self.grid])
         with pruner(network) if pruner else nullcontext():
             with self.clock.stage("prefill"):
-                positions = prompt_positions(network, prompt.ids, prompt.types, video_grid_thw=grid)
-                decoding = prefill(network, prompt, self.visual, positions.to(network.device))
+                positions = prompt_positions(network, prompt.ids, prompt.types, video_grid_thw=grid)[..., rows]
+                visual = self.visual[self.stays.to(network.device)]
+                decoding = prefill(network, prompt.only(rows), visual, positions.to(network.device))
             yield from self.stages_done("prefill")
             yield from self.write(decoding)
         yield from self.stages_done("generate")

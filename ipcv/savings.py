@@ -1,7 +1,7 @@
 """Stage by stage: wall time and memory measured, tokens counted, FLOPs computed, side by side with no compression."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -11,6 +11,7 @@ from transformers import PretrainedConfig
 
 from ipcv import flops
 from ipcv.answer import Baseline, Options, Savings, Stage, StageName
+from ipcv.tome import ToMe
 
 COMPARED: tuple[StageName, ...] = ("encode", "prefill", "generate")  # stages that compression changes
 
@@ -57,6 +58,7 @@ class Work:
     kept: list[list[int]] = field(default_factory=list)  # the same once only kept tokens are left
     length: int = 0  # of the prompt
     visual: int = 0  # visual tokens in it
+    left_out: int = 0  # visual tokens that a reducer left out of it
     chosen: int = 0  # new tokens, an end token counted
 
     @property
@@ -78,9 +80,10 @@ def _counted(config: PretrainedConfig, options: Options, work: Work) -> dict[Sta
     """Per stage the fields of `Stage` that are counted or computed."""
     vision, text = flops.VisionShape.of(config.vision_config), flops.TextShape.of(config.get_text_config())
     pruner, length, visual, chosen = options.pruner, work.length, work.visual, work.chosen
+    whole = length + work.left_out
     kept = work.kept or work.passes
     passes = zip(work.passes, kept, strict=True)
-    later = visual if pruner is None or pruner.keep == 1 else pruner.count(visual)
+    later = pruner.counts(visual)[-1] if pruner and pruner.prunes else visual
     frames = {"tokens_in": work.frames, "tokens_computed": work.frames}
     return {
         "read": frames,
@@ -88,22 +91,37 @@ def _counted(config: PretrainedConfig, options: Options, work: Work) -> dict[Sta
         "encode": {
             "tokens_in": sum(map(sum, work.passes)),
             "tokens_computed": sum(map(sum, kept)),
-            "flops": sum(flops.encoder_flops(vision, before, options.compressor, after) for before, after in passes),
+            "flops": sum(_encoder_flops(vision, options, before, after) for before, after in passes),
             "flops_dense": sum(flops.encoder_flops(vision, before) for before in work.passes),
         },
         "prefill": {
-            "tokens_in": length,
+            "tokens_in": whole,
             "tokens_computed": length - visual + later,
-            "flops": flops.prefill_flops(text, length, visual, pruner),
-            "flops_dense": flops.prefill_flops(text, length, visual),
+            "flops": flops.prefill_flops(text, length, visual, pruner) + _reducer_flops(text, options, work),
+            "flops_dense": flops.prefill_flops(text, whole, visual + work.left_out),
         },
         "generate": {
             "tokens_in": chosen,
             "tokens_computed": chosen,
             "flops": flops.decode_flops(text, length, visual, chosen, pruner),
-            "flops_dense": flops.decode_flops(text, length, visual, chosen),
+            "flops_dense": flops.decode_flops(text, whole, visual + work.left_out, chosen),
         },
     }
+
+
+def _encoder_flops(shape: flops.VisionShape, options: Options, frames: Sequence[int], kept: Sequence[int]) -> int:
+    compressor = options.compressor
+    if isinstance(compressor, ToMe):
+        return flops.tome_flops(shape, frames, compressor)
+    return flops.encoder_flops(shape, frames, compressor, kept)
+
+
+def _reducer_flops(shape: flops.TextShape, options: Options, work: Work) -> int:
+    """What choosing the visual tokens of the prompt cost: counted with the prefill, which it makes shorter."""
+    frames = sum(map(len, work.passes))
+    if not options.reducer or not options.reducer.reduces or not frames:
+        return 0
+    return options.reducer.flops(frames, (work.visual + work.left_out) // frames, shape.width)
 
 
 def savings(
@@ -116,7 +134,7 @@ def savings(
         encode_flops=_share(stage["encode"]),
         prefill_flops=_share(stage["prefill"]),
         total_flops=_share(*(stage[name] for name in COMPARED)),
-        cache_share=flops.cache_share(shape, work.held, work.visual, options.pruner),
+        cache_share=flops.cache_share(shape, work.held, work.visual, options.pruner, work.left_out),
         baseline=baseline,
     )
 

@@ -1,21 +1,28 @@
-"""Settings to compare, from one line of text such as `dense,paper@0.2,paper+dart:layer=2,frames@0.5`."""
+"""Settings to compare, from one line of text such as `dense,paper@0.2,paper+dart:layer=2,evs@0.3,frames@0.5`."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, fields, replace
-from typing import Any, Literal
+from types import NoneType, UnionType
+from typing import Any, Literal, Union, get_args, get_origin
 
 from ipcv.answer import Options
 from ipcv.compressor import IPCV
-from ipcv.llm import Dart, FastV
+from ipcv.llm import Dart, FastV, V2Drop
+from ipcv.reducers import DTD, EVS, VidCom2
+from ipcv.tome import ToMe
 
 Shown = Literal["frames", "file", "grey", "other"]
 
-ENCODER: dict[str, Callable[..., IPCV]] = {"coverage": IPCV, "paper": IPCV.paper}
-LANGUAGE: dict[str, Callable[..., Dart | FastV]] = {"dart": Dart, "fastv": FastV}
+ENCODER: dict[str, Callable[..., IPCV | ToMe]] = {"coverage": IPCV, "paper": IPCV.paper, "tome": ToMe}
+VISUAL: dict[str, Callable[..., EVS | VidCom2 | DTD]] = {"evs": EVS, "vidcom2": VidCom2, "dtd": DTD}
+LANGUAGE: dict[str, Callable[..., Dart | FastV | V2Drop]] = {"dart": Dart, "fastv": FastV, "v2drop": V2Drop}
+METHODS = (  # and the field of `Options` that each sets
+    dict.fromkeys(ENCODER, "compressor") | dict.fromkeys(VISUAL, "reducer") | dict.fromkeys(LANGUAGE, "pruner")
+)
 PLACES = (  # what each part changes: there can be one each
-    {"dense": "encoder"}
-    | dict.fromkeys(ENCODER, "encoder")
-    | dict.fromkeys(LANGUAGE, "language model")
+    {"dense": "compressor"}
+    | METHODS
     | {"frames": "frames", "pixels": "pixels", "file": "clip", "grey": "clip", "other": "clip"}
 )
 
@@ -34,9 +41,11 @@ class Setting:
 def parse_settings(text: str) -> tuple[Setting, ...]:
     """The settings in `text`, with commas between them. Raises `ValueError` for what makes no sense.
 
-    A setting is `dense`, or parts joined by `+`: `coverage` (`IPCV()`), `paper` (`IPCV.paper()`), `dart`, `fastv`, `frames`
+    A setting is `dense`, or parts joined by `+`: `coverage` (`IPCV()`), `paper` (`IPCV.paper()`) or `tome` in the
+    encoder; `evs`, `vidcom2` or `dtd` between it and the language model; `dart`, `fastv` or `v2drop` there; `frames`
     and `pixels` (fewer of them), `file` (through an mp4 file), `grey` and `other` (a grey clip, or that of another
-    question). `@0.35` after a part is the share that it keeps, `:layer=4` sets any other field of its class.
+    question). `@0.35` after a part is the share that it keeps, `:layer=4` sets any other field of its class; several
+    values of one field have slashes between them, as in `v2drop@0.5/0.3:layers=2/4`.
 
     >>> [setting.name for setting in parse_settings("dense,paper@0.2:stabilize=3+dart")]
     ['dense', 'paper@0.2:stabilize=3+dart']
@@ -82,10 +91,10 @@ def _read_part(part: str, name: str) -> tuple[str, dict[str, str]]:
 
 
 def _with_part(setting: Setting, method: str, values: dict[str, str]) -> Setting:
-    if method in ENCODER:
-        return replace(setting, options=replace(setting.options, compressor=_build(ENCODER[method], values)))
-    if method in LANGUAGE:
-        return replace(setting, options=replace(setting.options, pruner=_build(LANGUAGE[method], values)))
+    if method in METHODS:
+        built = _build((ENCODER | VISUAL | LANGUAGE)[method], values)
+        changed: dict[str, Any] = {METHODS[method]: built}
+        return replace(setting, options=replace(setting.options, **changed))
     if method in ("frames", "pixels"):
         if set(values) != {"keep"}:
             raise ValueError(f"it takes a share and no more, as in {method}@0.5")
@@ -100,26 +109,26 @@ def _with_part(setting: Setting, method: str, values: dict[str, str]) -> Setting
 
 
 def _build(method: Callable[..., Any], values: dict[str, str]) -> Any:
-    """A compressor or pruner with the fields in `values`, each read as its default's type."""
-    plain = method()
-    kinds = {each.name: _reader(getattr(plain, each.name)) for each in fields(plain) if each.init}
+    """A compressor, reducer or pruner with the fields in `values`, each read as its type."""
+    kinds = {each.name: each.type for each in fields(method()) if each.init}
     unknown = [key for key in values if key not in kinds]
     if unknown:
         raise ValueError(f"{unknown[0]!r} is not known; known: {', '.join(kinds)}")
     return method(**{key: _read(value, kinds[key]) for key, value in values.items()})
 
 
-def _reader(default: Any) -> Callable[[str], Any]:
-    """What reads a field's value: as its default's type, but a whole number also in place of a word."""
-    return _word_or_number if isinstance(default, str) else type(default)
-
-
-def _word_or_number(text: str) -> str | int:
-    return int(text) if text.isdecimal() else text
-
-
-def _read(text: str, kind: Callable[[str], Any]) -> Any:
+def _read(text: str, kind: Any) -> Any:
+    """`text` as a value of the type `kind`: a number, several of them, a word, or what fits of some of these."""
+    inner = get_args(kind)
+    if get_origin(kind) in (Union, UnionType):
+        *others, last = (each for each in inner if each is not NoneType)
+        for each in others:
+            with suppress(ValueError):
+                return _read(text, each)
+        return _read(text, last)
+    if get_origin(kind) is tuple:
+        return tuple(_read(part, inner[0]) for part in text.split("/"))
     try:
-        return kind(text)
+        return kind(text) if kind in (int, float) else text
     except ValueError:
         raise ValueError(f"{text!r} is not a {'whole ' if kind is int else ''}number") from None

@@ -29,8 +29,9 @@ def bench(
             "-s",
             metavar="LIST",
             help="What to compare, with commas between; the first is what the others are compared with. dense, or "
-            "parts joined by +: paper, dart, fastv; frames or pixels (fewer of them); file (through an mp4 file); grey "
-            "or other (a grey clip, or another one). paper@0.2 keeps a fifth, paper:layer=4 sets a field.",
+            "parts joined by +: paper or tome in the encoder; evs, vidcom2 or dtd after it; dart, fastv or v2drop in "
+            "the language model; frames or pixels (fewer of them); file (through an mp4 file); grey or other (a grey "
+            "clip, or another one). paper@0.2 keeps a fifth, paper:layer=4 sets a field.",
         ),
     ] = SETTINGS,
     plot: Annotated[

@@ -96,6 +96,16 @@ NoCompress = Annotated[
         COMPRESSION, "The plain model: nothing is pruned, in the encoder or in the language model.", "--no-compress"
     ),
 ]
+Method = Annotated[
+    Literal["coverage", "paper", "tome"] | None,
+    option(
+        COMPRESSION,
+        "How the encoder saves work: IPCV by coverage, IPCV as in its paper, or ToMe (--keep only).",
+        "--method",
+        metavar=None,
+        default="coverage",
+    ),
+]
 Keep = Annotated[
     float | None,
     option(
@@ -103,30 +113,53 @@ Keep = Annotated[
         "Share of visual tokens that the encoder's later blocks compute. 1: all.",
         "--keep",
         metavar="SHARE",
-        default="0.35",
+        default="0.35 (tome: 0.5)",
     ),
 ]
 Layer = Annotated[
     int | None, option(COMPRESSION, "First encoder block on fewer tokens.", "--layer", metavar="N", default="3")
 ]
 Stabilize = Annotated[
-    int | None,
+    str | None,
     option(
         COMPRESSION,
-        "Blocks from there on whose attention still sees every token.",
+        "Blocks from there on whose attention still sees every token, or all.",
         "--stabilize",
         metavar="N",
-        default="7",
+        default="all (paper: 7)",
     ),
 ]
 Neighbors = Annotated[
     int | None,
-    option(COMPRESSION, "Kept tokens that rebuild a dropped one.", "--neighbors", metavar="N", default="10"),
+    option(
+        COMPRESSION,
+        "Kept tokens that rebuild a dropped one.",
+        "--neighbors",
+        metavar="N",
+        default="4 (paper: 10)",
+    ),
+]
+Reducer = Annotated[
+    Literal["evs", "vidcom2", "dtd", "none"] | None,
+    option(COMPRESSION, "What leaves visual tokens out of the prompt.", "--reducer", metavar=None, default="none"),
+]
+ReducerKeep = Annotated[
+    float | None,
+    option(
+        COMPRESSION,
+        "Share of visual tokens that stays in it; without, evs keeps half, vidcom2 a quarter, dtd what changes.",
+        "--reducer-keep",
+        metavar="SHARE",
+    ),
 ]
 LlmPruner = Annotated[
-    Literal["dart", "fastv", "none"] | None,
+    Literal["dart", "fastv", "v2drop", "none"] | None,
     option(
-        COMPRESSION, "What prunes visual tokens in the language model.", "--llm-pruner", metavar=None, default="dart"
+        COMPRESSION,
+        "What prunes visual tokens in the language model; v2drop does so in three layers, as published.",
+        "--llm-pruner",
+        metavar=None,
+        default="dart",
     ),
 ]
 LlmKeep = Annotated[
@@ -195,27 +228,39 @@ def compression(
     no_compress: bool,
     keep: float | None,
     layer: int | None,
-    stabilize: int | None,
+    stabilize: str | None,
     neighbors: int | None,
     llm_pruner: str | None,
     llm_keep: float | None,
     llm_layer: int | None,
+    method: str | None = None,
+    reducer: str | None = None,
+    reducer_keep: float | None = None,
 ) -> dict[str, Any]:
-    """`compressor` and `pruner` for `ipcv.Options`. Raises `ValueError` or `UsageError` for what makes no sense."""
-    encoder = given(keep=keep, layer=layer, stabilize=stabilize, neighbors=neighbors)
+    """`compressor`, `reducer` and `pruner` for `ipcv.Options`.
+
+    Raises `ValueError` or `UsageError` for what makes no sense.
+    """
+    blocks_seen = int(stabilize) if stabilize and stabilize.isdecimal() else stabilize
+    encoder = given(keep=keep, layer=layer, stabilize=blocks_seen, neighbors=neighbors)
     language = given(keep=llm_keep, layer=llm_layer)
+    blocks = [(f"--{name}", value) for name, value in encoder.items()]
+    layers = [(f"--llm-{name}", value) for name, value in language.items()]
     if no_compress:
-        exclude("--no-compress", *((f"--{name}", value) for name, value in encoder.items()))
-        exclude("--no-compress", ("--llm-pruner", llm_pruner))
-    if no_compress or llm_pruner == "none":
-        first = "--no-compress" if no_compress else "--llm-pruner none"
-        exclude(first, *((f"--llm-{name}", value) for name, value in language.items()))
+        methods = [("--method", method), ("--reducer", reducer), ("--llm-pruner", llm_pruner)]
+        exclude("--no-compress", *methods, *blocks, ("--reducer-keep", reducer_keep), *layers)
+        return {"compressor": None, "reducer": None, "pruner": None}
+    if method == "tome":
+        exclude("--method tome", *(each for each in blocks if each[0] != "--keep"))
+    if llm_pruner in ("v2drop", "none"):
+        exclude(f"--llm-pruner {llm_pruner}", *layers)
+    if reducer_keep is not None and reducer in (None, "none"):
+        raise UsageError("--reducer-keep says how much --reducer keeps: name one, as in --reducer evs")
 
-    from ipcv.compressor import IPCV
-    from ipcv.llm import Dart, FastV
+    from ipcv.settings import ENCODER, LANGUAGE, VISUAL
 
-    pruner: type[Dart] | type[FastV] = FastV if llm_pruner == "fastv" else Dart
     return {
-        "compressor": None if no_compress else IPCV(**encoder),
-        "pruner": None if no_compress or llm_pruner == "none" else pruner(**language),
+        "compressor": ENCODER[method or "coverage"](**encoder),
+        "reducer": None if reducer in (None, "none") else VISUAL[reducer](**given(keep=reducer_keep)),
+        "pruner": None if llm_pruner == "none" else LANGUAGE[llm_pruner or "dart"](**language),
     }

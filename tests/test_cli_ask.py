@@ -110,6 +110,38 @@ def test_options_reach_the_model(clip, capsys):
     assert found["finish_reason"] == "length"
 
 
+def test_other_methods_answer_and_say_what_they_were(clip, capsys):
+    options = ["--method", "tome", "--keep", "0.6", "--reducer", "vidcom2", "--reducer-keep", "0.5"]
+    options += ["--llm-pruner", "v2drop"]
+    assert main(["ask", str(clip), COLOUR, "-m", "demo", "--json", *options]) == 0
+    found = json.loads(capsys.readouterr().out)
+    jsonschema.validate(found, json_schema(stream=False))
+    assert found["settings"]["compressor"] == {"keep": 0.6, "method": "tome"}
+    assert found["settings"]["reducer"] == {"keep": 0.5, "method": "vidcom2"}
+    assert found["settings"]["pruner"] == {"keep": [0.25, 0.05, 0.0], "layers": None, "method": "v2drop"}
+    stages = {stage["name"]: stage for stage in found["stages"]}
+    assert stages["encode"]["tokens_computed"] == int(stages["encode"]["tokens_in"] * 0.6)
+    assert stages["prefill"]["tokens_computed"] < stages["prefill"]["tokens_in"] - found["frames"]["visual_tokens"]
+    assert found["savings"]["cache_share"] < 0.6
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--method", "tome", "--layer", "2"], "--method tome and --layer exclude each other"),
+        (["--reducer-keep", "0.5"], "--reducer-keep says how much --reducer keeps: name one, as in --reducer evs"),
+        (["--reducer", "evs", "--reducer-keep", "0"], "EVS keep=0.0 must be more than 0 and at most 1"),
+        (["--llm-pruner", "v2drop", "--llm-keep", "0.5"], "--llm-pruner v2drop and --llm-keep exclude each other"),
+        (["--method", "tome", "--keep", "0.05"], "ToMe keep=0.05 would merge more than half of the tokens"),
+    ],
+)
+def test_settings_of_other_methods_that_make_no_sense_are_one_line_and_code_2(options, message, clip, capsys):
+    assert main(["ask", str(clip), COLOUR, "-m", "demo", *options]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert f"ipcv: error: {message}" in err
+
+
 def test_the_plain_model_saves_nothing(clip, truth, capsys):
     assert main(["ask", str(clip), COLOUR, "-m", "demo", "--json", "--no-compress"]) == 0
     found = json.loads(capsys.readouterr().out)

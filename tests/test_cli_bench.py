@@ -42,10 +42,24 @@ def test_a_benchmark_in_json_has_everything(capsys):
     assert report["warnings"] == [DEMO_NOTICE]
 
 
+def test_other_methods_stand_beside_each_other(capsys):
+    settings = ["dense", "tome@0.5", "evs@0.5", "vidcom2@0.3", "dtd@0.3", "v2drop", "tome@0.5+evs@0.5+v2drop"]
+    assert main(["bench", "-n", "11", "-s", ",".join(settings), "--json", "--quiet"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    jsonschema.validate(report, report_schema())
+    assert [score["name"] for score in report["scores"]] == settings
+    dense, tome, *between, v2drop, everything = (score["flops"] for score in report["scores"])
+    assert tome["encode"] == everything["encode"] < 0.8 * dense["encode"]
+    assert tome["prefill"] == dense["prefill"]
+    assert all(each["encode"] == dense["encode"] for each in (*between, v2drop))
+    assert all(each["prefill"] < 0.7 * dense["prefill"] for each in (*between, v2drop))
+    assert everything["prefill"] < min(v2drop["prefill"], between[0]["prefill"])
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--settings", "papre"], "'papre' in the setting 'papre' is not known; known: dense, paper, dart, fastv,"),
+        (["--settings", "papre"], "'papre' in the setting 'papre' is not known; known: dense, paper, tome, evs,"),
         (["--plot", "plot.pdf"], "--plot plot.pdf must end in .png or .svg (see `ipcv bench --help`)"),
         (["--settings", "paper:layer=12"], "layer=12 is past the encoder's last block: it has 12, from 0 to 11"),
         (["--questions", "5"], "Invalid value for '--questions' / '-n': Input should be greater than or equal to 11"),

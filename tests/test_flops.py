@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 from transformers import DynamicCache, Qwen2VLForConditionalGeneration
 
-from ipcv import IPCV, Dart, FastV
+from ipcv import IPCV, Dart, FastV, ToMe, V2Drop
 from ipcv.features import describe
 from ipcv.flops import (
     TextShape,
@@ -26,13 +26,16 @@ from ipcv.flops import (
     choice_flops,
     decode_flops,
     encoder_flops,
+    merge_flops,
     prefill_flops,
     restore_flops,
     split_flops,
+    tome_flops,
 )
-from ipcv.llm import Prompt
+from ipcv.pruning import Prompt
 from ipcv.selection import Stream, choose
 from ipcv.tokens import Split
+from ipcv.tome import Frames
 
 aten = torch.ops.aten
 Grids = list[tuple[int, int, int]]  # temporal patches (frames here), rows, columns
@@ -43,6 +46,7 @@ MIXED: Grids = [(1, 8, 12), (3, 16, 16)]
 
 LENGTH, VISUAL = 300, 239
 PRUNERS = [Dart(keep=0.3, layer=1), Dart(keep=0.5, layer=4), FastV(keep=0.2, layer=2), FastV(keep=0.5, layer=4)]
+PRUNERS += [V2Drop(keep=(0.6, 0.3), layers=(1, 3)), V2Drop()]
 
 
 @pytest.fixture(scope="module")
@@ -80,6 +84,7 @@ def count_encoder(model, grid, compressor=None) -> tuple[FlopCounterMode, list[i
                 aten._embedding_bag: rows_added,
                 aten._embedding_bag_forward_only: rows_added,
                 aten._scaled_dot_product_flash_attention_for_cpu: fused,
+                aten.add: biased_logits,
             },
         )
     return counter, [kept for each in passes for kept in each.tolist()]
@@ -109,10 +114,10 @@ class Chat:
 
 
 # what operations cost that the counter leaves out
-def rows_added(weight, indices, *_, **named) -> int:
-    """A sum, or with weights (the seventh argument) a product and a sum."""
-    weighted = len(_) > 4 and _[4] is not None
-    return (2 if weighted else 1) * math.prod(indices) * weight[-1]
+def rows_added(weight, indices, *more, **__) -> int:
+    """A sum, or with weights a product and a sum."""
+    is_weighted = len(more) > 4 and more[4] is not None
+    return (1 + is_weighted) * math.prod(indices) * weight[-1]
 
 
 def fused(query, key, value, *_, **__) -> int:
@@ -123,17 +128,25 @@ def per_input(cost: int) -> Callable[..., int]:
     return lambda shape, *_, **__: cost * math.prod(shape)
 
 
-def per_output(*_, out_shape, **__) -> int:
-    return math.prod(out_shape)
+def per_output(*_, out_val, **__) -> int:
+    return out_val.numel() if out_val.is_floating_point() else 0  # moving places about is no FLOP
+
+
+per_output._get_raw = True  # the counter then gives it tensors, not shapes
+
+
+def biased_logits(*_, out_shape, **__) -> int:
+    return math.prod(out_shape) if len(out_shape) == 4 else 0
 
 
 ELEMENTWISE = {
-    **dict.fromkeys([aten.sub, aten.add, aten.div], per_output),
+    **dict.fromkeys([aten.sub, aten.add, aten.mul, aten.div, aten.exp], per_output),
     **dict.fromkeys([aten.pow, aten.abs, aten.sum, aten.mean, aten.rsub, aten.minimum], per_input(1)),
-    aten.mul: per_output,
     aten.native_layer_norm: per_input(5),
     aten.avg_pool2d: per_input(10),
+    aten.var: per_input(4),  # sum, difference, square, sum
     aten.linalg_vector_norm: per_input(2),  # square, sum
+    aten.scatter_add: lambda _, __, ___, added, **____: math.prod(added),
     aten._softmax: per_input(4),  # subtract, exponential, sum, division
     aten._embedding_bag: rows_added,
     aten._embedding_bag_forward_only: rows_added,
@@ -220,11 +233,27 @@ def test_choosing_and_restoring_cost_about_what_their_operations_add_up_to(setti
 
 
 def test_kept_tokens_that_do_not_fit_the_settings_are_refused():
-    shape = VisionShape(blocks=6, width=32, mlp_width=64, patch_values=96, merge=4, out_width=64)
+    shape = VisionShape(blocks=6, width=32, heads=2, mlp_width=64, patch_values=96, merge=4, out_width=64)
     with pytest.raises(ValueError, match=r"kept=10 tokens, but keep=0\.5 of 64 keeps 32"):
         encoder_flops(shape, [32, 32], IPCV(keep=0.5), [5, 5])
     with pytest.raises(ValueError, match="past the encoder's last block"):
         encoder_flops(shape, [32, 32], IPCV(keep=0.5, layer=6), [16, 16])
+
+
+@pytest.mark.parametrize("keep", [0.2, 0.5, 0.9, 1])
+@pytest.mark.parametrize("grid", [IMAGE, CLIP, MIXED])
+def test_merging_costs_what_torch_counts(model, grid, keep):
+    counter, _ = count_encoder(model, grid, ToMe(keep=keep))
+    shape = VisionShape.of(model.config.vision_config)
+    computed = tome_flops(shape, patches_per_frame(grid), ToMe(keep=keep))
+    assert computed == pytest.approx(counter.get_total_flops(), rel=0.003)
+
+
+def test_one_merge_costs_what_its_operations_add_up_to():
+    shape = VisionShape(blocks=6, width=32, heads=2, mlp_width=64, patch_values=96, merge=4, out_width=64)
+    states, keys, table = torch.randn(1, 51, 32), torch.randn(1, 51, 2, 16), torch.randn(51, 16)
+    counter = count(lambda: Frames.of(1, 51, (table, table)).merge(states, keys, 13), also=ELEMENTWISE)
+    assert merge_flops(shape, 51, 13) == counter.get_total_flops()
 
 
 @pytest.mark.parametrize("pruner", [None, Dart(keep=1), *PRUNERS], ids=str)
@@ -257,7 +286,7 @@ def test_generating_costs_what_torch_counts(model, pruner, new_tokens):
     assert computed == pytest.approx(counter.get_total_flops(), rel=0.01)
 
 
-@pytest.mark.parametrize("pruner", [Dart(), FastV()], ids=str)
+@pytest.mark.parametrize("pruner", [Dart(), FastV(), V2Drop(keep=(0.5,), layers=(3,))], ids=str)
 @pytest.mark.parametrize("visual", [80, 3])
 def test_a_pruners_own_work_is_counted_operation_by_operation(pruner, visual):
     shape = TextShape(layers=6, width=64, query_width=64, key_width=32, heads=4, mlp_width=96, vocabulary=320)
@@ -265,6 +294,7 @@ def test_a_pruners_own_work_is_counted_operation_by_operation(pruner, visual):
     prompt = Prompt(
         visual=places[:visual],
         text=places[visual:],
+        before=torch.randn(100, 64),
         states=torch.randn(100, 64),
         keys=torch.randn(2, 100, 16),
         query=torch.randn(4, 16),

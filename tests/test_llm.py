@@ -1,4 +1,4 @@
-"""Pruning inside the language model, against the plain model and against DART and FastV written naively."""
+"""Pruning inside the language model, against the plain model and against the methods written naively."""
 
 import copy
 import gc
@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import oracle
+import oracle_rivals
 import pytest
 import tiny
 import torch
@@ -25,19 +26,28 @@ from transformers import (
 )
 from transformers.masking_utils import flash_attention_mask
 
-from ipcv import IPCV, Dart, FastV
+from ipcv import IPCV, Dart, FastV, V2Drop
 from ipcv.errors import ModelError
-from ipcv.llm import LanguagePruner, Prompt
 from ipcv.positions import next_positions, prompt_positions
+from ipcv.pruning import LanguagePruner, Prompt
 
 LAYERS = 5
 VIDEO, LONG, IMAGE = ("video", 2, 8, 8), ("video", 6, 4, 4), ("image", 1, 6, 8)
 MIXED = (4, VIDEO, 3, IMAGE, 2, LONG, 6)
 Parts = tuple[Any, ...]
 
+PRUNERS = [Dart(keep=0.5, layer=2), FastV(keep=0.5, layer=2), V2Drop(keep=(0.6, 0.5), layers=(2, 4))]
+LATER = [Dart(keep=0.5), FastV(keep=0.5), V2Drop(keep=(0.5,), layers=(3,))]
+NAMES = ["dart", "fastv", "v2drop"]
 
-def naive(pruner: LanguagePruner) -> oracle.Pruner:
-    return (oracle.dart if isinstance(pruner, Dart) else oracle.fastv)(pruner.keep)
+
+def naive(model: Qwen2VLForConditionalGeneration, pruner: LanguagePruner | None) -> oracle.LanguageModel:
+    if isinstance(pruner, V2Drop):
+        return oracle_rivals.LanguageModel(model, steps=pruner.steps(LAYERS), shares=pruner.keep)
+    if pruner is None:
+        return oracle.LanguageModel(model)
+    (layer,) = pruner.steps(LAYERS)
+    return oracle.LanguageModel(model, layer, (oracle.dart if isinstance(pruner, Dart) else oracle.fastv)(pruner.keep))
 
 
 def visual_embeddings(model: Qwen2VLForConditionalGeneration, inputs: dict[str, Any]) -> dict[int, list[Tensor]]:
@@ -58,7 +68,7 @@ def oracle_run(
     """The last token's logits of the prompt and of `steps` greedy steps behind it."""
     inputs = tiny.prompt(*parts)
     visual = {kind: iter(rows) for kind, rows in visual_embeddings(model, inputs).items()}
-    language = oracle.LanguageModel(model, pruner and pruner.layer, pruner and naive(pruner))
+    language = naive(model, pruner)
     ids = inputs["input_ids"][0].tolist()
     states = [next(visual[i]).double() if i in visual else language.embed([i])[0] for i in ids]
     logits = [language.feed(torch.stack(states), oracle.places(*parts), [i in visual for i in ids])]
@@ -123,6 +133,10 @@ def test_the_oracle_is_the_plain_model_when_nothing_is_dropped(qwen2_vl, parts):
         pytest.param(FastV(keep=0.7, layer=LAYERS - 1), (2, LONG, 9), id="fastv, last layer"),
         pytest.param(FastV(keep=0.5, layer=3), (VIDEO, IMAGE, 1), id="fastv, video first"),
         pytest.param(FastV(keep=0.01, layer=3), (2, VIDEO, 1), id="fastv, one token"),
+        pytest.param(V2Drop(), MIXED, id="v2drop as published"),
+        pytest.param(V2Drop(keep=(0.7, 0.6, 0.5), layers=(1, 2, 4)), MIXED, id="v2drop, one layer after the other"),
+        pytest.param(V2Drop(keep=(0.5,), layers=(1,)), (2, LONG, 9), id="v2drop, once"),
+        pytest.param(V2Drop(keep=(1, 0.5), layers=(2, 3)), (VIDEO, IMAGE, 1), id="v2drop, nothing at first"),
     ],
 )
 def test_pruning_equals_the_method_written_naively_in_prompt_and_decoding(qwen2_vl, pruner, parts):
@@ -131,12 +145,14 @@ def test_pruning_equals_the_method_written_naively_in_prompt_and_decoding(qwen2_
     with pruner(qwen2_vl):
         _, prompt_cache = run(qwen2_vl, parts)
         got, cache = run(qwen2_vl, parts, 4)
-    assert rows_kept(prompt_cache, plain, pruner.layer) == language.kept(pruner.layer)[:-4]
+    first = pruner.steps(LAYERS)[0]
+    assert rows_kept(prompt_cache, plain, first) == language.kept(first)[:-4]
+    assert lengths(prompt_cache) == [len(seen) - 4 for seen in language.cache]
     assert lengths(cache) == [len(seen) for seen in language.cache]
     assert [error(g, w) < 1e-5 for g, w in zip(got, want, strict=True)] == [True] * 5
 
 
-@pytest.mark.parametrize("pruner", [Dart(keep=0.5, layer=2), FastV(keep=0.5, layer=2)], ids=["dart", "fastv"])
+@pytest.mark.parametrize("pruner", PRUNERS, ids=NAMES)
 def test_it_equals_the_naive_method_on_a_compressed_encoder(qwen2_vl, pruner):
     with IPCV(keep=0.5, layer=2, stabilize=2)(qwen2_vl):
         want, _ = oracle_run(qwen2_vl, MIXED, pruner, 3)
@@ -157,7 +173,7 @@ def test_the_cache_is_short_from_the_pruning_layer_on(qwen2_vl, pruner, layer):
     assert lengths(cache) == [text + visual + 2] * layer + [short + 2] * (LAYERS - layer)
 
 
-@pytest.mark.parametrize("pruner", [Dart(keep=0.35, layer=2), FastV(keep=0.35, layer=2)], ids=["dart", "fastv"])
+@pytest.mark.parametrize("pruner", PRUNERS, ids=NAMES)
 def test_every_video_and_image_is_covered_and_text_is_never_dropped(qwen2_vl, pruner):
     types = tiny.prompt(*MIXED)["mm_token_type_ids"][0]
     _, plain = run(qwen2_vl, MIXED)
@@ -185,6 +201,32 @@ def test_fastv_takes_the_tokens_of_the_largest_mean_in_the_whole_attention_matri
     assert [row for row in rows_kept(cache, plain, 2) if row in visual] == best
 
 
+def test_v2drop_takes_the_tokens_that_the_layer_changed_most(qwen2_vl):
+    visual = (tiny.prompt(*MIXED)["mm_token_type_ids"][0] != 0).nonzero()[:, 0]
+    watched = copy.deepcopy(qwen2_vl)  # transformers leaves hooks of its own behind
+    states = watched(**tiny.prompt(*MIXED), position_ids=torch.tensor(oracle.places(*MIXED)).T[:, None],
+                     output_hidden_states=True).hidden_states  # fmt: skip
+    change = (states[2] - states[1])[0, visual].norm(dim=-1)
+    best = visual[change.topk(int(len(visual) * 0.4)).indices].sort().values.tolist()
+    _, plain = run(qwen2_vl, MIXED)
+    with V2Drop(keep=(0.4,), layers=(2,))(qwen2_vl):
+        _, cache = run(qwen2_vl, MIXED)
+    assert [row for row in rows_kept(cache, plain, 2) if row in visual] == best
+
+
+@pytest.mark.parametrize(("depth", "layers"), [(28, (3, 16, 22)), (4, (1, 2, 3)), (5, (1, 3, 4)), (36, (4, 21, 28))])
+def test_v2drops_layers_are_scaled_to_the_models_depth(depth, layers):
+    assert V2Drop().steps(depth) == layers
+
+
+def test_v2drop_holds_fewer_tokens_step_by_step(qwen2_vl):
+    visual, text = 32 + 12 + 24, 4 + 3 + 2 + 6
+    with V2Drop()(qwen2_vl):
+        _, cache = run(qwen2_vl, MIXED, 2)
+    assert V2Drop().counts(visual) == (17, 1, 1)
+    assert lengths(cache) == [text + count + 2 for count in (visual, 17, 17, 1, 1)]
+
+
 @given(visual=st.integers(1, 60), text=st.integers(0, 9), keep=st.floats(0.01, 0.99), seed=st.integers(0, 2**31))
 @settings(max_examples=60, deadline=None, derandomize=True)
 @pytest.mark.parametrize("pruner", [Dart, FastV])
@@ -193,6 +235,7 @@ def test_the_announced_number_of_tokens_stays_for_any_prompt(pruner, visual, tex
     prompt = Prompt(
         visual=torch.arange(2, 2 + visual),
         text=torch.arange(2 + visual, 2 + visual + text),
+        before=torch.randn(2 + visual + text, 16, generator=random),
         states=torch.randn(2 + visual + text, 16, generator=random),
         keys=torch.randn(2, 2 + visual + text, 8, generator=random),
         query=torch.randn(4, 8, generator=random),
@@ -210,25 +253,25 @@ def test_the_announced_number_of_tokens_stays_for_any_prompt(pruner, visual, tex
 # ------------------------------------------------------------------------------------------- what must not change
 
 
-@pytest.mark.parametrize("pruner", [Dart, FastV])
+@pytest.mark.parametrize("pruner", [Dart(keep=1), FastV(keep=1), V2Drop(keep=(1, 1, 1))], ids=NAMES)
 def test_keeping_everything_is_the_plain_model_bit_for_bit(qwen2_vl, pruner):
     plain, _ = run(qwen2_vl, MIXED, 2)
-    with pruner(keep=1)(qwen2_vl):
+    with pruner(qwen2_vl):
         got, cache = run(qwen2_vl, MIXED, 2)
     assert all(torch.equal(g, p) for g, p in zip(got, plain, strict=True))
     assert len(set(lengths(cache))) == 1
 
 
-@pytest.mark.parametrize("pruner", [Dart, FastV])
+@pytest.mark.parametrize("pruner", PRUNERS, ids=NAMES)
 def test_a_prompt_of_text_alone_passes_through_bit_for_bit(qwen2_vl, pruner):
     plain, _ = run(qwen2_vl, (9,), 3)
-    with pruner(keep=0.3)(qwen2_vl):
+    with pruner(qwen2_vl):
         got, cache = run(qwen2_vl, (9,), 3)
     assert all(torch.equal(g, p) for g, p in zip(got, plain, strict=True))
     assert lengths(cache) == [12] * LAYERS
 
 
-@pytest.mark.parametrize("pruner", [Dart(keep=0.5, layer=2), FastV(keep=0.5, layer=2)], ids=["dart", "fastv"])
+@pytest.mark.parametrize("pruner", PRUNERS, ids=NAMES)
 @pytest.mark.parametrize(
     "place",
     [
@@ -252,7 +295,7 @@ def test_after_an_exception_inside_a_pass_the_next_pass_is_right(qwen2_vl, prune
     assert all(torch.equal(g, p) for g, p in zip(got, plain, strict=True))
 
 
-@pytest.mark.parametrize("pruner", [Dart(keep=0.5), FastV(keep=0.5)], ids=["dart", "fastv"])
+@pytest.mark.parametrize("pruner", LATER, ids=NAMES)
 def test_leaving_by_an_exception_removes_every_hook(qwen2_vl, pruner):
     with bomb(qwen2_vl.lm_head), pruner(qwen2_vl):
         assert hooks(qwen2_vl) > 1
@@ -260,7 +303,7 @@ def test_leaving_by_an_exception_removes_every_hook(qwen2_vl, pruner):
     assert hooks(qwen2_vl) == 0
 
 
-@pytest.mark.parametrize("pruner", [Dart(keep=0.5, layer=2), FastV(keep=0.5, layer=2)], ids=["dart", "fastv"])
+@pytest.mark.parametrize("pruner", PRUNERS, ids=NAMES)
 def test_two_prompts_can_be_decoded_in_turns(qwen2_vl, pruner):
     """Which tokens stay belongs to a prompt's cache, not to the model."""
     prompts = [MIXED, (2, LONG, 9)]
@@ -291,7 +334,7 @@ def test_no_prompt_is_held_after_its_cache_is_gone(qwen2_vl):
 # --------------------------------------------------------------------------------- generate, kernels, number types
 
 
-@pytest.mark.parametrize("pruner", [Dart(keep=0.5, layer=3), FastV(keep=0.4, layer=2)], ids=["dart", "fastv"])
+@pytest.mark.parametrize("pruner", PRUNERS, ids=NAMES)
 @pytest.mark.parametrize("given_positions", [False, True])
 def test_generate_gives_what_a_loop_over_the_model_gives(qwen2_vl, pruner, given_positions):
     parts = MIXED if given_positions else (4, VIDEO, 3, IMAGE, 6)  # without LONG transformers' own positions are right
@@ -306,7 +349,7 @@ def test_generate_gives_what_a_loop_over_the_model_gives(qwen2_vl, pruner, given
     assert lengths(got.past_key_values) == lengths(cache)
 
 
-@pytest.mark.parametrize("pruner", [Dart(keep=0.5, layer=2), FastV(keep=0.5, layer=2)], ids=["dart", "fastv"])
+@pytest.mark.parametrize("pruner", PRUNERS, ids=NAMES)
 def test_eager_attention_with_its_mask_equals_sdpa(qwen2_vl, pruner):
     masks: list[Any] = []
     watched = qwen2_vl.model.language_model.layers[3].self_attn
@@ -318,7 +361,7 @@ def test_eager_attention_with_its_mask_equals_sdpa(qwen2_vl, pruner):
             )
             got, cache = run(qwen2_vl, MIXED, 3)
             handle.remove()
-    short = 15 + pruner.count(68)
+    short = 15 + pruner.counts(68)[0]
     assert masks == [(1, 1, short, short)] + [(1, 1, 1, short + step) for step in (1, 2, 3)]
     assert lengths(cache) == lengths(want_cache)
     assert all(error(g, w) < 1e-5 for g, w in zip(got, want, strict=True))
@@ -365,7 +408,7 @@ def flash() -> Iterator[list[int]]:
     del AttentionMaskInterface._global_mapping["flash_by_hand"]
 
 
-@pytest.mark.parametrize("pruner", [Dart(keep=0.5, layer=2), FastV(keep=0.5, layer=2)], ids=["dart", "fastv"])
+@pytest.mark.parametrize("pruner", PRUNERS, ids=NAMES)
 @pytest.mark.parametrize("generated", [False, True])
 def test_flash_attention_equals_sdpa(qwen2_vl, flash, pruner, generated):
     """`generate` also passes the plain positions of the text, which jump where tokens were dropped."""
@@ -380,8 +423,8 @@ def test_flash_attention_equals_sdpa(qwen2_vl, flash, pruner, generated):
         want = answer()
         with attention(qwen2_vl, "flash_by_hand"):
             got = answer()
-    full, short = 13 + 44, 13 + pruner.count(44)
-    assert flash[:LAYERS] == [full] * 2 + [short] * 3
+    short = [13 + count for count in pruner.counts(44)]
+    assert flash[:LAYERS] == [13 + 44] * 2 + [short[0]] * 2 + [short[-1]]
     assert got == want
 
 
@@ -419,7 +462,7 @@ def test_a_masked_word_stays_masked_behind_dropped_tokens(qwen2_vl, flash):
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.bfloat16, 0.1), (torch.float16, 0.01)])
-@pytest.mark.parametrize("pruner", [Dart(keep=0.5, layer=2), FastV(keep=0.5, layer=2)], ids=["dart", "fastv"])
+@pytest.mark.parametrize("pruner", PRUNERS, ids=NAMES)
 def test_half_precision_stays_near_float32(qwen2_vl, pruner, dtype, tolerance):
     half = copy.deepcopy(qwen2_vl).to(dtype)
     with pruner(qwen2_vl), pruner(half):
@@ -430,7 +473,7 @@ def test_half_precision_stays_near_float32(qwen2_vl, pruner, dtype, tolerance):
     assert error(got[0], want[0]) < tolerance
 
 
-@pytest.mark.parametrize("pruner", [Dart(keep=0.5, layer=2), FastV(keep=0.5, layer=2)], ids=["dart", "fastv"])
+@pytest.mark.parametrize("pruner", PRUNERS, ids=NAMES)
 def test_the_number_of_operations_does_not_grow_with_the_tokens(qwen2_vl, pruner):
     counts = []
     for size in (8, 24):
@@ -459,6 +502,31 @@ def test_settings_that_make_no_sense_are_refused_at_once(pruner, settings, messa
         pruner(**settings)
 
 
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"keep": ()}, r"V2Drop keep=\(\) must be shares from 0 to 1"),
+        ({"keep": (0.5, 0.5, 1.1)}, "must be shares from 0 to 1"),
+        ({"keep": (0.5, 0.5, float("nan"))}, "must be shares from 0 to 1"),
+        ({"keep": (0.5, 0.5)}, r"keep=\(0\.5, 0\.5\) must have a share for each of its 3 layers"),
+        ({"layers": (1, 2)}, "must have a share for each of its 2 layers"),
+        ({"layers": (0, 1, 2)}, r"layers=\(0, 1, 2\) must ascend from 1"),
+        ({"layers": (2, 2, 3)}, r"layers=\(2, 2, 3\) must ascend from 1"),
+    ],
+)
+def test_v2drop_settings_that_make_no_sense_are_refused_at_once(settings, message):
+    with pytest.raises(ValueError, match=message):
+        V2Drop(**settings)
+
+
+def test_v2drop_is_refused_where_the_model_is_not_deep_enough(qwen2_vl):
+    with pytest.raises(ValueError, match=r"layers=\(1, 3, 5\) go past .* last layer \(4"):
+        V2Drop(layers=(1, 3, 5))(qwen2_vl).__enter__()
+    with pytest.raises(ValueError, match="do not fit into 2 layers"):
+        V2Drop().steps(2)
+    assert hooks(qwen2_vl) == 0
+
+
 @pytest.mark.parametrize("pruner", [Dart, FastV])
 @pytest.mark.parametrize("keep", [0.5, 1])
 def test_a_layer_past_the_last_one_is_refused(qwen2_vl, pruner, keep):
@@ -467,7 +535,7 @@ def test_a_layer_past_the_last_one_is_refused(qwen2_vl, pruner, keep):
     assert hooks(qwen2_vl) == 0
 
 
-@pytest.mark.parametrize("pruner", [Dart, FastV])
+@pytest.mark.parametrize("pruner", [Dart, FastV, V2Drop])
 def test_an_unsupported_family_is_refused_by_name(pruner):
     llama = LlamaForCausalLM(
         LlamaConfig(hidden_size=8, intermediate_size=8, num_hidden_layers=4, num_attention_heads=1, vocab_size=8)
@@ -476,14 +544,14 @@ def test_an_unsupported_family_is_refused_by_name(pruner):
         pass
 
 
-@pytest.mark.parametrize("inner", [Dart(keep=0.3), FastV(keep=0.3, layer=2)], ids=["dart", "fastv"])
+@pytest.mark.parametrize("inner", PRUNERS, ids=NAMES)
 def test_a_second_pruner_is_refused(qwen2_vl, inner):
     with Dart(keep=0.5)(qwen2_vl), pytest.raises(ValueError, match="already"), inner(qwen2_vl):
         pass
     assert hooks(qwen2_vl) == 0
 
 
-@pytest.mark.parametrize("pruner", [Dart(keep=0.5), FastV(keep=0.5)], ids=["dart", "fastv"])
+@pytest.mark.parametrize("pruner", LATER, ids=NAMES)
 def test_what_cannot_be_pruned_is_refused_with_a_reason(qwen2_vl, pruner):
     inputs = tiny.prompt(2, VIDEO, 3)
     twice = inputs | {name: inputs[name].repeat(2, 1) for name in inputs if inputs[name].ndim == 2}
@@ -500,7 +568,7 @@ def test_what_cannot_be_pruned_is_refused_with_a_reason(qwen2_vl, pruner):
             qwen2_vl(inputs_embeds=embeddings)
 
 
-@pytest.mark.parametrize("pruner", [Dart(keep=0.5), FastV(keep=0.5)], ids=["dart", "fastv"])
+@pytest.mark.parametrize("pruner", LATER, ids=NAMES)
 def test_a_cache_that_does_not_hold_a_prompt_pruned_here_is_refused(qwen2_vl, pruner):
     token = torch.tensor([[5]])
     _, foreign = run(qwen2_vl, MIXED)
@@ -512,7 +580,7 @@ def test_a_cache_that_does_not_hold_a_prompt_pruned_here_is_refused(qwen2_vl, pr
             qwen2_vl(input_ids=token, past_key_values=copy.deepcopy(cache))
 
 
-@pytest.mark.parametrize("pruner", [Dart(keep=0.5), FastV(keep=0.5)], ids=["dart", "fastv"])
+@pytest.mark.parametrize("pruner", LATER, ids=NAMES)
 def test_a_prompt_in_pieces_is_refused_where_a_later_piece_holds_visual_tokens(qwen2_vl, pruner):
     piece = tiny.prompt(3, IMAGE, 2)
     with pruner(qwen2_vl):
@@ -522,7 +590,7 @@ def test_a_prompt_in_pieces_is_refused_where_a_later_piece_holds_visual_tokens(q
 
 
 @pytest.mark.parametrize("kernel", ["sdpa", "eager", "flash_by_hand"])
-@pytest.mark.parametrize("pruner", [Dart(keep=0.5), FastV(keep=0.5)], ids=["dart", "fastv"])
+@pytest.mark.parametrize("pruner", LATER, ids=NAMES)
 def test_several_words_at_once_behind_the_prompt_equal_one_after_the_other(qwen2_vl, flash, pruner, kernel):
     words, start = torch.tensor([[5, 17, 33]]), oracle.places(*MIXED, 1)[-1][0]
     places = torch.arange(start, start + 3).expand(3, 1, 3)

@@ -8,19 +8,24 @@ import pytest
 
 from ipcv.answer import Options
 from ipcv.compressor import IPCV
-from ipcv.llm import Dart, FastV
+from ipcv.llm import Dart, FastV, V2Drop
 from ipcv.qa import PIXELS, load
+from ipcv.reducers import DTD, EVS, VidCom2
 from ipcv.sampling import Sampling
+from ipcv.tome import ToMe
 from ipcv_cli import options
 from ipcv_cli.ask import ask
 from ipcv_cli.failure import UsageError
 
 NOTHING: dict[str, Any] = {
     "no_compress": False,
+    "method": None,
     "keep": None,
     "layer": None,
     "stabilize": None,
     "neighbors": None,
+    "reducer": None,
+    "reducer_keep": None,
     "llm_pruner": None,
     "llm_keep": None,
     "llm_layer": None,
@@ -30,6 +35,8 @@ PLACES = {  # where the library keeps the default of each option that has one
     "max_frames": Sampling().max_frames,
     "max_pixels": PIXELS,
     "frame_batch": Options().frame_batch,
+    "method": "coverage" if Options().compressor == IPCV() else "",
+    "reducer": "none" if Options().reducer is None else "",
     "keep": IPCV().keep,
     "layer": IPCV().layer,
     "stabilize": IPCV().stabilize,
@@ -68,28 +75,73 @@ def test_without_options_everything_is_as_in_the_library():
 
 
 def test_options_reach_the_settings():
-    given = {"keep": 0.5, "layer": 1, "stabilize": 2, "neighbors": 4, "llm_keep": 0.25, "llm_layer": 2}
+    given = {"keep": 0.5, "layer": 1, "stabilize": "2", "neighbors": 4, "llm_keep": 0.25, "llm_layer": 2}
     assert options.compression(**NOTHING | given | {"llm_pruner": "fastv"}) == {
         "compressor": IPCV(keep=0.5, layer=1, stabilize=2, neighbors=4),
+        "reducer": None,
         "pruner": FastV(keep=0.25, layer=2),
     }
-    assert options.compression(**NOTHING | {"llm_pruner": "none"}) == {"compressor": IPCV(), "pruner": None}
-    assert options.compression(**NOTHING | {"no_compress": True}) == {"compressor": None, "pruner": None}
+    plain = {"compressor": IPCV(), "reducer": None, "pruner": Dart()}
+    assert options.compression(**NOTHING | {"llm_pruner": "none"}) == plain | {"pruner": None}
+    assert options.compression(**NOTHING | {"llm_pruner": "v2drop"}) == plain | {"pruner": V2Drop()}
+    assert options.compression(**NOTHING | {"no_compress": True}) == dict.fromkeys(plain)
     assert options.sampling(1.5, 8, "1:30", "0:01:40.5") == Sampling(fps=1.5, max_frames=8, start=90, end=100.5)
     assert options.sampling(None, None, "0", None) == Sampling(start=0)
 
 
-@pytest.mark.parametrize("name", ["keep", "layer", "stabilize", "neighbors", "llm_pruner", "llm_keep", "llm_layer"])
+@pytest.mark.parametrize(
+    ("given", "compressor", "reducer"),
+    [
+        ({"method": "paper", "stabilize": "all"}, IPCV.paper(stabilize="all"), None),
+        ({"method": "tome"}, ToMe(), None),
+        ({"method": "tome", "keep": 0.7}, ToMe(keep=0.7), None),
+        ({"reducer": "evs"}, IPCV(), EVS()),
+        ({"reducer": "evs", "reducer_keep": 0.2}, IPCV(), EVS(keep=0.2)),
+        ({"reducer": "vidcom2"}, IPCV(), VidCom2()),
+        ({"reducer": "dtd"}, IPCV(), DTD()),
+        ({"reducer": "dtd", "reducer_keep": 0.3}, IPCV(), DTD(keep=0.3)),
+        ({"reducer": "none"}, IPCV(), None),
+    ],
+    ids=str,
+)
+def test_other_methods_can_be_chosen(given, compressor, reducer):
+    expected = {"compressor": compressor, "reducer": reducer, "pruner": Dart()}
+    assert options.compression(**NOTHING | given) == expected
+
+
+def test_the_help_repeats_the_shares_of_the_other_methods():
+    parameters = inspect.signature(ask).parameters
+    keep, reducer_keep = (parameters[name].annotation.__metadata__[0].help for name in ("keep", "reducer_keep"))
+    assert f"(tome: {ToMe().keep})" in keep
+    assert (EVS().keep, VidCom2().keep, DTD().keep) == (1 / 2, 1 / 4, None)
+    assert "evs keeps half, vidcom2 a quarter, dtd what changes" in reducer_keep
+    assert len(V2Drop().keep) == 3
+
+
+@pytest.mark.parametrize("name", ["layer", "stabilize", "neighbors"])
+def test_merging_has_a_share_and_no_more(name):
+    with pytest.raises(UsageError, match=f"^--method tome and --{name} exclude each other"):
+        options.compression(**NOTHING | {"method": "tome", name: "1" if name == "stabilize" else 1})
+
+
+@pytest.mark.parametrize("reducer", [None, "none"])
+def test_a_share_of_the_prompt_needs_a_method(reducer):
+    with pytest.raises(UsageError, match=r"^--reducer-keep says how much --reducer keeps: name one"):
+        options.compression(**NOTHING | {"reducer": reducer, "reducer_keep": 0.5})
+
+
+@pytest.mark.parametrize("name", [name for name in NOTHING if name != "no_compress"])
 def test_the_plain_model_has_nothing_to_set(name):
-    value = "dart" if name == "llm_pruner" else 1
+    value = {"llm_pruner": "dart", "method": "tome", "reducer": "evs", "stabilize": "1"}.get(name, 1)
     with pytest.raises(UsageError, match=f"^--no-compress and --{name.replace('_', '-')} exclude each other"):
         options.compression(**NOTHING | {"no_compress": True, name: value})
 
 
+@pytest.mark.parametrize("pruner", ["none", "v2drop"])
 @pytest.mark.parametrize("name", ["llm_keep", "llm_layer"])
-def test_no_pruner_has_nothing_to_set(name):
-    with pytest.raises(UsageError, match=f"^--llm-pruner none and --{name.replace('_', '-')} exclude each other"):
-        options.compression(**NOTHING | {"llm_pruner": "none", name: 1})
+def test_no_pruner_and_one_as_published_have_nothing_to_set(name, pruner):
+    with pytest.raises(UsageError, match=f"^--llm-pruner {pruner} and --{name.replace('_', '-')} exclude each other"):
+        options.compression(**NOTHING | {"llm_pruner": pruner, name: 1})
 
 
 @pytest.mark.parametrize("name", ["keep", "llm_keep"])

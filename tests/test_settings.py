@@ -2,7 +2,7 @@
 
 import pytest
 
-from ipcv import IPCV, Dart, FastV
+from ipcv import DTD, EVS, IPCV, Dart, FastV, ToMe, V2Drop, VidCom2
 from ipcv.settings import parse_settings
 
 
@@ -20,13 +20,20 @@ def test_dense_is_the_plain_model():
 @pytest.mark.parametrize(
     ("text", "compressor", "pruner"),
     [
-        ("paper", IPCV(), None),
-        ("paper@0.2", IPCV(keep=0.2), None),
-        ("paper@0.2:layer=4:stabilize=1", IPCV(keep=0.2, layer=4, stabilize=1), None),
+        ("coverage", IPCV(), None),
+        ("coverage@0.2:stabilize=all:select=uniform", IPCV(keep=0.2, select="uniform"), None),
+        ("paper", IPCV.paper(), None),
+        ("paper@0.2", IPCV.paper(keep=0.2), None),
+        ("paper@0.2:layer=4:stabilize=1", IPCV.paper(keep=0.2, layer=4, stabilize=1), None),
         ("dart@0.5", None, Dart(keep=0.5)),
         ("fastv@0.25:layer=2", None, FastV(keep=0.25, layer=2)),
-        ("paper+dart", IPCV(), Dart()),
-        ("dart@0.3+paper@0.1", IPCV(keep=0.1), Dart(keep=0.3)),
+        ("paper+dart", IPCV.paper(), Dart()),
+        ("dart@0.3+paper@0.1", IPCV.paper(keep=0.1), Dart(keep=0.3)),
+        ("tome@0.6", ToMe(keep=0.6), None),
+        ("tome+v2drop", ToMe(), V2Drop()),
+        ("v2drop@0.5/0.3/0", None, V2Drop(keep=(0.5, 0.3, 0))),
+        ("v2drop@0.5:layers=2", None, V2Drop(keep=(0.5,), layers=(2,))),
+        ("v2drop@0.5/0.3:layers=2/3", None, V2Drop(keep=(0.5, 0.3), layers=(2, 3))),
     ],
 )
 def test_methods_stand_for_their_classes(text, compressor, pruner):
@@ -35,9 +42,24 @@ def test_methods_stand_for_their_classes(text, compressor, pruner):
     assert (setting.options.compressor, setting.options.pruner) == (compressor, pruner)
 
 
+@pytest.mark.parametrize(
+    ("text", "compressor", "reducer", "pruner"),
+    [
+        ("evs@0.3", None, EVS(keep=0.3), None),
+        ("vidcom2", None, VidCom2(), None),
+        ("dtd@0.3", None, DTD(keep=0.3), None),
+        ("dtd:threshold=0.8", None, DTD(threshold=0.8), None),
+        ("paper+evs@0.3+dart", IPCV.paper(), EVS(keep=0.3), Dart()),
+    ],
+)
+def test_between_encoder_and_language_model_is_a_place_of_its_own(text, compressor, reducer, pruner):
+    options = parse(text).options
+    assert (options.compressor, options.reducer, options.pruner) == (compressor, reducer, pruner)
+
+
 def test_what_is_shown_can_be_less_or_something_else():
     setting = parse("paper+frames@0.5+pixels@0.64")
-    assert (setting.frames, setting.pixels, setting.options.compressor) == (0.5, 0.64, IPCV())
+    assert (setting.frames, setting.pixels, setting.options.compressor) == (0.5, 0.64, IPCV.paper())
     assert parse("grey").shown == "grey"
     assert parse("paper+file").shown == "file"
     assert parse("other+paper").shown == "other"
@@ -50,11 +72,20 @@ def test_settings_have_commas_between_them_and_keep_their_order():
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
-        ("papre", "'papre' in the setting 'papre' is not known; known: dense, paper, dart"),
+        ("papre", "'papre' in the setting 'papre' is not known; known: dense, coverage, paper, tome, evs"),
         ("dense,,paper", "'' in the setting '' is not known"),
         ("paper,dense,paper", "the setting 'paper' is there twice"),
         ("paper+dense", "two parts that exclude each other"),
         ("dart+fastv", "two parts that exclude each other"),
+        ("paper+tome", "two parts that exclude each other"),
+        ("evs+dtd", "two parts that exclude each other"),
+        ("dense+evs", "two parts that exclude each other"),
+        ("evs@0", "evs in the setting 'evs@0': EVS keep=0.0 must be more than 0"),
+        ("tome:layer=2", "tome in the setting 'tome:layer=2': 'layer' is not known; known: keep"),
+        ("dtd:threshold=2", "DTD threshold=2.0 must be from -1 to 1"),
+        ("dtd@some", "'some' is not a number"),
+        ("v2drop@0.5", "must have a share for each of its 3 layers"),
+        ("v2drop:layers=1/x/3", "'x' is not a whole number"),
         ("grey+other", "two parts that exclude each other"),
         ("file+frames@0.5", "a file is read as a whole"),
         ("paper@much", "paper in the setting 'paper@much': 'much' is not a number"),

@@ -1,0 +1,207 @@
+"""Pruning visual tokens inside the language model: what a method is, and the hooks on the decoder layers that run it.
+
+Visual tokens are dropped at the input of some layers, for that layer and all later ones: their keys and values never
+enter the cache there, and the tokens that stay keep their positions. Text is never dropped.
+"""
+
+from abc import ABC, abstractmethod
+from bisect import bisect_right
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from sys import modules
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
+from transformers import Cache, DynamicCache, PreTrainedModel
+
+from ipcv.encoders import check_family
+from ipcv.hooks import installed
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """What the layer before a pruning layer knows about a prompt when its visual tokens are chosen.
+
+    Its length is that of what earlier pruning layers have left of it, and so are all positions.
+    """
+
+    visual: Tensor  # [n] positions of the visual tokens, ascending
+    text: Tensor  # [t] positions of the text tokens after the first visual one
+    before: Tensor  # [length, d] input of the layer before
+    states: Tensor  # [length, d] output of the layer before
+    keys: Tensor  # [heads, length, head_dim] its keys, as cached
+    query: Tensor  # [query heads, head_dim] its query of the last token, rotated like the keys
+    step: int = 0  # how many pruning layers came before this one
+
+
+@dataclass(frozen=True, kw_only=True)
+class LanguagePruner(ABC):
+    """Visual tokens pruned at the input of some decoder layers; see `Dart`, `FastV` and `V2Drop` in `ipcv.llm`.
+
+    For one prompt at a time, with the key-value cache on (the default of transformers). Raises `ValueError` for
+    settings that make no sense, `ModelError` for an unsupported family.
+    """
+
+    @contextmanager
+    def __call__(self, model: PreTrainedModel) -> Iterator[None]:
+        """Prune in the language model of `model` for the length of the `with`; the model is left as it was."""
+        check_family(model.config.model_type)
+        layers = model.get_decoder().layers
+        steps = self.steps(len(layers))
+        with installed(_Hooks(self, model, layers, steps), layers) if self.prunes else nullcontext():
+            yield
+
+    @property
+    @abstractmethod
+    def prunes(self) -> bool:
+        """Whether anything is dropped."""
+
+    @abstractmethod
+    def steps(self, depth: int) -> tuple[int, ...]:
+        """The layers, ascending, at whose input tokens are dropped, of a language model of `depth` layers.
+
+        Raises `ValueError` if it is not deep enough.
+        """
+
+    @abstractmethod
+    def counts(self, visual: int) -> tuple[int, ...]:
+        """How many of a prompt's `visual` tokens stay from each of those layers on."""
+
+    @abstractmethod
+    def choose(self, prompt: Prompt) -> Tensor:
+        """Which of `prompt.visual` stay: a boolean mask `[n]`."""
+
+
+@dataclass(frozen=True)
+class _Kept:
+    """Which tokens of a prompt stay."""
+
+    rows: tuple[Tensor, ...]  # [m] each, per pruning layer passed: positions in the whole prompt, ascending
+    length: int  # of the whole prompt
+
+
+class _Hooks:
+    """The hooks of one `with`. Which tokens of a prompt stay is remembered beside the cache that they fill."""
+
+    def __init__(self, pruner: LanguagePruner, model: PreTrainedModel, layers: Any, steps: tuple[int, ...]) -> None:
+        self.pruner = pruner
+        self.model = model
+        self.layers = layers
+        self.steps = steps
+        self.visual_ids = (model.config.image_token_id, model.config.video_token_id)
+        self.is_visual: Tensor  # [length] of the pass under way
+        self.query: Tensor  # [1, 1, query heads * head_dim] of its last token, before rotation
+        self.before: Tensor  # [1, tokens, d] input of the layer before a pruning layer
+        self.kept: WeakKeyDictionary[Cache, _Kept] = WeakKeyDictionary()
+
+    def install(self) -> Iterator[RemovableHandle]:
+        """Put the hooks on the model, one handle each."""
+        yield self.model.model.register_forward_pre_hook(self.read_ids, with_kwargs=True)
+        for layer in range(self.steps[0], len(self.layers)):
+            hook = self.narrow
+            if layer in self.steps:
+                yield self.layers[layer - 1].self_attn.q_proj.register_forward_hook(self.read_query)
+                yield self.layers[layer - 1].register_forward_hook(self.read_input)
+                hook = self.prune
+            yield self.layers[layer].register_forward_pre_hook(hook, with_kwargs=True)
+
+    def read_ids(self, _: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        ids = args[0] if args else kwargs.get("input_ids")
+        if ids is None:
+            raise ValueError("pruning in the language model finds visual tokens by their ids: pass input_ids")
+        if len(ids) != 1:
+            raise ValueError(f"pruning in the language model takes one prompt at a time, got a batch of {len(ids)}")
+        self.is_visual = torch.isin(ids[0], torch.tensor(self.visual_ids, device=ids.device))
+
+    def read_query(self, _: nn.Module, __: tuple[Tensor, ...], output: Tensor) -> None:
+        self.query = output[:, -1:]
+
+    def read_input(self, _: nn.Module, args: tuple[Tensor, ...], __: Tensor) -> None:
+        self.before = args[0]
+
+    def prune(
+        self, layer: nn.Module, args: tuple[Tensor, ...], kwargs: dict[str, Any]
+    ) -> tuple[tuple[Tensor, ...], dict[str, Any]]:
+        """At a pruning layer: in a prompt's first pass choose what stays, and drop the other rows."""
+        cache = kwargs["past_key_values"]
+        if not isinstance(cache, DynamicCache):
+            raise ValueError(  # noqa: TRY004 - a wrong setting, not a wrong type
+                f"pruning in the language model needs a DynamicCache (use_cache=True), got {type(cache).__name__}"
+            )
+        index = _index(layer)
+        if cache.get_seq_length(index) == 0:
+            args = (self.drop(index, args[0], cache, kwargs["position_embeddings"]), *args[1:])
+        else:
+            self.check_continues(cache, args[0].shape[1])
+        return self.narrow(layer, args, kwargs)
+
+    def check_continues(self, cache: Cache, tokens: int) -> None:
+        """Raise `ValueError` unless the `tokens` of this pass follow, in `cache`, a prompt that was pruned here."""
+        if cache not in self.kept:
+            raise ValueError("this key-value cache was filled outside this pruner's `with`, or copied: start a new one")
+        if tokens > 1 and self.is_visual.any():
+            raise ValueError("visual tokens behind a prompt's first pass are not pruned: pass the prompt in one piece")
+
+    def drop(self, index: int, states: Tensor, cache: DynamicCache, rotation: tuple[Tensor, Tensor]) -> Tensor:
+        """The rows `[1, m, d]` of `states`, the input of layer `index`, that stay; remembers which they are."""
+        passed = () if index == self.steps[0] else self.kept[cache].rows
+        rows = passed[-1] if passed else torch.arange(len(self.is_visual), device=states.device)
+        stays = self.stay(index, states, self.is_visual[rows], cache, rotation)
+        del self.before  # as large as the prompt
+        self.kept[cache] = _Kept((*passed, rows[stays]), len(self.is_visual))
+        return states[:, stays]
+
+    def stay(
+        self, index: int, states: Tensor, is_visual: Tensor, cache: DynamicCache, rotation: tuple[Tensor, Tensor]
+    ) -> Tensor:
+        """Which rows of `states` `[1, length, d]` stay from layer `index` on: positions `[m]`, ascending."""
+        visual = is_visual.nonzero()[:, 0]
+        if not len(visual):
+            return torch.arange(len(is_visual), device=states.device)
+        text = (~is_visual).nonzero()[:, 0]
+        before: Any = cache.layers[index - 1]
+        prompt = Prompt(
+            visual=visual,
+            text=text[text > visual[0]],
+            before=self.before[0],
+            states=states[0],
+            keys=before.keys[0],
+            query=self.rotated_query(index - 1, rotation),
+            step=self.steps.index(index),
+        )
+        stays = ~is_visual
+        stays[visual] = self.pruner.choose(prompt)
+        return stays.nonzero()[:, 0]
+
+    def rotated_query(self, index: int, rotation: tuple[Tensor, Tensor]) -> Tensor:
+        """The last token's query `[query heads, head_dim]` in a layer, rotated by the model's own function."""
+        attention = self.layers[index].self_attn
+        rotate = modules[type(attention).__module__].apply_rotary_pos_emb
+        heads = self.query.view(1, 1, -1, attention.head_dim).transpose(1, 2)
+        cos, sin = (table[:, -1:] for table in rotation)
+        return rotate(heads, heads, cos, sin)[0][0, :, 0]
+
+    def narrow(
+        self, layer: nn.Module, args: tuple[Tensor, ...], kwargs: dict[str, Any]
+    ) -> tuple[tuple[Tensor, ...], dict[str, Any]]:
+        """Leave the dropped tokens out of a layer's rotation tables and attention mask."""
+        kept, mask, index = self.kept[kwargs["past_key_values"]], kwargs["attention_mask"], _index(layer)
+        rows = kept.rows[bisect_right(self.steps, index) - 1]
+        narrowed: dict[str, Any] = {"position_ids": None}  # only read to find packed sequences, and there are none
+        if kwargs["past_key_values"].get_seq_length(index) == 0:
+            narrowed["position_embeddings"] = tuple(table[:, rows] for table in kwargs["position_embeddings"])
+            if mask is not None:
+                narrowed["attention_mask"] = mask[..., rows] if mask.ndim == 2 else mask[..., rows, :][..., rows]
+        elif mask is not None:
+            # made for the layers before, which hold every token: the prompt's kept columns, then all later ones
+            later = torch.arange(kept.length, mask.shape[-1], device=mask.device)
+            narrowed["attention_mask"] = mask[..., torch.cat([rows, later])]
+        return args, kwargs | narrowed
+
+
+def _index(layer: Any) -> int:
+    return layer.self_attn.layer_idx

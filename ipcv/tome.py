@@ -1,0 +1,273 @@
+"""ToMe as hooks on a vision encoder: in every block similar tokens of a frame merge, and at the end they part again."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import groupby, pairwise
+from sys import modules
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+
+from ipcv.encoders import Encoder, check_family, find_encoder
+from ipcv.hooks import Handle, Override, installed
+from ipcv.tokens import kept_count
+
+
+@dataclass(frozen=True, kw_only=True)
+class ToMe:
+    """Token merging inside the vision encoder (ToMe, arXiv 2210.09461).
+
+    In every block, between attention and feed-forward part, each second token of a frame finds the most similar one
+    among the others (cosine of the keys, averaged over heads); the most similar pairs merge into their mean, weighted
+    by how many patches each stands for, and attention counts a token as often (`log` of that size on the logits).
+
+    Where this differs from the paper and its code, which know images and class tokens only: tokens merge within
+    their frame. How many is a share and not a number, since frames differ in size, and an error, not a smaller
+    number, where a block would have to merge more than half. Tokens keep their order, a merged one taking the place
+    and the rotary position of the one that was merged into. Keys are compared before their rotation, which would tell
+    places apart and not contents. After the last block every patch gets its token's state, so that the encoder's
+    output keeps its shape; the code does so for dense prediction only. Similarities and means are taken in float32.
+    Flash attention kernels know no bias on logits: in their place torch's own attention is used.
+
+    >>> with ToMe(keep=0.5)(model):
+    ...     model.generate(**inputs)
+
+    Raises `ValueError` for settings that make no sense (alone, for the model's depth or for a frame's size),
+    `ModelError` for an unsupported family.
+    """
+
+    keep: float = 0.5  # share of each frame's tokens left after the last block; equally many merge in every block
+    method: Literal["tome"] = field(default="tome", init=False)
+
+    def __post_init__(self) -> None:
+        if not 0 < self.keep <= 1:
+            raise ValueError(f"ToMe keep={self.keep} must be more than 0 and at most 1")
+
+    @contextmanager
+    def __call__(self, model: PreTrainedModel) -> Iterator[list[Tensor]]:
+        """Merge in the encoder of `model` for the length of the `with`; the model is left as it was.
+
+        Yields a list that grows by one tensor per forward pass: how many tokens of each frame the last merge leaves.
+        With `keep=1` nothing is changed and the list stays empty.
+        """
+        check_family(model.config.model_type)  # it is known how to merge in these only
+        encoder = find_encoder(model)
+        self.check_depth(len(encoder.blocks))
+        hooks = _Hooks(self, encoder)
+        with installed(hooks, encoder.blocks) if self.keep < 1 else nullcontext():
+            yield hooks.left
+
+    def check_depth(self, depth: int) -> None:
+        """Raise `ValueError` if in an encoder of `depth` blocks the last would have to merge more than half."""
+        if self.keep * (depth + 1) < 1:
+            raise ValueError(
+                f"ToMe keep={self.keep} would merge more than half of the tokens in the last of {depth} blocks: "
+                f"keep at least {1 / (depth + 1):.2g}"
+            )
+
+    def merges(self, tokens: int, depth: int) -> list[int]:
+        """How many of a frame's `tokens` merge into others in each of `depth` blocks. Raises `ValueError` if it cannot.
+
+        >>> ToMe(keep=0.5).merges(20, 4)
+        [2, 3, 2, 3]
+        """
+        gone = tokens - kept_count(tokens, self.keep)
+        ends = [gone * block // depth for block in range(depth + 1)]
+        if any(2 * (after - before) > tokens - before for before, after in pairwise(ends)):
+            raise ValueError(
+                f"ToMe keep={self.keep} of {tokens} patches in a frame would merge more than half in one block: "
+                "raise keep or the frame's size"
+            )
+        return [after - before for before, after in pairwise(ends)]
+
+
+@dataclass(frozen=True)
+class Frames:
+    """`f` frames of equally many patches in one pass, `n` tokens of each left."""
+
+    sizes: Tensor  # [f, n] float32; how many patches each token stands for
+    owners: Tensor  # [f, patches] the token that each patch is part of
+    rotation: tuple[Tensor, Tensor]  # [f, n, w] each; cosines and sines of the tokens' positions
+
+    @classmethod
+    def of(cls, frames: int, patches: int, rotation: tuple[Tensor, Tensor]) -> "Frames":
+        """Every patch a token; `rotation` are tables `[frames * patches, w]`."""
+        cos, sin = (table.view(frames, patches, -1) for table in rotation)
+        owners = torch.arange(patches, device=cos.device).expand(frames, -1)
+        return cls(torch.ones_like(owners, dtype=torch.float32), owners, (cos, sin))
+
+    @property
+    def bias(self) -> Tensor | None:
+        """What attention adds to the logits `[f, heads, queries, n]`; `None` while there is nothing to add."""
+        if self.sizes.shape == self.owners.shape:
+            return None
+        return self.sizes.log()[:, None, None]
+
+    def merge(self, states: Tensor, keys: Tensor, count: int) -> tuple[Tensor, "Frames"]:
+        """`states` `[f, n, d]` once `count` tokens of each frame have merged into those with the most similar `keys`.
+
+        `keys` are `[f, n, heads, w]`. Returns `[f, n - count, d]` and what describes them.
+        """
+        source, target = match(keys.mean(2, dtype=torch.float32), count)
+        is_gone = torch.zeros_like(self.sizes, dtype=torch.bool).scatter(1, source, value=True)
+        left = is_gone.sort(dim=1, stable=True).indices[:, : states.shape[1] - count]
+        rows = is_gone.logical_not().cumsum(1) - 1
+        rows = rows.scatter(1, source, rows.gather(1, target))
+        sizes = self.sizes.scatter_add(1, target, self.sizes.gather(1, source)).gather(1, left)
+        cos, sin = (table.gather(1, left[..., None].expand(-1, -1, table.shape[-1])) for table in self.rotation)
+        merged = weighted_mean(states, self.sizes, rows, sizes)
+        return merged, Frames(sizes, rows.gather(1, self.owners), (cos, sin))
+
+    def part(self, states: Tensor) -> Tensor:
+        """A state for every patch `[f, patches, d]` again, from those of the tokens `[f, n, d]`."""
+        return states.gather(1, self.owners[..., None].expand(-1, -1, states.shape[-1]))
+
+
+def match(keys: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """The `count` pairs of an even and an odd token of each frame with the most similar `keys` `[f, n, w]`.
+
+    Each even token has one candidate, the most similar odd one. Returns the even ones' positions and, for each, that
+    of the odd one, both `[f, count]`, the most similar pair first.
+    """
+    unit = F.normalize(keys, dim=-1)
+    best = (unit[:, ::2] @ unit[:, 1::2].transpose(1, 2)).max(-1)
+    chosen = best.values.sort(dim=1, descending=True, stable=True).indices[:, :count]
+    return 2 * chosen, 2 * best.indices.gather(1, chosen) + 1
+
+
+def weighted_mean(states: Tensor, weights: Tensor, rows: Tensor, totals: Tensor) -> Tensor:
+    """Means `[f, m, d]` of those `states` `[f, n, d]` that share a row, weighted.
+
+    `weights` and `rows` (from 0 to `m - 1`) are `[f, n]`; `totals` `[f, m]` are the rows' sums of weights.
+    """
+    frames, tokens, width = states.shape
+    rows = rows + totals.shape[1] * torch.arange(frames, device=rows.device)[:, None]
+    order = rows.flatten().sort(stable=True)
+    starts = torch.searchsorted(order.values, torch.arange(totals.numel(), device=rows.device))
+    # a scattered sum would be another one every time on a GPU
+    sums = F.embedding_bag(
+        order.indices,
+        states.reshape(frames * tokens, width).float(),
+        starts,
+        mode="sum",
+        per_sample_weights=weights.flatten()[order.indices],
+    )
+    return (sums / totals.view(-1, 1)).to(states.dtype).view(frames, -1, width)
+
+
+@dataclass(frozen=True)
+class _Group:
+    """Frames of one length that follow each other in a pass, and how they are merged."""
+
+    frames: Frames
+    merges: list[int]  # per block
+
+    def split(self, packed: Tensor) -> Tensor:
+        """Their part of the tokens `[f * n, ...]` as `[f, n, ...]`."""
+        return packed.view(*self.frames.sizes.shape, *packed.shape[1:])
+
+
+class _Hooks:
+    """The hooks of one `with`, and the state of the pass under way: begun anew by each pass."""
+
+    def __init__(self, settings: ToMe, encoder: Encoder) -> None:
+        self.settings = settings
+        self.blocks = encoder.blocks
+        self.groups: list[_Group]
+        self.keys: Tensor  # [n, heads, w] of the block under way, before their rotation
+        self.merged: Tensor  # [m, d] behind its attention
+        self.update: Tensor  # [m, d] of its feed-forward part
+        self.left: list[Tensor] = []
+
+    def install(self) -> Iterator[Handle]:
+        """Put the hooks on the blocks, one handle each."""
+        yield self.blocks[0].register_forward_pre_hook(self.begin, with_kwargs=True)
+        for index, block in enumerate(self.blocks):
+            attention = block.get_submodule("attn")
+            yield Override(attention, partial(self.attend, attention))
+            yield block.get_submodule("norm2").register_forward_pre_hook(partial(self.merge, index))
+            yield block.get_submodule("mlp").register_forward_hook(self.hold)
+            yield block.register_forward_hook(self.join)
+        yield self.blocks[-1].register_forward_hook(self.part)
+
+    def begin(self, _: nn.Module, __: tuple[Tensor, ...], kwargs: dict[str, Any]) -> None:
+        self.groups = []
+        bounds = kwargs["cu_seqlens"]
+        start, lengths = 0, []
+        for patches, same in groupby(bounds.diff().tolist()):
+            frames = len(list(same))
+            end = start + frames * patches
+            merges = self.settings.merges(patches, len(self.blocks))
+            cos, sin = (table[start:end] for table in kwargs["position_embeddings"])
+            self.groups.append(_Group(Frames.of(frames, patches, (cos, sin)), merges))
+            lengths += [patches - sum(merges)] * frames
+            start = end
+        self.left.append(bounds.new_tensor(lengths))
+
+    def split(self, packed: Tensor) -> list[Tensor]:
+        """`packed` `[tokens, ...]` as one `[f, n, ...]` per group of frames."""
+        parts = packed.split([group.frames.sizes.numel() for group in self.groups])
+        return [group.split(part) for group, part in zip(self.groups, parts, strict=True)]
+
+    def attend(self, module: Any, states: Tensor, **_: Any) -> Tensor:
+        """Attention within each frame, through the module's own weights, with every token counted by its size."""
+        query, self.keys, value = module.qkv(states).view(len(states), 3, module.num_heads, -1).unbind(1)
+        cos, sin = (
+            torch.cat([group.frames.rotation[table].flatten(0, 1) for group in self.groups]) for table in (0, 1)
+        )
+        rotate = modules[type(module).__module__].apply_rotary_pos_emb_vision
+        query, key = rotate(query, self.keys, cos, sin)
+        kernel, parts = _kernel(module), []
+        for group, *qkv in zip(self.groups, *map(self.split, (query, key, value)), strict=True):
+            bias = group.frames.bias
+            mixed, _ = kernel(
+                module,
+                *(part.transpose(1, 2) for part in qkv),
+                attention_mask=None if bias is None else bias.to(states.dtype),
+                scaling=module.scaling,
+                is_causal=False,
+            )
+            parts.append(mixed.flatten(2).flatten(0, 1))
+        return module.proj(torch.cat(parts))
+
+    def merge(self, index: int, _: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        """Between a block's attention and its feed-forward part."""
+        groups, parts = [], []
+        for group, states, keys in zip(self.groups, self.split(args[0]), self.split(self.keys), strict=True):
+            frames = group.frames
+            if group.merges[index]:
+                states, frames = frames.merge(states, keys, group.merges[index])
+            groups.append(_Group(frames, group.merges))
+            parts.append(states.flatten(0, 1))
+        self.groups, self.merged = groups, torch.cat(parts)
+        return (self.merged, *args[1:])
+
+    def hold(self, _: nn.Module, __: tuple[Tensor, ...], output: Tensor) -> Tensor:
+        self.update = output
+        return output.new_zeros(())  # the block adds it to what had not merged yet
+
+    def join(self, _: nn.Module, __: tuple[Tensor, ...], ___: Tensor) -> Tensor:
+        output = self.merged + self.update
+        del self.keys, self.merged, self.update
+        return output
+
+    def part(self, _: nn.Module, __: tuple[Tensor, ...], output: Tensor) -> Tensor:
+        parts = [
+            group.frames.part(states).flatten(0, 1)
+            for group, states in zip(self.groups, self.split(output), strict=True)
+        ]
+        del self.groups
+        return torch.cat(parts)
+
+
+def _kernel(module: Any) -> Callable[..., tuple[Tensor, Any]]:
+    """The attention function of `module` if it takes a bias on the logits, else torch's."""
+    if module.config._attn_implementation == "eager":
+        return modules[type(module).__module__].eager_attention_forward
+    return sdpa_attention_forward
