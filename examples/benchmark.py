@@ -7,15 +7,12 @@ Example: python examples/benchmark.py --questions 2002
 
 import argparse
 import json
-import os
-import platform
-import subprocess
 import sys
 import time
 from dataclasses import asdict, replace
-from importlib.metadata import version
 from pathlib import Path
 
+from publish import commit_date, machine, put_into_readme
 from pydantic import TypeAdapter
 
 import ipcv
@@ -26,7 +23,6 @@ from ipcv_cli.report import plot, report_table
 SETTINGS = "dense,file,paper,paper@0.2,paper@0.1,paper+dart@0.5,frames@0.7,pixels@0.64,grey,other"
 JSON = Path(__file__).with_name("benchmark.json")
 PLOT = JSON.with_suffix(".svg")
-README = JSON.parent.parent / "README.md"
 MARKS = ("<!-- benchmark.json, by examples/benchmark.py -->\n", "<!-- end of benchmark.json -->\n")
 
 
@@ -35,37 +31,6 @@ def table(stored: dict) -> str:
     report = TypeAdapter(Report).validate_python(stored["report"])
     where = f"commit of {stored['commit_date']}, {stored['minutes']} minutes on {stored['machine']}"
     return f"```text\n$ {stored['command']}\n{where}\n\n{report_table(report)}```\n"
-
-
-def put_into_readme(stored: dict) -> None:
-    """Replace what is between the two marks."""
-    before, first, rest = README.read_text(encoding="utf-8").partition(MARKS[0])
-    _, second, after = rest.partition(MARKS[1])
-    if not (first and second):
-        raise ValueError(f"{README} lacks the marks that the table goes between")
-    README.write_text(f"{before}{first}\n{table(stored)}\n{second}{after}", encoding="utf-8")
-
-
-def commit_date() -> str:
-    """The day of the commit that is measured."""
-    done = subprocess.run(
-        ["git", "log", "-1", "--format=%cs"],  # noqa: S607
-        cwd=JSON.parent,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    return done.stdout.strip()
-
-
-def machine() -> str:
-    """Processor, cores and library versions."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.is_file() else []
-    processor = next(
-        (line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.machine()
-    )
-    return f"{os.cpu_count()} cores of {processor}, torch {version('torch')}, transformers {version('transformers')}"
 
 
 def main() -> None:
@@ -84,7 +49,7 @@ def main() -> None:
             stored["report"] = asdict(replace(step, scores=tuple(replace(score, changed=()) for score in step.scores)))
             JSON.write_text(json.dumps(stored, indent=1) + "\n", encoding="utf-8")
             plot(step, PLOT)
-            put_into_readme(stored)
+            put_into_readme(MARKS, table(stored))
             print(table(stored))
         elif step % 100 == 0:
             print(f"{step} questions in {time.monotonic() - began:.0f} s", file=sys.stderr)
