@@ -81,14 +81,21 @@ def plot(stored: dict, path: Path) -> None:
             [counted(row) for row in found],
             [row["patch_cosine"] for row in found],
             color="black" if name.startswith("paper") else COLOURS[settings["select"]],
-            linestyle="-" if settings["blend"] == "distance" or name == "paper" else ":",
+            linestyle=_stroke(name, settings),
             marker="x" if settings["stabilize"] == 0 else "os"[settings["blend"] == "mean"],
             label=name,
         )
     axes.set_xlabel("encoder FLOPs, share of the plain model's")
     axes.set_ylabel("mean patch cosine")
-    axes.xaxis.set_major_formatter(PercentFormatter(1))
+    axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     axes.grid(alpha=0.3)
     figure.legend(loc="outside right upper", fontsize=9)
     with rc_context({"svg.hashsalt": "ipcv"}):  # the same numbers, the same file
         figure.savefig(path, metadata={"Date": None})
+
+
+def _stroke(name: str, settings: dict) -> str:
+    """Solid for the paper and for neighbours weighted by distance; a setting of one budget is no line."""
+    if settings["stabilize"] == 0:
+        return ""
+    return "-" if name == "paper" or settings["blend"] == "distance" else ":"

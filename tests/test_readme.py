@@ -16,6 +16,9 @@ from ipcv_cli.reference import reference
 ROOT = Path(__file__).parent.parent
 sys.path.append(str(ROOT / "examples"))
 import benchmark  # noqa: E402
+import fidelity  # noqa: E402
+import fidelity_clips  # noqa: E402
+import fidelity_report  # noqa: E402
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 QUESTION = "What colour is the circle?"
@@ -78,9 +81,17 @@ def test_the_benchmark_is_that_of_the_stored_report():
     assert stored["report"]["model"]["name"] == "demo"
 
 
+def test_the_fidelity_is_that_of_the_stored_measurement():
+    stored = json.loads(fidelity.JSON.read_text(encoding="utf-8"))
+    shown = README.partition(fidelity.MARKS[0])[2].partition(fidelity.MARKS[1])[0]
+    assert shown.strip() == fidelity_report.table(stored).strip()
+    assert stored["onnx_difference"] <= fidelity_clips.TOLERANCE
+    assert (stored["command"], len(stored["rows"])) == ("python examples/fidelity.py", 29)
+
+
 def test_every_picture_is_there():
     pictures = re.findall(r"!\[[^]]+\]\(([^)]+)\)", README)
-    assert len(pictures) == 2
+    assert len(pictures) == 3
     assert all((ROOT / picture).is_file() for picture in pictures)
 
 
