@@ -148,8 +148,10 @@ def options() -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=2.0, help="of each clip, from its start (default: 2)")
     parser.add_argument("--side", type=int, default=336, help="of the square frames, in pixels (default: 336)")
     parser.add_argument("--repeats", type=int, default=1, help="timed passes of each setting and clip (default: 1)")
-    parser.add_argument("--out", type=Path, metavar="FILE.json", help="write there instead, and not into the README")
+    parser.add_argument("--out", type=Path, metavar="FILE.json", help="write there, and not into the README")
     args = parser.parse_args()
+    if args.clips and not args.out:
+        parser.error("--clips needs --out: the README has the numbers of the three clips that anyone can get")
     for name, wrong, why in (
         ("frames", args.frames < 2, "must be at least 2"),
         ("seconds", not 0 < args.seconds < math.inf, "must be a number above 0"),

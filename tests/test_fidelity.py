@@ -120,9 +120,10 @@ def spent(model, cost, clips, compressor):
     return sum(cost.compressed(compressor, each) for each in kept) / len(kept)
 
 
-def test_the_papers_own_settings_are_the_first_of_each_group(rows):
-    firsts = [next(group).compressor for _, group in groupby(rows, key=lambda row: row.group)]
-    assert firsts == [IPCV.paper(keep=keep, stabilize=3) for keep in (0.35, 0.2, 0.1)]
+def test_the_papers_own_settings_are_the_first_of_each_group_and_its_budget(cost, rows):
+    firsts = [next(group) for _, group in groupby(rows, key=lambda row: row.group)]
+    papers = [IPCV.paper(keep=keep, stabilize=3) for keep in (0.35, 0.2, 0.1)]
+    assert [(row.compressor, row.published) for row in firsts] == [(paper, cost.published(paper)) for paper in papers]
 
 
 def test_scores_of_known_features():
@@ -153,6 +154,7 @@ def test_a_clip_is_read_evenly_and_normalised(clip):
     assert values.shape == (4, 3, 28, 28)
     pictures = values * fidelity_clips.SPREAD + fidelity_clips.MEAN
     assert 0 <= pictures.min() < pictures.max() <= 1
+    assert (pictures * 255).sub((pictures * 255).round()).abs().max() < 1e-3  # bytes again
     assert not torch.equal(values[0], values[3])
 
 
@@ -165,6 +167,7 @@ def test_without_the_extra_it_says_what_to_install(monkeypatch):
 @pytest.mark.parametrize(
     ("words", "reason"),
     [
+        ("--clips a.mp4", "--clips needs --out"),
         ("--frames 1", "--frames 1 must be at least 2"),
         ("--seconds nan", "--seconds nan must be a number above 0"),
         ("--side 100", "--side 100 must be a multiple of 14"),
@@ -181,7 +184,7 @@ def test_wrong_options_are_refused_with_the_reason(monkeypatch, capsys, words, r
 
 
 def test_a_missing_clip_is_one_line(monkeypatch):
-    monkeypatch.setattr("sys.argv", ["fidelity.py", "--clips", "missing.mp4"])
+    monkeypatch.setattr("sys.argv", ["fidelity.py", "--clips", "missing.mp4", "--out", "x.json"])
     with pytest.raises(SystemExit, match=r"^error: missing\.mp4"):
         fidelity.main()
 
