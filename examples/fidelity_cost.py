@@ -6,8 +6,7 @@ Counted as in `ipcv.flops`: matrix products, and all that compression adds.
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-
-from transformers import Dinov2Config
+from typing import Any
 
 from ipcv import IPCV
 from ipcv.flops import restore_flops, split_flops
@@ -26,8 +25,8 @@ class Cost:
     patches: int
 
     @classmethod
-    def of(cls, config: Dinov2Config, frames: int, patches: int) -> "Cost":
-        """Of a pass of the model with this `config`."""
+    def of(cls, config: Any, frames: int, patches: int) -> "Cost":
+        """Of a pass of the model with this `config` of DINOv2."""
         width, values = config.hidden_size, config.num_channels * config.patch_size**2
         return cls(config.num_hidden_layers, width, int(width * config.mlp_ratio), values, frames, patches)
 
