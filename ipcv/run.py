@@ -92,7 +92,7 @@ class Run:
         if isinstance(compressor, ToMe):
             times = frames // settings.temporal_patch_size
             compressor.merges(patches // times, len(find_encoder(self.network).blocks))
-        elif compressor and kept_count(patches, compressor.keep) < 1:
+        elif compressor and not compressor.quality and kept_count(patches, compressor.keep) < 1:
             raise ValueError(f"keep={compressor.keep} of a batch of {patches} patches keeps none: raise keep")
 
     def encode_batch(self, frames: np.ndarray) -> Tensor:

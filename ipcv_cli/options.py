@@ -116,6 +116,15 @@ Keep = Annotated[
         default="0.35 (tome: 0.5)",
     ),
 ]
+Quality = Annotated[
+    float | None,
+    option(
+        COMPRESSION,
+        "In place of --keep: keep as few as needed for this fidelity (0 to 1, estimated) of the encoder's output.",
+        "--quality",
+        metavar="Q",
+    ),
+]
 Layer = Annotated[
     int | None, option(COMPRESSION, "First encoder block on fewer tokens.", "--layer", metavar="N", default="3")
 ]
@@ -234,6 +243,7 @@ def compression(
     llm_keep: float | None,
     llm_layer: int | None,
     method: str | None = None,
+    quality: float | None = None,
     reducer: str | None = None,
     reducer_keep: float | None = None,
 ) -> dict[str, Any]:
@@ -242,7 +252,7 @@ def compression(
     Raises `ValueError` or `UsageError` for what makes no sense.
     """
     blocks_seen = int(stabilize) if stabilize and stabilize.isdecimal() else stabilize
-    encoder = given(keep=keep, layer=layer, stabilize=blocks_seen, neighbors=neighbors)
+    encoder = given(keep=keep, quality=quality, layer=layer, stabilize=blocks_seen, neighbors=neighbors)
     language = given(keep=llm_keep, layer=llm_layer)
     blocks = [(f"--{name}", value) for name, value in encoder.items()]
     layers = [(f"--llm-{name}", value) for name, value in language.items()]
@@ -250,6 +260,8 @@ def compression(
         methods = [("--method", method), ("--reducer", reducer), ("--llm-pruner", llm_pruner)]
         exclude("--no-compress", *methods, *blocks, ("--reducer-keep", reducer_keep), *layers)
         return {"compressor": None, "reducer": None, "pruner": None}
+    if quality is not None:
+        exclude("--quality", ("--keep", keep), ("--method paper", method == "paper"))
     if method == "tome":
         exclude("--method tome", *(each for each in blocks if each[0] != "--keep"))
     if llm_pruner in ("v2drop", "none"):
