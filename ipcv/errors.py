@@ -16,6 +16,14 @@ class VideoError(IPCVError):
     """The video cannot be read."""
 
 
+class ReadTimeoutError(VideoError):
+    """Reading the video took longer than it was allowed to."""
+
+
+class ReaderCrashError(VideoError):
+    """The process that read the video ended before it was done."""
+
+
 class ModelError(IPCVError):
     """The model is not available here, or is of a family that is not supported."""
 
