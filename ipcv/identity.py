@@ -10,6 +10,7 @@ from typing import Any
 from ipcv.answer import ModelFacts, Options
 from ipcv.container import check_file
 from ipcv.hub import find_folder
+from ipcv.load import foresee
 from ipcv.remote import identity_of_remote, is_remote
 
 SAMPLE = 1 << 16  # bytes hashed at the start, in the middle and at the end of a file
@@ -43,10 +44,16 @@ def model(facts: ModelFacts) -> dict[str, Any]:
     return described_model(facts.name, folder, facts.revision, facts.dtype, facts.quantization)
 
 
+def model_to_come(name: str, **placement: Any) -> dict[str, Any]:
+    """The same before the model is loaded, as `ipcv.load` would with these arguments. Errors as there."""
+    folder, revision, dtype, quantization = foresee(name, **placement)
+    return described_model(name, folder, revision, dtype, quantization)
+
+
 def described_model(
     name: str, folder: Path, revision: str | None, dtype: str, quantization: str | None
 ) -> dict[str, Any]:
-    """The same before the model is loaded."""
+    """The same from its parts."""
     files = [file for file in sorted(folder.iterdir()) if file.suffix in (".json", ".jinja", ".safetensors", ".txt")]
     found = blake2b(digest_size=16)
     for file in files:

@@ -174,7 +174,7 @@ def _manifest_item(line: Any, folder: Path) -> Item:
     if isinstance(name, bool) or not isinstance(name, str | int):
         raise ValueError(f"the id must be text or a whole number, not {name!r}")  # noqa: TRY004
     place = (
-        video.rpartition("/")[2]
+        video.rpartition("/")[2] or "video"
         if is_remote(video)
         else str(Path(line["video"]).relative_to(Path(line["video"]).anchor))
     )

@@ -91,6 +91,10 @@ class Journal:
         finally:
             self._lock.release()
 
+    def look(self) -> None:
+        """Only find out what is done already, without holding or touching the file."""
+        self.entries = _scan(self.path).entries if self.path.exists() else {}
+
     def is_done(self, name: str, key: str) -> bool:
         """Whether the video called `name` has the lines of this very work."""
         entry = self.entries.get(name)
@@ -158,11 +162,6 @@ def append(file: int, data: bytes) -> int:
         os.ftruncate(file, before)
         raise
     return before
-
-
-def scan(path: Path) -> dict[str, Entry]:
-    """What is done already, by id, without touching the file. Errors as in `Journal`."""
-    return _scan(path).entries if path.exists() else {}
 
 
 def line(record: Record) -> bytes:

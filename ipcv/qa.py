@@ -1,15 +1,18 @@
 """Ask a video a question: `load` a model, then `ask` it, or `stream` what happens."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from threading import Lock
 
 import numpy as np
 import torch
 
-from ipcv.answer import Answer, Baseline, Event, Final, ModelFacts, Options, Warned
+from ipcv import identity
+from ipcv.answer import Answer, Baseline, Event, Final, ModelFacts, Options, StageDone, Warned
+from ipcv.cache import EncodingCache
 from ipcv.encoded import Encoded
 from ipcv.encoders import find_encoder
 from ipcv.errors import memory_errors
@@ -89,15 +92,29 @@ class Model:
             raise TypeError(f"a stream ends with Final, not {last}")
         return last.answer
 
-    def stream(self, video: Source | Encoded, question: str, options: Options | None = None) -> Iterator[Event]:
+    def stream(
+        self,
+        video: Source | Encoded,
+        question: str,
+        options: Options | None = None,
+        *,
+        cache: EncodingCache | None = None,
+    ) -> Iterator[Event]:
         """Everything that happens on the way to the answer, as it happens; the last event is `Final`.
 
-        Errors as in `ask`. Closing the iterator early stops the work and leaves the model as it was.
+        From a `cache`, the encoding of a file is taken if it is there, and put there if not. Errors as in `ask`.
+        Closing the iterator early stops the work and leaves the model as it was.
         """
         options = options or Options()
         patches = self.check(options, question)
         with self.busy(), memory_errors(OUT_OF_MEMORY):
-            if isinstance(video, Encoded):
+            if cache and isinstance(video, str | Path) and not options.baseline:
+                key = identity.of_encoding(identity.content(str(video)), identity.model(self.facts), options)
+                if found := cache.load(key, str(video)):
+                    yield from self._about(found, question, options, patches)
+                else:
+                    yield from self._stream(video, question, options, patches, partial(cache.store, key))
+            elif isinstance(video, Encoded):
                 yield from self._about(video, question, options, patches)
             else:
                 yield from self._stream(video, question, options, patches)
@@ -150,7 +167,14 @@ class Model:
         yield Final(answer=run.result(question, video.video, video.times, video.size, tuple(warnings)))
 
     @torch.no_grad()
-    def _stream(self, video: Source, question: str, options: Options, patches: PatchSettings) -> Iterator[Event]:
+    def _stream(
+        self,
+        video: Source,
+        question: str,
+        options: Options,
+        patches: PatchSettings,
+        keep: Callable[[Encoded], None] = lambda _: None,
+    ) -> Iterator[Event]:
         clip = _open(video, options, patches)
         run = Run(self.loaded, patches, options)
         warnings: list[str] = []
@@ -158,6 +182,8 @@ class Model:
         if options.baseline:
             run.warm_up(clip.size, min(options.frame_batch, len(clip.times)))
         for event in run.events(clip, question):
+            if isinstance(event, StageDone) and event.stage.name == "encode":
+                keep(run.encoded(clip))
             yield event
             yield from _warn(warnings, (*clip.warnings, *run.warnings))
         baseline = self._baseline(clip, question, run) if options.baseline else None
