@@ -5,19 +5,15 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ipcv.captioning import Captioned, Failed, Outcome, Plan, Work, describe, failure
-from ipcv.errors import IPCVError
+from ipcv.errors import SidecarError, TooManyFailuresError
 from ipcv.failures import Failures
 from ipcv.inputs import Item
 from ipcv.journal import Journal, Record
+from ipcv.plan import Captioned, Failed, Outcome, Plan, Work, describe, failure
 from ipcv.record import failure_record, records
-from ipcv.sidecars import SidecarError, Sidecars
+from ipcv.sidecars import Sidecars
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-
-
-class TooManyFailuresError(IPCVError):
-    """More videos failed than were allowed to."""
 
 
 @dataclass

@@ -7,123 +7,27 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any
 
 import torch
 
 from ipcv import identity
-from ipcv.answer import SCHEMA_VERSION, Answer, Options
+from ipcv.answer import Options
 from ipcv.cache import EncodingCache
 from ipcv.encoded import Encoded
 from ipcv.errors import VideoError, memory_errors
 from ipcv.generate import Chooser, Decoding, pieces
-from ipcv.inputs import Item
-from ipcv.presets import DEFAULT_PROMPT, parse, second_try
+from ipcv.plan import Captioned, Failed, FailedStage, Outcome, Part, Plan, Started, Work, failure
+from ipcv.presets import parse, second_try
 from ipcv.qa import OUT_OF_MEMORY, Model
 from ipcv.reading import Readers
 from ipcv.readjob import ReadJob
 from ipcv.run import Run
-from ipcv.segments import Segments, Span
+from ipcv.segments import Span
 from ipcv.together import decode_together
 from ipcv.video import Clip
 
-RECORD_VERSION = 1  # of what is asked and kept beside the answer
 MAX_DOWNLOAD = 4 << 30  # bytes
-
-FailedStage = Literal["open", "read", "encode", "generate", "write"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Plan:
-    """What is made of every video. Bad values raise `ValueError`."""
-
-    questions: tuple[str, ...] = (DEFAULT_PROMPT,)  # asked of each video or segment, unless the item has its own
-    structured: bool = False  # the first answer is to be a JSON object as in `presets.Description`
-    segments: Segments | None = None  # None: the whole video at once
-    options: Options = field(default_factory=Options)
-
-    def __post_init__(self) -> None:
-        if not self.questions:
-            raise ValueError("there is nothing to ask: give at least one question")
-        if self.options.baseline:
-            raise ValueError("captions have no baseline: measure it with `ask`")
-
-    def key(self, item: Item, content: dict[str, Any] | None, model: dict[str, Any]) -> str:
-        """What this very work is called: the same video, model, questions and settings, the same key."""
-        return identity.digest(
-            {
-                "schema": [SCHEMA_VERSION, RECORD_VERSION],
-                "video": [item.video, content],
-                "span": [item.start, item.end],
-                "model": model,
-                "questions": self.asked(item),
-                "structured": self.structured,
-                "segments": identity.plain(self.segments),
-                "settings": identity.plain(self.options),
-            }
-        )
-
-    def asked(self, item: Item) -> list[str]:
-        """The questions for one item."""
-        return [item.question] if item.question else list(self.questions)
-
-    def settings(self, item: Item) -> Options:
-        """The options for one item. Raises `ValueError` if its start and end make no sense."""
-        sampling = self.options.sampling
-        start = sampling.start if item.start is None else item.start
-        end = sampling.end if item.end is None else item.end
-        return replace(self.options, sampling=replace(sampling, start=start, end=end))
-
-
-@dataclass(frozen=True, kw_only=True)
-class Part:
-    """One answer about one video or one of its segments."""
-
-    start: float  # seconds of source time
-    end: float
-    answer: Answer
-    data: dict[str, Any] | None = None  # the JSON object that was asked for
-    problem: str | None = None  # why there is none, after a second try
-
-
-@dataclass(frozen=True, kw_only=True)
-class Started:
-    """The encoder takes up this video."""
-
-    item: Item
-
-
-@dataclass(frozen=True, kw_only=True)
-class Captioned:
-    """A video is done."""
-
-    item: Item
-    key: str
-    parts: tuple[Part, ...]  # by segment, then by question
-
-
-@dataclass(frozen=True, kw_only=True)
-class Failed:
-    """A video could not be captioned."""
-
-    item: Item
-    key: str
-    stage: FailedStage
-    error: str  # class of the exception
-    message: str
-
-
-Outcome = Started | Captioned | Failed
-
-
-@dataclass(frozen=True, kw_only=True)
-class Work:
-    """An item with what is known about its content."""
-
-    item: Item
-    key: str
-    content: dict[str, Any] | None
-    failed: Failed | None = None  # why it cannot even be opened
 
 
 @dataclass(kw_only=True, eq=False)
@@ -308,29 +212,6 @@ class Captioner:
             ask.run.answer = "".join(pieces(self.model.loaded.tokenizer, iter(decoding.tokens)))
             ask.run.written(decoding)
             ask.decoding = None  # its cache is not needed any more
-
-
-def describe(plan: Plan, model: dict[str, Any], item: Item) -> Work:
-    """What there is to do for `item`. A file that cannot be opened is a `Work` that has failed already."""
-    content: dict[str, Any] | None = None
-    try:
-        plan.settings(item)
-        content = _content(item)
-    except (VideoError, ValueError) as error:
-        key = plan.key(item, None, model)
-        return Work(item=item, key=key, content=None, failed=failure(item, key, "open", error))
-    return Work(item=item, key=plan.key(item, content, model), content=content)
-
-
-def _content(item: Item) -> dict[str, Any]:
-    if item.problem:
-        raise VideoError(item.problem)
-    return identity.content(item.video)
-
-
-def failure(item: Item, key: str, stage: FailedStage, error: Exception) -> Failed:
-    """`error` as what became of `item`."""
-    return Failed(item=item, key=key, stage=stage, error=type(error).__name__, message=str(error) or repr(error))
 
 
 def _finished(videos: deque[_Video]) -> Iterator[Outcome]:

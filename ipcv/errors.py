@@ -32,6 +32,18 @@ class MemoryExhaustedError(IPCVError):
     """The device or the host ran out of memory."""
 
 
+class OutputBusyError(IPCVError):
+    """Another run is writing the same output."""
+
+
+class SidecarError(IPCVError):
+    """A file is in the way that no caption of ours has written."""
+
+
+class TooManyFailuresError(IPCVError):
+    """More videos failed than were allowed to."""
+
+
 @contextmanager
 def memory_errors(message: str) -> Iterator[None]:
     """Whatever says that memory ran out becomes `MemoryExhaustedError(message)`; every other error passes."""

@@ -11,15 +11,11 @@ from typing import Any, Self
 from filelock import FileLock, Timeout
 
 from ipcv.container import shown
-from ipcv.errors import IPCVError
+from ipcv.errors import OutputBusyError
 from ipcv.files import replaced, sync_folder
 
 Record = dict[str, Any]  # one line, its `id` first
 _BEGINS = b'{"id": "'
-
-
-class OutputBusyError(IPCVError):
-    """Another run is writing the same output."""
 
 
 @dataclass(frozen=True)

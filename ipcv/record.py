@@ -6,8 +6,8 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from ipcv.answer import Answer
-from ipcv.captioning import Captioned, Failed
 from ipcv.journal import Record
+from ipcv.plan import Captioned, Failed
 
 MEASURED = ("seconds", "peak_memory")  # of a stage: left empty, so that the same work is the same line
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pysubs2
 
 from ipcv.container import shown
-from ipcv.errors import IPCVError
+from ipcv.errors import SidecarError
 from ipcv.files import replaced
 from ipcv.inputs import Item
 from ipcv.journal import Record
@@ -21,10 +21,6 @@ from ipcv.remote import is_remote
 Kind = str
 Writer = Callable[[Sequence[Record]], str]
 COLUMNS = ("id", "start", "end", "question", "answer")
-
-
-class SidecarError(IPCVError):
-    """A file is in the way that no caption of ours has written."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -142,8 +142,9 @@ def caption(
             opt.exclude("--prompt", ("--preset", preset))
         if fail_fast:
             opt.exclude("--fail-fast", ("--max-failures", max_failures))
-        from ipcv_cli.batching import Places, Requests, Wanted, run_batch
+        from ipcv_cli.batching import run_batch
         from ipcv_cli.progress import BatchView
+        from ipcv_cli.wanted import Places, Requests, Wanted
 
         places = Places(
             output=output, json=json, sidecars=sidecar or [], folder=output_dir, parquet=parquet, failures=failures

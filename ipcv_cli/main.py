@@ -9,6 +9,7 @@ import typer
 
 from ipcv_cli.ask import ask
 from ipcv_cli.bench import bench
+from ipcv_cli.cache import cache
 from ipcv_cli.caption import caption
 from ipcv_cli.failure import TERMINATED, USAGE, complain, reported
 from ipcv_cli.schema import schema
@@ -22,6 +23,7 @@ app = typer.Typer(
 )
 app.command()(ask)
 app.command()(caption)
+app.command()(cache)
 app.command()(bench)
 app.command()(world)
 app.command()(schema)

@@ -17,7 +17,7 @@ from ipcv_cli.safe import visible
 
 if TYPE_CHECKING:
     from ipcv.batch import Tally
-    from ipcv.captioning import Failed, Outcome
+    from ipcv.plan import Failed, Outcome
 
 EVERY = 10.0  # seconds between two log lines
 
