@@ -56,35 +56,38 @@ class _Video:
 
 
 class Captioner:
-    """A model and a plan. Raises `ValueError` if they do not go together."""
+    """A model, a plan and open `readers`. Raises `ValueError` if they do not go together.
+
+    >>> with Readers(2, prefetch=4) as readers:
+    ...     captioner = Captioner(model, Plan(), readers)
+    ...     for outcome in captioner.run(describe(captioner.plan, captioner.identity, item) for item in items):
+    ...         ...
+    """
 
     def __init__(
         self,
         model: Model,
         plan: Plan,
+        readers: Readers,
         *,
-        readers: int = 2,
-        prefetch: int = 4,
-        timeout: float | None = None,
         batch_size: int = 8,
         cache: EncodingCache | None = None,
         max_download: int = MAX_DOWNLOAD,
     ) -> None:
         if batch_size < 1:
             raise ValueError(f"batch_size={batch_size} must be at least 1")
-        self.model, self.plan, self.cache = model, plan, cache
+        self.model, self.plan, self.readers, self.cache = model, plan, readers, cache
         self.patches = model.check(plan.options, *plan.questions)
         self.identity = identity.model(model.facts)
-        self.readers = Readers(readers, prefetch, timeout)
         self.batch_size, self.max_download = batch_size, max_download
         self._waiting: list[_Ask] = []  # prompts in their caches
 
     def run(self, works: Iterable[Work]) -> Iterator[Outcome]:
         """What becomes of every one of `works`, in order; `Started` comes as its encoding begins."""
         videos: deque[_Video] = deque()
-        with self.readers as readers, self.model.busy(), torch.no_grad():
+        with self.model.busy(), torch.no_grad():
             listed: deque[tuple[Work, Encoded | None]] = deque()
-            with closing(_generator(readers.read(self._jobs(works, listed)))) as readings:
+            with closing(_generator(self.readers.read(self._jobs(works, listed)))) as readings:
                 for reading in readings:
                     work, encoded = listed.popleft()
                     video = _Video(work=work)

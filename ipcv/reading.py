@@ -102,7 +102,7 @@ def _error(job: ReadJob, kind: str, message: str) -> Exception:
 
 
 class Readers:
-    """`count` reader processes, to be used in a `with`; with 0, videos are read here, one at a time.
+    """`count` reader processes, for the length of a `with`; with 0, videos are read here, one at a time.
 
     `timeout` is the time, in seconds, that reading one video may take, waiting for the encoder not counted; then its
     process is killed and another one started.
@@ -188,6 +188,8 @@ class _Worker(threading.Thread):
                 self._process.kill()
 
     def run(self) -> None:
+        with suppress(ReaderCrashError, ReadTimeoutError):  # the first video will say so
+            self._start()
         while not self._stopped and (reading := self._jobs.get()) is not None:
             with self._lock:
                 self._reading = reading

@@ -124,27 +124,29 @@ def _work(batch: "Batch", requests: Requests, places: Places, view: "BatchView",
 def _outcomes(
     works: Iterator["Work"], plan: "Plan", requests: Requests, view: "BatchView", *, no_color: bool
 ) -> Iterator["Outcome"]:
-    """Load the model and let it work."""
-    with leaving_at_once():
-        from ipcv.cache import parse_size
-        from ipcv.captioning import Captioner
+    """Load the model, while the readers start, and let it work."""
+    with ExitStack() as stack:
+        with leaving_at_once():
+            from ipcv.cache import parse_size
+            from ipcv.captioning import Captioner
+            from ipcv.reading import Readers
 
-        loaded = libraries.load_model(
-            requests.model, offline=requests.offline, quiet=True, no_color=no_color, **requests.placement
-        )
-        for message in loaded.warnings:
-            view.warn(message)
-        captioner = Captioner(
-            loaded,
-            plan,
-            readers=requests.readers,
-            prefetch=requests.prefetch,
-            timeout=requests.timeout,
-            batch_size=requests.batch_size,
-            cache=requests.cache,
-            max_download=parse_size(requests.max_download),
-        )
-    return captioner.run(works)
+            limit = parse_size(requests.max_download)
+            readers = stack.enter_context(Readers(requests.readers, requests.prefetch, requests.timeout))
+            loaded = libraries.load_model(
+                requests.model, offline=requests.offline, quiet=True, no_color=no_color, **requests.placement
+            )
+            for message in loaded.warnings:
+                view.warn(message)
+            captioner = Captioner(
+                loaded,
+                plan,
+                readers,
+                batch_size=requests.batch_size,
+                cache=requests.cache,
+                max_download=limit,
+            )
+        yield from captioner.run(works)
 
 
 def _forecast(batch: "Batch", view: "BatchView") -> int:
@@ -172,6 +174,6 @@ def _code(batch: "Batch") -> int:
     tally = batch.tally
     if not tally.failed + tally.failed_before:
         return 0
-    if not tally.done + tally.done_before and tally.errors <= UNREADABLE:
+    if tally.left == tally.done == tally.done_before == 0 and tally.errors <= UNREADABLE:
         return VIDEO
     return PARTLY

@@ -15,6 +15,7 @@ from ipcv.captioning import Captioner
 from ipcv.inputs import Item, collect
 from ipcv.plan import Captioned, Failed, Plan, Started, describe
 from ipcv.presets import PRESETS, parse
+from ipcv.reading import Readers
 from ipcv.record import records
 from ipcv.segments import Segments
 
@@ -23,7 +24,7 @@ OPTIONS = Options(sampling=Sampling(max_frames=6), max_new_tokens=24)
 
 
 def run(demo, items, plan=None, **settings):
-    captioner = Captioner(demo, plan or Plan(options=OPTIONS), readers=0, **settings)
+    captioner = Captioner(demo, plan or Plan(options=OPTIONS), Readers(0, 1), **settings)
     return list(captioner.run(describe(captioner.plan, captioner.identity, item) for item in items))
 
 
