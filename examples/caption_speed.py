@@ -74,9 +74,8 @@ def main() -> None:
             whole = run("caption", name, "--model", args.model, "-o", str(folder / "captions.jsonl"))
             each = [run("ask", item.video, QUESTION, "--model", args.model) for item in items[: args.starts]]
             many = statistics.mean(each) * len(items)
-            print(
-                f"ipcv caption {whole:7.2f} s   {len(items)} x ipcv ask {many:7.1f} s   {many / whole:5.2f} times as fast"
-            )
+            many_words = f"{len(items)} x ipcv ask {many:7.1f} s"
+            print(f"ipcv caption {whole:7.2f} s   {many_words}   {many / whole:5.2f} times as fast")
 
 
 if __name__ == "__main__":

@@ -52,8 +52,7 @@ class _Padded:
         self.model, self.layers = model, layers
         self.cache = DynamicCache(config=model.config.get_text_config())
         self.is_flash = "flash" in str(model.config._attn_implementation)
-        self.masks: list[Tensor] = []  # per layer [batch, length + limit], where there is something to attend to
-        self.steps = 0
+        self.masks: list[Tensor] = []  # per layer, over all places there will be; the form depends on the kernel
         for index in range(len(layers)):
             keys = [cache.layers[index].keys for cache in caches]
             values = [cache.layers[index].values for cache in caches]
@@ -61,7 +60,7 @@ class _Padded:
             longest = int(lengths.max())
             self.cache.update(_left_padded(keys, longest), _left_padded(values, longest), index)
             place = torch.arange(longest + limit, device=model.device)
-            self.masks.append(place >= (longest - lengths)[:, None])
+            self.masks.append(self.shaped(place >= (longest - lengths)[:, None]))
 
     def install(self) -> Iterator[RemovableHandle]:
         """Put the hooks on the layers, one handle each."""
@@ -70,7 +69,6 @@ class _Padded:
 
     def step(self, tokens: Tensor, position: Tensor) -> Tensor:
         """The logits `[batch, vocabulary]` after one more token each."""
-        self.steps += 1
         no_mask = dict.fromkeys(("full_attention", "sliding_attention"))  # each layer gets its own below
         output = self.model(
             input_ids=tokens,
@@ -87,13 +85,16 @@ class _Padded:
         self, layer: nn.Module, args: tuple[Tensor, ...], kwargs: dict[str, Any]
     ) -> tuple[tuple[Tensor, ...], dict[str, Any]]:
         index: Any = layer.get_submodule("self_attn").layer_idx
-        length = self.cache.get_seq_length(index) + 1
-        mask = self.masks[index][:, :length]
-        if not self.is_flash:
-            states = args[0]
-            hidden = torch.zeros(mask.shape, dtype=states.dtype, device=states.device)
-            mask = hidden.masked_fill(~mask, torch.finfo(states.dtype).min)[:, None, None]
+        mask = self.masks[index][..., : self.cache.get_seq_length(index) + 1]
         return args, kwargs | {"attention_mask": mask, "position_ids": None}
+
+    def shaped(self, seen: Tensor) -> Tensor:
+        """A mask `[batch, places]` as the attention kernel wants it: added to the scores, or as it is."""
+        if self.is_flash:
+            return seen
+        dtype = self.model.get_input_embeddings().weight.dtype
+        nothing = torch.zeros(seen.shape, dtype=dtype, device=seen.device)
+        return nothing.masked_fill(~seen, torch.finfo(dtype).min)[:, None, None]
 
 
 def _left_padded(parts: Sequence[Tensor], length: int) -> Tensor:
