@@ -92,7 +92,8 @@ class _Padded:
         """A mask `[batch, places]` as the attention kernel wants it: added to the scores, or as it is."""
         if self.is_flash:
             return seen
-        dtype = self.model.get_input_embeddings().weight.dtype
+        weight: Any = self.model.get_input_embeddings().weight
+        dtype = weight.dtype
         nothing = torch.zeros(seen.shape, dtype=dtype, device=seen.device)
         return nothing.masked_fill(~seen, torch.finfo(dtype).min)[:, None, None]
 
