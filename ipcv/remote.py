@@ -8,7 +8,6 @@ from typing import Any
 from ipcv.container import shown
 from ipcv.errors import VideoError, first_line
 
-PIECE = 1 << 20  # bytes copied at a time
 _MARKS = ("ETag", "etag", "LastModified", "last_modified", "Last-Modified", "mtime", "created", "blob_id", "md5Hash")
 
 
@@ -31,7 +30,7 @@ def list_remote(url: str, wanted: Callable[[str], bool]) -> Iterator[tuple[str, 
         names = system.glob(path) if "*" in path else system.find(path)
     except Exception as error:
         raise _failed(url, error) from error
-    base = path.partition("*")[0].rpartition("/")[0]
+    base = path.partition("*")[0].rpartition("/")[0] if "*" in path else path
     for name in sorted(names):
         if "*" in path or wanted(name):
             yield system.unstrip_protocol(name), name.removeprefix(base).lstrip("/")
@@ -49,17 +48,33 @@ def identity_of_remote(url: str) -> dict[str, Any]:
 
 
 def fetch(url: str, target: Path, limit: int) -> None:
-    """Copy a remote file to `target`, at most `limit` bytes. Raises `VideoError`."""
+    """Copy a remote file to `target`, at most about `limit` bytes. Raises `VideoError`."""
+    from fsspec.callbacks import Callback  # only remote paths need it
+
+    class Bounded(Callback):
+        """Ends a copy that is or becomes too large."""
+
+        def set_size(self, size: int | None) -> None:
+            super().set_size(size)
+            if size and size > limit:
+                raise _too_large(url, limit)
+
+        def relative_update(self, inc: int = 1) -> None:
+            super().relative_update(inc)
+            if self.value > limit:
+                raise _too_large(url, limit)
+
     system, path = _open_system(url)
     try:
-        with system.open(path, "rb", cache_type="readahead", block_size=PIECE) as source, target.open("wb") as copy:
-            while copy.tell() <= limit and (piece := source.read(PIECE)):
-                copy.write(piece)
-            is_too_large = copy.tell() > limit
+        system.get_file(path, str(target), callback=Bounded())
+    except VideoError:
+        raise
     except Exception as error:
         raise _failed(url, error) from error
-    if is_too_large:
-        raise VideoError(f"{shown(url)} is larger than {limit:,} bytes: raise --max-download")
+
+
+def _too_large(url: str, limit: int) -> VideoError:
+    return VideoError(f"{shown(url)} is larger than {limit:,} bytes: raise --max-download")
 
 
 def _open_system(url: str) -> tuple[Any, str]:
