@@ -2,7 +2,8 @@
 
 Example: python examples/kill_caption.py --kills 30
 
-A round starts without output and ends when a run is left to finish; rounds go on until there were enough kills.
+A third of the kills come before the run has written anything, the others at a random moment after its first new line.
+A round starts without output and ends when a run has finished; rounds go on until there were enough kills.
 """
 
 import argparse
@@ -15,6 +16,7 @@ import time
 from pathlib import Path
 
 COMMAND = [sys.executable, "-m", "ipcv_cli", "caption", "clips", "--model", "demo", "--quiet", "--sidecar", "txt"]
+COMMAND += ["--batch-size", "2"]
 FILES = ("captions.jsonl", "failures.jsonl")
 
 
@@ -22,6 +24,13 @@ def start(folder: Path, output: str) -> "subprocess.Popen[bytes]":
     command = [*COMMAND, "--output-dir", output]
     paths = os.pathsep.join(filter(None, [str(Path(__file__).resolve().parent.parent), os.environ.get("PYTHONPATH")]))
     return subprocess.Popen(command, cwd=folder, env=os.environ | {"PYTHONPATH": paths}, stderr=subprocess.DEVNULL)  # noqa: S603
+
+
+def wait_for_growth(path: Path, process: "subprocess.Popen[bytes]") -> None:
+    """Return when a file becomes larger, or the process has ended."""
+    before = path.stat().st_size if path.exists() else 0
+    while process.poll() is None and (path.stat().st_size if path.exists() else 0) <= before:
+        time.sleep(0.002)
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -42,8 +51,11 @@ def main() -> None:
         subprocess.run(world, cwd=folder, check=True)  # noqa: S603
         (folder / "clips/bad.mp4").write_text("This is no video.\n")
         began = time.monotonic()
-        start(folder, "whole").wait()
-        length = time.monotonic() - began
+        process = start(folder, "whole")
+        wait_for_growth(folder / "whole" / FILES[0], process)
+        first = time.monotonic() - began
+        process.wait()
+        rest = time.monotonic() - began - first
         expected = contents(folder / "whole")
         kills, rounds, progress, same = 0, 0, 0, True
         while kills < args.kills:
@@ -53,8 +65,10 @@ def main() -> None:
             while code is None:
                 before = (output / FILES[0]).stat().st_size if (output / FILES[0]).exists() else 0
                 process = start(folder, output.name)
+                if late := rng.random() < 2 / 3:
+                    wait_for_growth(output / FILES[0], process)
                 try:
-                    code = process.wait(rng.uniform(0.1, 1.1) * length)
+                    code = process.wait(rng.uniform(0.0, (rest / 3 if late else first)))
                 except subprocess.TimeoutExpired:
                     process.kill()
                     process.wait()
