@@ -32,8 +32,8 @@ def run_batch(
         plan = requests.plan()
         if not everything:
             return _nothing(wanted, view)
-        places.check()
         if not dry_run:
+            places.check()
             libraries.announce_download(
                 requests.model,
                 revision=requests.placement["revision"],
@@ -110,10 +110,10 @@ def _work(batch: "Batch", requests: Requests, places: Places, view: "BatchView",
         ended = "done"
     except TooManyFailuresError as error:
         ended = "stopped"
-        view.say("error", str(error))
+        view.error(str(error))
     finally:
-        batch.tidy()
-        view.end(ended, batch.failures.path)
+        view.end(ended, batch.failures.path if batch.failures.records else None)
+    batch.tidy()
     if places.parquet and batch.journal and ended == "done":
         from ipcv.table import write_parquet
 

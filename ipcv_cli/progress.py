@@ -29,6 +29,7 @@ class BatchView:
         """`shared`: stdout gets text on the same terminal, so that a bar would be in its way."""
         self._console = stderr_console(no_color=no_color)
         self._console.quiet = quiet
+        self._errors = stderr_console(no_color=no_color)  # which quiet lets through
         self.animated = not quiet and is_terminal(sys.stderr) and self._console.is_interactive
         self._bar = self.animated and not shared
         self._live: Live | None = None
@@ -76,7 +77,15 @@ class BatchView:
         """One video could not be captioned."""
         name = visible(failed.item.id)
         message = visible(failed.message)
-        self.say("failed", message if name in message else f"{name}: {message}")
+        self._complain("failed", message if name in message else f"{name}: {message}")
+
+    def error(self, message: str) -> None:
+        """Why the batch ends."""
+        self._complain("error", message)
+
+    def _complain(self, kind: str, message: str) -> None:
+        console = self._console if self._live else self._errors  # only the live one knows its bar
+        console.print(line(kind, message), soft_wrap=True)
 
     def show(self, outcome: "Outcome") -> None:
         """Take in what has happened; warnings about answers are in the output."""
