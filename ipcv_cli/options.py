@@ -10,6 +10,9 @@ import typer
 from ipcv_cli.failure import UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ipcv.cache import EncodingCache
     from ipcv.sampling import Sampling
 
 DEFAULT_MODEL = "Qwen/Qwen2-VL-2B-Instruct"
@@ -212,6 +215,22 @@ Debug = Annotated[bool, option(OUTPUT, "Show the traceback of an error.", "--deb
 NoColor = Annotated[bool, option(OUTPUT, "No colours on stderr, as with NO_COLOR set.", "--no-color")]
 
 
+CacheAt = Annotated[
+    str,
+    option(
+        FRAMES,
+        "Keep the encodings of videos in this folder, so that another question costs no reading and no encoding; "
+        "auto: in the user's cache folder; off: do not.",
+        "--cache",
+        metavar="DIR",
+    ),
+]
+CacheLimit = Annotated[
+    str,
+    option(FRAMES, "The least recently used encodings go when the cache is larger.", "--cache-limit", metavar="SIZE"),
+]
+
+
 def exclude(first: str, *others: tuple[str, object]) -> None:
     """Raise `UsageError` if any of `others`, options and their values, was given: `first` was, and rules them out."""
     for name, value in others:
@@ -276,3 +295,17 @@ def compression(
         "reducer": None if reducer in (None, "none") else VISUAL[reducer](**given(keep=reducer_keep)),
         "pruner": None if llm_pruner == "none" else LANGUAGE[llm_pruner or "dart"](**language),
     }
+
+
+def encoding_cache(where: str, limit: str, warn: "Callable[[str], None]") -> "EncodingCache | None":
+    """The cache at `where`: a folder, `auto` or `off`. Raises `ValueError` for a size that is none."""
+    if where == "off":
+        return None
+    from pathlib import Path
+
+    from ipcv.cache import EncodingCache, default_folder, parse_size
+
+    folder = default_folder() if where == "auto" else Path(where).expanduser()
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"--cache {folder} is not a folder: name one, new or old")
+    return EncodingCache(folder, parse_size(limit), warn)
