@@ -23,7 +23,10 @@ from ipcv.bench import Report, bench
 from ipcv.settings import parse_settings
 from ipcv_cli.report import plot, report_table
 
-SETTINGS = "dense,file,coverage,coverage@0.2,coverage@0.1,coverage+dart@0.5,paper,paper@0.2,paper@0.1,frames@0.7,pixels@0.64,grey,other"
+SETTINGS = (
+    "dense,file,coverage,coverage@0.2,coverage@0.1,coverage+dart@0.5,paper,paper@0.2,paper@0.1,"
+    "frames@0.7,pixels@0.64,grey,other"
+)
 JSON = Path(__file__).with_name("benchmark.json")
 PLOT = JSON.with_suffix(".svg")
 README = JSON.parent.parent / "README.md"
