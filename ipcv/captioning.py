@@ -31,16 +31,29 @@ MAX_DOWNLOAD = 4 << 30  # bytes
 
 
 @dataclass(kw_only=True, eq=False)
-class _Ask:
-    """One question about one clip, from the prompt in its cache to the answer."""
+class _Slot:
+    """Where one answer of a video goes."""
 
+    part: Part | None = None
+    error: Exception | None = None  # why there is none
+
+    @property
+    def is_done(self) -> bool:
+        """Whether there is an answer, or will be none."""
+        return self.part is not None or self.error is not None
+
+
+@dataclass(kw_only=True, eq=False)
+class _Ask:
+    """One question about one clip, from the prompt in its cache to the answer; then it is let go, with its tensors."""
+
+    slot: _Slot
     run: Run
     encoded: Encoded
     span: Span
     question: str
     structured: bool
-    decoding: Decoding | None  # None: the answer is written
-    error: Exception | None = None  # why it could not be
+    decoding: Decoding
     data: dict[str, Any] | None = None
     problem: str | None = None
 
@@ -50,9 +63,9 @@ class _Video:
     """A video under way."""
 
     work: Work
-    asks: list[_Ask] = field(default_factory=list)
+    slots: list[_Slot] = field(default_factory=list)
     failed: Failed | None = None
-    is_read: bool = False  # whether all of its asks are there
+    is_read: bool = False  # whether all of its slots are there
 
 
 class Captioner:
@@ -131,13 +144,14 @@ class Captioner:
                 encoded = clip if isinstance(clip, Encoded) else self._encode(work, options, clip)
                 for index, question in enumerate(self.plan.asked(work.item)):
                     structured = self.plan.structured and index == 0
-                    video.asks.append(self._ask(encoded, options, span, question, structured=structured))
-                    self._waiting.append(video.asks[-1])
+                    ask = self._ask(encoded, options, span, question, structured=structured)
+                    video.slots.append(ask.slot)
+                    self._waiting.append(ask)
                     if len(self._waiting) >= self.batch_size:
                         self._write()
                 stage = "read"
         except Exception as error:
-            self._waiting = [ask for ask in self._waiting if ask not in video.asks]
+            self._waiting = [ask for ask in self._waiting if ask.slot not in video.slots]
             kind: FailedStage = "read" if isinstance(error, VideoError) else stage
             video.failed = failure(work.item, work.key, kind, error)
         video.is_read = True
@@ -171,41 +185,60 @@ class Captioner:
         run.take(encoded)
         with memory_errors(OUT_OF_MEMORY), run.pruned():
             decoding = run.prefill(run.prompt(question))
-        return _Ask(run=run, encoded=encoded, span=span, question=question, structured=structured, decoding=decoding)
+        return _Ask(
+            slot=_Slot(),
+            run=run,
+            encoded=encoded,
+            span=span,
+            question=question,
+            structured=structured,
+            decoding=decoding,
+        )
 
     def _write(self) -> None:
-        """Write the answers of all that wait."""
+        """Write the answers of all that wait. What goes wrong with one goes into its slot."""
         asks, self._waiting = self._waiting, []
-        if not asks:
-            return
         self._decode(asks)
         again = []
         for ask in asks:
-            if ask.structured and not ask.error and not _parsed(ask):
-                question = second_try(ask.problem or "")
-                again.append((ask, self._ask(ask.encoded, ask.run.options, ask.span, question, structured=True)))
-        if again:
-            self._decode([retry for _, retry in again])
-            for ask, retry in again:
-                _parsed(retry)
-                ask.run, ask.error, ask.data, ask.problem = retry.run, retry.error, retry.data, retry.problem
+            if ask.structured and not ask.slot.error and not _parsed(ask):
+                again += self._second(ask)
+            elif not ask.slot.error:
+                ask.slot.part = _part(ask)
+        self._decode(again)
+        for ask in again:
+            if not ask.slot.error:
+                _parsed(ask)
+                ask.slot.part = _part(ask)
+
+    def _second(self, ask: _Ask) -> list[_Ask]:
+        """The question once more, in other words, for the same slot."""
+        question = second_try(ask.problem or "")
+        try:
+            again = self._ask(ask.encoded, ask.run.options, ask.span, question, structured=True)
+        except Exception as error:
+            ask.slot.error = error
+            return []
+        again.slot = ask.slot
+        return [again]
 
     def _decode(self, asks: list[_Ask]) -> None:
         """Answers for all of `asks` together; where that fails, for lack of memory say, one by one."""
+        if not asks:
+            return
         try:
             self._decode_together(asks)
         except Exception as error:
             if len(asks) == 1:
-                asks[0].error, asks[0].decoding = error, None
+                asks[0].slot.error = error
                 return
             for ask in asks:
-                if ask.decoding:
-                    ask.decoding.tokens.clear()
+                ask.decoding.tokens.clear()
                 self._decode([ask])
 
     def _decode_together(self, asks: list[_Ask]) -> None:
         options, network = self.plan.options, self.model.loaded.network
-        decodings = [ask.decoding for ask in asks if ask.decoding]
+        decodings = [ask.decoding for ask in asks]
         choosers = [Chooser(network, options.temperature, options.seed) for _ in decodings]
         with memory_errors(OUT_OF_MEMORY), asks[0].run.clock.stage("generate"):
             decode_together(network, decodings, choosers, options.max_new_tokens)
@@ -214,18 +247,18 @@ class Captioner:
             ask.run.clock.seconds["generate"] = seconds  # its share of what they took together
             ask.run.answer = "".join(pieces(self.model.loaded.tokenizer, iter(decoding.tokens)))
             ask.run.written(decoding)
-            ask.decoding = None  # its cache is not needed any more
 
 
 def _finished(videos: deque[_Video]) -> Iterator[Outcome]:
     """Take those off the front that are done."""
-    while videos and (videos[0].failed or (videos[0].is_read and all(ask.decoding is None for ask in videos[0].asks))):
+    while videos and (videos[0].failed or (videos[0].is_read and all(slot.is_done for slot in videos[0].slots))):
         video = videos.popleft()
         work = video.work
-        error = next((ask.error for ask in video.asks if ask.error), None)
+        error = next((slot.error for slot in video.slots if slot.error), None)
         if error and not video.failed:
             video.failed = failure(work.item, work.key, "generate", error)
-        yield video.failed or Captioned(item=work.item, key=work.key, parts=tuple(map(_part, video.asks)))
+        parts = tuple(slot.part for slot in video.slots if slot.part)
+        yield video.failed or Captioned(item=work.item, key=work.key, parts=parts)
 
 
 def _part(ask: _Ask) -> Part:

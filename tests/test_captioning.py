@@ -2,6 +2,7 @@
 
 import json
 import os
+import weakref
 from dataclasses import replace
 from itertools import pairwise
 
@@ -296,3 +297,45 @@ def test_sizes_are_written_as_people_write_them(text, size):
     assert parse_size(text) == size
     with pytest.raises(ValueError, match="is not a size"):
         parse_size(text + "x")
+
+
+def test_a_second_try_that_fails_is_that_videos_failure(demo, clips):
+    items = collect([str(clips)])[:2]
+    captioner = Captioner(
+        demo, Plan(questions=(PRESETS["json"],), structured=True, options=OPTIONS), Readers(0, 1), batch_size=2
+    )
+    seen = []
+
+    def refuse(_, args, kwargs):
+        if kwargs["input_ids"].shape[1] > 1:
+            seen.append(1)
+            if len(seen) == 3:  # the first prompt that is asked again
+                raise RuntimeError("CUDA out of memory")
+
+    handle = demo.loaded.network.model.register_forward_pre_hook(refuse, with_kwargs=True)
+    try:
+        outcomes = list(captioner.run(describe(captioner.plan, captioner.identity, item) for item in items))
+    finally:
+        handle.remove()
+    assert [type(each) for each in outcomes if not isinstance(each, Started)] == [Failed, Captioned]
+
+
+def test_answers_that_are_written_hold_no_tensors(demo, clips):
+    """However many segments a video has."""
+    held = []
+    plan = Plan(segments=Segments(seconds=0.25), questions=(COUNT,), options=OPTIONS)
+    captioner = Captioner(demo, plan, Readers(0, 1), batch_size=2)
+    encode = captioner._encode
+
+    def count(*arguments):
+        encoded = encode(*arguments)
+        references.append(weakref.ref(encoded))
+        held.append(sum(reference() is not None for reference in references))
+        return encoded
+
+    references = []
+    captioner._encode = count
+    item = collect([str(clips)])[0]
+    list(captioner.run([describe(plan, captioner.identity, item)]))
+    assert len(held) > 8
+    assert max(held) <= 3

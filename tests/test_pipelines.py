@@ -40,7 +40,7 @@ def run(place, line, **changes):
     }
     command = ["bash", "-euo", "pipefail", "-c", line]
     done = subprocess.run(
-        command, cwd=place, env=commands.environment(**paths, **changes), capture_output=True, text=True, timeout=120
+        command, cwd=place, env=commands.environment(**paths, **changes), capture_output=True, text=True, timeout=300
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
@@ -51,6 +51,7 @@ def lines():
     return [line for line in block.splitlines() if line and line[0] not in "#`"]
 
 
+@pytest.mark.timeout(900)  # it starts the command line again and again
 def test_every_line_does_what_it_says(place):
     table, new, insert, index, search, tar, array = lines()
     rows = [row.split("\t") for row in run(place, table).splitlines()]
