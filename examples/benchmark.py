@@ -2,7 +2,7 @@
 
 Writes benchmark.json and benchmark.svg beside this script, and the table into the README between its two marks.
 
-Example: python examples/benchmark.py --questions 1001
+Example: python examples/benchmark.py --questions 550
 """
 
 import argparse
@@ -73,7 +73,7 @@ def machine() -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--questions", type=int, default=1001)
+    parser.add_argument("--questions", type=int, default=550)
     args = parser.parse_args()
     stored = {
         "command": f"python examples/benchmark.py --questions {args.questions}",
