@@ -2,7 +2,7 @@
 
 Writes benchmark.json and benchmark.svg beside this script, and the table into the README between its two marks.
 
-Example: python examples/benchmark.py --questions 2002
+Example: python examples/benchmark.py --questions 550
 """
 
 import argparse
@@ -20,7 +20,10 @@ from ipcv.bench import Report, bench
 from ipcv.settings import parse_settings
 from ipcv_cli.report import plot, report_table
 
-SETTINGS = "dense,file,paper,paper@0.2,paper@0.1,paper+dart@0.5,frames@0.7,pixels@0.64,grey,other"
+SETTINGS = (
+    "dense,file,coverage,coverage@0.2,coverage@0.1,coverage+dart@0.5,paper,paper@0.2,paper@0.1,"
+    "frames@0.7,pixels@0.64,grey,other"
+)
 JSON = Path(__file__).with_name("benchmark.json")
 PLOT = JSON.with_suffix(".svg")
 MARKS = ("<!-- benchmark.json, by examples/benchmark.py -->\n", "<!-- end of benchmark.json -->\n")
@@ -35,7 +38,7 @@ def table(stored: dict) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--questions", type=int, default=2002)
+    parser.add_argument("--questions", type=int, default=550)
     args = parser.parse_args()
     stored = {
         "command": f"python examples/benchmark.py --questions {args.questions}",

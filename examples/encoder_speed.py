@@ -1,13 +1,16 @@
 """How much faster the compressed vision encoder is, side by side with the plain one, at a real model's size.
 
     python examples/encoder_speed.py                        # Qwen2-VL's vision tower on whatever device there is
-    python examples/encoder_speed.py --keep 0.2 --grid 32 32
+    python examples/encoder_speed.py --settings paper,coverage@0.1 --grid 32 32
 
-The weights are random: speed does not depend on them. Plain and compressed passes alternate, so that both see the
-same machine, and the ratio of their median times stands beside the ratio of their FLOPs.
+The weights are random: speed does not depend on them. Passes of all settings take turns, so that they see the same
+machine, and the ratio of their median times stands beside the ratio of their FLOPs. "overhead" is what choosing
+tokens, finding neighbours and rebuilding took of a compressed pass, in one more run under Python's profiler.
 """
 
 import argparse
+import cProfile
+import pstats
 import statistics
 import sys
 import time
@@ -16,8 +19,10 @@ from contextlib import nullcontext
 import torch
 from transformers import Qwen2VLConfig, Qwen2VLForConditionalGeneration
 
-from ipcv import IPCV
 from ipcv.flops import VisionShape, encoder_flops
+from ipcv.settings import parse_settings
+
+OVERHEAD = {("compressor.py", "split"), ("tokens.py", "rebuild"), ("tokens.py", "join")}
 
 
 def tower(depth: int, width: int, device: torch.device, dtype: torch.dtype) -> Qwen2VLForConditionalGeneration:
@@ -42,50 +47,66 @@ def tower(depth: int, width: int, device: torch.device, dtype: torch.dtype) -> Q
     return Qwen2VLForConditionalGeneration(config).eval().to(device, dtype)
 
 
+class Bench:
+    """One tower and its input."""
+
+    def __init__(self, depth: int, width: int, frames: int, grid: tuple[int, int]) -> None:
+        self.device = torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
+        self.dtype = torch.float32 if self.device.type == "cpu" else torch.bfloat16
+        self.model = tower(depth, width, self.device, self.dtype)
+        self.shape = VisionShape.of(self.model.config.vision_config)
+        self.frames = [grid[0] * grid[1]] * frames
+        self.patches = torch.randn(sum(self.frames), self.shape.patch_values, device=self.device, dtype=self.dtype)
+        self.grid = torch.tensor([[frames, *grid]], device=self.device)
+
+    def run(self, compressor) -> tuple[float, float]:
+        """Seconds and TFLOPs of a pass."""
+        start = time.perf_counter()
+        with torch.inference_mode(), compressor(self.model) if compressor else nullcontext([]) as kept:
+            self.model.get_video_features(self.patches, video_grid_thw=self.grid)
+        if self.device.type != "cpu":
+            torch.accelerator.synchronize()
+        seconds = time.perf_counter() - start
+        return seconds, encoder_flops(self.shape, self.frames, compressor, kept[-1].tolist() if kept else ()) / 1e12
+
+    def overhead(self, compressor) -> float:
+        """Share of a pass that is compression's own work; 0 for the plain model."""
+        if compressor is None:
+            return 0.0
+        profile = cProfile.Profile()
+        profile.runcall(self.run, compressor)
+        calls = pstats.Stats(profile).stats.items()
+        spent = sum(times[3] for (file, _, name), times in calls if (file.rpartition("/")[2], name) in OVERHEAD)
+        return spent / max(times[3] for _, times in calls)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "--settings", default="dense,paper,coverage,coverage@0.2,coverage@0.1", help="the first is 1.00"
+    )
     parser.add_argument("--depth", type=int, default=32)
     parser.add_argument("--width", type=int, default=1280)
     parser.add_argument("--frames", type=int, default=4, help="temporal patches")
     parser.add_argument("--grid", type=int, nargs=2, default=(24, 24), help="patches per side")
-    parser.add_argument("--keep", type=float, default=0.35)
-    parser.add_argument("--layer", type=int, default=3)
-    parser.add_argument("--stabilize", type=int, default=7)
-    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--repeats", type=int, default=3)
     args = parser.parse_args()
 
-    device = torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
-    dtype = torch.float32 if device.type == "cpu" else torch.bfloat16
-    model = tower(args.depth, args.width, device, dtype)
-    compressor = IPCV(keep=args.keep, layer=args.layer, stabilize=args.stabilize)
-    rows, columns = args.grid
-    patches = torch.randn(args.frames * rows * columns, 3 * 2 * 14 * 14, device=device, dtype=dtype)
-    grid = torch.tensor([[args.frames, rows, columns]], device=device)
-    counts: list[torch.Tensor] = []
+    bench = Bench(args.depth, args.width, args.frames, args.grid)
+    compressors = {setting.name: setting.options.compressor for setting in parse_settings(args.settings)}
+    for compressor in compressors.values():
+        bench.run(compressor)  # warm up
+    runs = [[bench.run(compressor) for compressor in compressors.values()] for _ in range(args.repeats)]
+    seconds = [statistics.median(run[0] for run in column) for column in zip(*runs, strict=True)]
+    work = [teraflops for _, teraflops in runs[0]]
 
-    def seconds(compressed: bool) -> float:
-        start = time.perf_counter()
-        with torch.inference_mode(), compressor(model) if compressed else nullcontext([]) as kept:
-            model.get_video_features(patches, video_grid_thw=grid)
-        if device.type != "cpu":
-            torch.accelerator.synchronize()
-        counts[:] = kept or counts
-        return time.perf_counter() - start
-
-    seconds(False), seconds(True)  # warm up
-    pairs = [(seconds(False), seconds(True)) for _ in range(args.repeats)]
-    dense, compressed = (statistics.median(times) for times in zip(*pairs, strict=True))
-
-    shape = VisionShape.of(model.config.vision_config)
-    frames = [rows * columns] * args.frames
-    work = encoder_flops(shape, frames)
-    done = encoder_flops(shape, frames, compressor, counts[-1].tolist())
     print(f"$ python {' '.join(sys.argv)}")
-    print(f"{device} {dtype}, {args.depth} blocks of {args.width}, {args.frames} x {rows} x {columns} patches")
-    print(compressor)
-    print(f"{'':12}{'seconds':>9}{'ratio':>8}{'TFLOPs':>9}{'ratio':>8}")
-    print(f"{'plain':12}{dense:9.3f}{1:8.2f}{work / 1e12:9.3f}{1:8.2f}")
-    print(f"{'compressed':12}{compressed:9.3f}{dense / compressed:8.2f}{done / 1e12:9.3f}{work / done:8.2f}")
+    sizes = f"{args.frames} x {args.grid[0]} x {args.grid[1]} patches"
+    print(f"{bench.device} {bench.dtype}, {args.depth} blocks of {args.width}, {sizes}")
+    print(f"{'':16}{'seconds':>9}{'faster':>8}{'TFLOPs':>9}{'less':>8}{'overhead':>10}")
+    for (name, compressor), took, done in zip(compressors.items(), seconds, work, strict=True):
+        ratios = f"{took:9.3f}{seconds[0] / took:8.2f}{done:9.3f}{work[0] / done:8.2f}"
+        print(f"{name:16}{ratios}{bench.overhead(compressor):10.1%}")
 
 
 if __name__ == "__main__":

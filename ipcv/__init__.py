@@ -2,6 +2,7 @@
 
 from ipcv.answer import Answer, Event, Options
 from ipcv.compressor import IPCV
+from ipcv.encoded import Encoded
 from ipcv.errors import IPCVError, MemoryExhaustedError, ModelError, VideoError
 from ipcv.llm import Dart, FastV, V2Drop
 from ipcv.qa import Model, TimedFrames, load
@@ -15,6 +16,7 @@ __all__ = [
     "IPCV",
     "Answer",
     "Dart",
+    "Encoded",
     "Event",
     "FastV",
     "IPCVError",

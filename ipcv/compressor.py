@@ -14,7 +14,7 @@ from ipcv.attention import Segments, attend
 from ipcv.encoders import Encoder, Grid, Rotation, find_encoder, rotate, segment_bounds
 from ipcv.features import describe
 from ipcv.hooks import Handle, Override, installed
-from ipcv.selection import Select, Stream, choose
+from ipcv.selection import Select, Stream, choose, sufficient
 from ipcv.tokens import Blend, Split, kept_bounds, kept_count, positions
 
 
@@ -25,7 +25,8 @@ class IPCV:
     From block `layer` on, only some tokens are computed. The first `stabilize` of these blocks still attend to all
     tokens, the dropped ones being rebuilt from their nearest kept neighbours, and after the last block every token is
     rebuilt, so that the encoder's output keeps its shape. Attention stays within each frame, and one forward pass is
-    one choice: tokens of all frames of the call compete. `IPCV.paper()` has the paper's settings.
+    one choice: tokens of all frames of the call compete. With `quality`
+    every pass keeps as many as it needs: a still scene few, a busy one more. `IPCV.paper()` has the paper's settings.
 
     >>> with IPCV(keep=0.35)(model):
     ...     model.generate(**inputs)
@@ -35,6 +36,7 @@ class IPCV:
     """
 
     keep: float = 0.35  # share of visual tokens the later blocks compute
+    quality: float | None = None  # in place of `keep`: an expected fidelity for which as few as needed are kept
     layer: int = 3  # first block that runs on kept tokens
     stabilize: int | Literal["all"] = "all"  # blocks whose attention still sees every token
     neighbors: int = 4  # kept tokens that rebuild a dropped one
@@ -57,6 +59,12 @@ class IPCV:
     def __post_init__(self) -> None:
         if not 0 < self.keep <= 1:
             raise ValueError(f"keep={self.keep} must be more than 0 and at most 1")
+        if self.quality is not None and not 0 < self.quality < 1:
+            raise ValueError(f"quality={self.quality} must be more than 0 and less than 1")
+        if self.quality is not None and self.select != "coverage":
+            raise ValueError(
+                f"quality needs select='coverage', not {self.select!r}: it is judged by how well that covers"
+            )
         if self.layer < 1:
             raise ValueError(f"layer={self.layer} must be at least 1: tokens are chosen by what the block before did")
         if not isinstance(self.stabilize, int) and self.stabilize != "all":
@@ -151,8 +159,7 @@ class _Hooks:
         frame = torch.searchsorted(bounds, everything, right=True) - 1
         place = everything - bounds[frame]
         patches = positions(place >= protected, len(states) - protected * (len(bounds) - 1))
-        count = kept_count(len(patches), settings.keep)
-        if count < 1:
+        if kept_count(len(patches), settings.keep) < 1:
             raise ValueError(
                 f"keep={settings.keep} of {len(patches)} visual tokens keeps none; raise keep or add frames"
             )
@@ -160,7 +167,10 @@ class _Hooks:
         features = describe(own, self.grids, self.encoder.merge) if settings.compares_features else own
         stream = Stream(before[patches], own, features, frame[patches], place[patches])
         likeness = features if settings.blend == "distance" else own
-        chosen = choose(settings.select, stream, count)
+        if settings.quality is None:
+            chosen = choose(settings.select, stream, kept_count(len(patches), settings.keep))
+        else:
+            chosen = sufficient(stream, settings.quality).sort().values
         split = Split.of(own, chosen, likeness, settings.neighbors, settings.blend).among(states, patches)
         self.kept.append(kept_bounds(bounds, split.keep, len(states)).diff())
         self.current = _Pass(split, output.shape, bounds, split.kept)

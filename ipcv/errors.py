@@ -16,12 +16,32 @@ class VideoError(IPCVError):
     """The video cannot be read."""
 
 
+class ReadTimeoutError(VideoError):
+    """Reading the video took longer than it was allowed to."""
+
+
+class ReaderCrashError(VideoError):
+    """The process that read the video ended before it was done."""
+
+
 class ModelError(IPCVError):
     """The model is not available here, or is of a family that is not supported."""
 
 
 class MemoryExhaustedError(IPCVError):
     """The device or the host ran out of memory."""
+
+
+class OutputBusyError(IPCVError):
+    """Another run is writing the same output."""
+
+
+class SidecarError(IPCVError):
+    """A file is in the way that no caption of ours has written."""
+
+
+class TooManyFailuresError(IPCVError):
+    """More videos failed than were allowed to."""
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from typing import Any
 from ipcv.compressor import IPCV
 from ipcv.llm import Dart, V2Drop
 from ipcv.pruning import LanguagePruner
-from ipcv.selection import round_sizes
+from ipcv.selection import SHARES, round_sizes
 from ipcv.tokens import kept_count
 from ipcv.tome import ToMe
 
@@ -90,7 +90,7 @@ def encoder_flops(
     if compressor is None or compressor.keep == 1:
         return ends + shape.blocks * _block(shape, frames, tokens)
     compressor.check_depth(shape.blocks)
-    count = kept_count(tokens, compressor.keep)
+    count = sum(kept) if compressor.quality else kept_count(tokens, compressor.keep)
     if sum(kept) != count:
         raise ValueError(f"kept={sum(kept)} tokens, but keep={compressor.keep} of {tokens} keeps {count}")
     stable = compressor.stable(shape.blocks)
@@ -113,14 +113,28 @@ def split_flops(width: int, tokens: int, kept: int, compressor: IPCV) -> int:
         flops += 21 * tokens * width  # norm 5, mean of those around 10, mean of the frame 1, weighted sum 3, centring 2
     if compressor.select == "change":
         flops += 3 * tokens * width  # difference, square, sum
-    if compressor.select == "coverage":
-        compared = sum(round_sizes(kept)[:-1])  # nothing is compared with those added last
-        flops += 2 * (tokens + compared) * width + 2 * tokens * compared * width  # norms, distances
+    if compressor.quality:
+        tried = (max(1, int(share * tokens)) for share in SHARES)
+        flops += sum(
+            _coverage(width, tokens, count) + _compared(width, tokens, count) for count in tried if count <= kept
+        )
+    elif compressor.select == "coverage":
+        flops += _coverage(width, tokens, kept)
     flops += (tokens + kept) * width  # mean of the kept, subtracted from all
     flops += 2 * (kept + dropped) * width + 2 * dropped * kept * width  # norms, distances
     if compressor.blend == "distance":
         flops += 7 * dropped * min(compressor.neighbors, kept)  # difference, division, softmax
     return flops
+
+
+def _coverage(width: int, tokens: int, kept: int) -> int:
+    """FLOPs of choosing `kept` tokens so that they cover all; nothing is compared with those added last."""
+    return _compared(width, tokens, sum(round_sizes(kept)[:-1]))
+
+
+def _compared(width: int, tokens: int, points: int) -> int:
+    """FLOPs of the distances of all tokens to some of them: norms, products."""
+    return 2 * (tokens + points) * width + 2 * tokens * points * width
 
 
 def restore_flops(width: int, tokens: int, kept: int, compressor: IPCV) -> int:

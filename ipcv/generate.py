@@ -37,7 +37,7 @@ def prefill(model: PreTrainedModel, prompt: Prompt, visual: Tensor, positions: T
 
 def decode(model: PreTrainedModel, decoding: Decoding, chooser: "Chooser", limit: int) -> Iterator[int]:
     """Up to `limit` tokens, one at a time, without the end-of-sequence token, after which it stops."""
-    ends = _end_tokens(model)
+    ends = end_tokens(model)
     for count in range(limit):
         token = chooser(decoding.seen, decoding.logits)
         number = int(token)
@@ -86,7 +86,8 @@ def _forward(model: PreTrainedModel, **inputs: Any) -> Any:
     return model(**inputs, use_cache=True, logits_to_keep=1)
 
 
-def _end_tokens(model: PreTrainedModel) -> set[int]:
+def end_tokens(model: PreTrainedModel) -> set[int]:
+    """The ids that end an answer."""
     ends = model.generation_config.eos_token_id if model.generation_config else None
     if ends is None:
         ends = model.config.get_text_config().eos_token_id

@@ -66,7 +66,7 @@ def read_model(
     network = _read_weights(folder, where, kind, quantization)
     facts = ModelFacts(
         name=name,
-        revision=folder.name if folder.parent.name == "snapshots" else None,
+        revision=_commit(folder),
         family=config.model_type,
         parameters=network.num_parameters(),
         device=str(where),
@@ -76,6 +76,28 @@ def read_model(
     )
     warnings = (DEMO_NOTICE,) if name == DEMO else ()
     return Loaded(network, tokenizer, patches, facts, warnings)
+
+
+def foresee(
+    name: str,
+    *,
+    revision: str | None = None,
+    device: str = "auto",
+    dtype: Dtype = "auto",
+    quant: Quant = "auto",
+    offline: bool = False,
+) -> tuple[Path, str | None, str, str | None]:
+    """Folder, commit, dtype and quantisation of what `read_model` would read. Fetches it; errors as there."""
+    where = _device(device)
+    kind = choose_dtype(dtype, where)
+    folder = find_folder(name, revision=revision, offline=offline)
+    config = _read_config(folder)
+    quantization = choose_quantization(quant, where, config) or _prequantized(config)
+    return folder, _commit(folder), str(kind).removeprefix("torch."), quantization
+
+
+def _commit(folder: Path) -> str | None:
+    return folder.name if folder.parent.name == "snapshots" else None
 
 
 def _read_config(folder: Path) -> PretrainedConfig:

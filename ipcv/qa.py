@@ -1,14 +1,19 @@
 """Ask a video a question: `load` a model, then `ask` it, or `stream` what happens."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from threading import Lock
 
 import numpy as np
 import torch
 
-from ipcv.answer import Answer, Baseline, Event, Final, Frames, ModelFacts, Options, Warned
+from ipcv import identity
+from ipcv.answer import Answer, Baseline, Event, Final, ModelFacts, Options, StageDone, Warned
+from ipcv.cache import EncodingCache
+from ipcv.encoded import Encoded
 from ipcv.encoders import find_encoder
 from ipcv.errors import memory_errors
 from ipcv.hub import DEFAULT_MODEL
@@ -16,7 +21,7 @@ from ipcv.load import Dtype, Loaded, Quant, read_model
 from ipcv.preprocess import PatchSettings
 from ipcv.prompt import check_text
 from ipcv.run import Run
-from ipcv.savings import compare, savings
+from ipcv.savings import compare
 from ipcv.video import Clip, clip_from_frames, open_video
 
 PIXELS = 448 * 448  # per frame, unless asked for otherwise
@@ -31,7 +36,7 @@ class TimedFrames:
     times: Sequence[float] | None = None  # when each is shown, in seconds, ascending; None: two per second
 
 
-Source = str | Path | TimedFrames
+Source = str | Path | TimedFrames | Clip
 
 
 def load(
@@ -74,8 +79,8 @@ class Model:
         """What there is to know about the model itself."""
         return self.loaded.warnings
 
-    def ask(self, video: Source, question: str, options: Options | None = None) -> Answer:
-        """The answer to `question` about a video file, or about frames in memory (`TimedFrames`).
+    def ask(self, video: Source | Encoded, question: str, options: Options | None = None) -> Answer:
+        """The answer to `question` about a video file, frames in memory (`TimedFrames`), or what `encode` returned.
 
         Raises `VideoError` if the video cannot be read, `MemoryExhaustedError`, and `ValueError` for settings or text
         that make no sense.
@@ -87,25 +92,89 @@ class Model:
             raise TypeError(f"a stream ends with Final, not {last}")
         return last.answer
 
-    def stream(self, video: Source, question: str, options: Options | None = None) -> Iterator[Event]:
+    def stream(
+        self,
+        video: Source | Encoded,
+        question: str,
+        options: Options | None = None,
+        *,
+        cache: EncodingCache | None = None,
+    ) -> Iterator[Event]:
         """Everything that happens on the way to the answer, as it happens; the last event is `Final`.
 
-        Errors as in `ask`. Closing the iterator early stops the work and leaves the model as it was.
+        From a `cache`, the encoding of a file is taken if it is there, and put there if not. Errors as in `ask`.
+        Closing the iterator early stops the work and leaves the model as it was.
         """
         options = options or Options()
-        check_text(self.loaded.tokenizer, question, options.system)
+        patches = self.check(options, question)
+        with self.busy(), memory_errors(OUT_OF_MEMORY):
+            if cache and isinstance(video, str | Path) and not options.baseline:
+                key = identity.of_encoding(identity.content(str(video)), identity.model(self.facts), options)
+                if found := cache.load(key, str(video)):
+                    yield from self._about(found, question, options, patches)
+                else:
+                    yield from self._stream(video, question, options, patches, partial(cache.store, key))
+            elif isinstance(video, Encoded):
+                yield from self._about(video, question, options, patches)
+            else:
+                yield from self._stream(video, question, options, patches)
+
+    def encode(self, video: Source, options: Options | None = None) -> Encoded:
+        """The video through the encoder, to be asked about any number of times under the same options.
+
+        Errors as in `ask`.
+
+        >>> model = load("demo")
+        >>> encoded = model.encode("clip.mp4")
+        >>> [model.ask(encoded, question).answer for question in questions]
+        """
+        options = options or Options()
+        patches = self.check(options)
+        with self.busy(), memory_errors(OUT_OF_MEMORY), torch.no_grad():
+            run = Run(self.loaded, patches, options)
+            with _open(video, options, patches) as clip:
+                for _ in run.encode(clip):
+                    pass
+            return run.encoded(clip)
+
+    def check(self, options: Options, *questions: str) -> PatchSettings:
+        """How frames are cut into patches under `options`. Raises `ValueError` for what does not fit this model."""
+        for question in questions or ("?",):
+            check_text(self.loaded.tokenizer, question, options.system)
         self._check_depths(options)
-        patches = self.loaded.patches.limited(options.max_pixels or PIXELS, strict=options.max_pixels is not None)
+        return self.loaded.patches.limited(options.max_pixels or PIXELS, strict=options.max_pixels is not None)
+
+    @contextmanager
+    def busy(self) -> Iterator[None]:
+        """Hold the model for the length of the `with`. Raises `ValueError` if it is held already."""
         if not self._busy.acquire(blocking=False):
             raise ValueError("this model is answering another question: finish or close that stream first")
         try:
-            with memory_errors(OUT_OF_MEMORY):
-                yield from self._stream(video, question, options, patches)
+            yield
         finally:
             self._busy.release()
 
     @torch.no_grad()
-    def _stream(self, video: Source, question: str, options: Options, patches: PatchSettings) -> Iterator[Event]:
+    def _about(self, video: Encoded, question: str, options: Options, patches: PatchSettings) -> Iterator[Event]:
+        if options.baseline:
+            raise ValueError("a baseline encodes the video again: give the video itself")
+        run = Run(self.loaded, patches, options)
+        warnings: list[str] = []
+        yield from _warn(warnings, (*self.warnings, *video.warnings))
+        for event in run.events_about(video, question):
+            yield event
+            yield from _warn(warnings, run.warnings)
+        yield Final(answer=run.result(question, video.video, video.times, video.size, tuple(warnings)))
+
+    @torch.no_grad()
+    def _stream(
+        self,
+        video: Source,
+        question: str,
+        options: Options,
+        patches: PatchSettings,
+        keep: Callable[[Encoded], None] = lambda _: None,
+    ) -> Iterator[Event]:
         clip = _open(video, options, patches)
         run = Run(self.loaded, patches, options)
         warnings: list[str] = []
@@ -113,23 +182,13 @@ class Model:
         if options.baseline:
             run.warm_up(clip.size, min(options.frame_batch, len(clip.times)))
         for event in run.events(clip, question):
+            if isinstance(event, StageDone) and event.stage.name == "encode":
+                keep(run.encoded(clip))
             yield event
             yield from _warn(warnings, (*clip.warnings, *run.warnings))
-        done = run.stages()
         baseline = self._baseline(clip, question, run) if options.baseline else None
         yield from _warn(warnings, clip.warnings)
-        answer = Answer(
-            question=question,
-            answer=run.answer,
-            finish_reason=run.finish_reason,
-            model=self.facts,
-            video=clip.facts,
-            frames=Frames(times=clip.times, height=clip.size[0], width=clip.size[1], visual_tokens=run.work.visual),
-            settings=options,
-            stages=done,
-            savings=savings(self.loaded.network.config, options, done, run.work, baseline),
-            warnings=tuple(warnings),
-        )
+        answer = run.result(question, clip.facts, clip.times, clip.size, tuple(warnings), baseline)
         yield Final(answer=answer)
 
     def _baseline(self, clip: Clip, question: str, run: Run) -> Baseline:
@@ -150,6 +209,8 @@ class Model:
 
 
 def _open(video: Source, options: Options, patches: PatchSettings) -> Clip:
+    if isinstance(video, Clip):
+        return video
     batch, multiple = options.frame_batch, patches.temporal_patch_size
     if isinstance(video, str | Path):
         return open_video(video, options.sampling, resize=patches.resize, frame_batch=batch, multiple=multiple)

@@ -8,15 +8,30 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ipcv.answer import Event, FinishReason, FrameBatch, Opened, Options, Stage, StageDone, StageName, Token
+from ipcv.answer import (
+    Answer,
+    Baseline,
+    Event,
+    FinishReason,
+    FrameBatch,
+    Frames,
+    Opened,
+    Options,
+    Stage,
+    StageDone,
+    StageName,
+    Token,
+)
+from ipcv.encoded import Encoded
 from ipcv.encoders import find_encoder
 from ipcv.generate import Chooser, Decoding, decode, pieces, prefill
 from ipcv.load import Loaded
 from ipcv.positions import prompt_positions
 from ipcv.preprocess import PatchSettings
+from ipcv.probe import VideoFacts
 from ipcv.prompt import Prompt, build_prompt
 from ipcv.reducers import EVS
-from ipcv.savings import Clock, Work, stages
+from ipcv.savings import Clock, Work, savings, stages
 from ipcv.tokens import kept_count
 from ipcv.tome import ToMe
 from ipcv.video import Clip
@@ -44,9 +59,40 @@ class Run:
         yield Opened(video=clip.facts, frames=len(clip.times))
         with clip:
             yield from self.encode(clip)
-        system = self.options.system
-        prompt = build_prompt(self.model.tokenizer, self.network.config, question, len(self.visual), system)
-        yield from self.answer_prompt(prompt)
+        yield from self.answer_prompt(self.prompt(question))
+
+    def events_about(self, encoded: Encoded, question: str) -> Iterator[Event]:
+        """The same about a video that is encoded already."""
+        self.take(encoded)
+        yield Opened(video=encoded.video, frames=len(encoded.times))
+        yield from self.stages_done("read", "preprocess", "encode")
+        yield from self.answer_prompt(self.prompt(question))
+
+    def take(self, encoded: Encoded) -> None:
+        """Go on from `encoded` as if it had been encoded here; its seconds are taken over."""
+        self.visual, self.grid = encoded.visual.to(self.network.device), list(encoded.grid)
+        self.work.frames = len(encoded.times)
+        self.work.passes = [list(frames) for frames in encoded.passes]
+        self.work.kept = [list(frames) for frames in encoded.kept]
+        self.clock.seconds = dict(encoded.seconds)
+
+    def encoded(self, clip: Clip) -> Encoded:
+        """What `encode(clip)` has left, to be asked about again."""
+        return Encoded(
+            visual=self.visual,
+            grid=(self.grid[0], self.grid[1], self.grid[2]),
+            video=clip.facts,
+            times=clip.times,
+            size=clip.size,
+            passes=tuple(map(tuple, self.work.passes)),
+            kept=tuple(map(tuple, self.work.kept)),
+            warnings=clip.warnings,
+            seconds={name: self.clock.seconds[name] for name in ("read", "preprocess", "encode")},
+        )
+
+    def prompt(self, question: str) -> Prompt:
+        """`question` about what was encoded."""
+        return build_prompt(self.model.tokenizer, self.network.config, question, len(self.visual), self.options.system)
 
     def warm_up(self, size: tuple[int, int], frames: int) -> None:
         """Run a frame batch, plain and compressed, and a short prompt for nothing: what is timed next is not cold."""
@@ -92,7 +138,7 @@ class Run:
         if isinstance(compressor, ToMe):
             times = frames // settings.temporal_patch_size
             compressor.merges(patches // times, len(find_encoder(self.network).blocks))
-        elif compressor and kept_count(patches, compressor.keep) < 1:
+        elif compressor and not compressor.quality and kept_count(patches, compressor.keep) < 1:
             raise ValueError(f"keep={compressor.keep} of a batch of {patches} patches keeps none: raise keep")
 
     def encode_batch(self, frames: np.ndarray) -> Tensor:
@@ -126,25 +172,31 @@ class Run:
             )
 
     def answer_prompt(self, prompt: Prompt) -> Iterator[Event]:
-        """Prefill, then the answer's pieces as they come; leaves `answer` and `finish_reason`.
+        """Prefill, then the answer's pieces as they come; leaves `answer` and `finish_reason`."""
+        with self.pruned():
+            decoding = self.prefill(prompt)
+            yield from self.stages_done("prefill")
+            yield from self.write(decoding)
+        yield from self.stages_done("generate")
 
-        `prompt` has a place for every visual token, whatever stays of them.
-        """
-        network, pruner = self.network, self.options.pruner
+    def pruned(self) -> AbstractContextManager[None]:
+        """The language model as the options want it."""
+        pruner = self.options.pruner
+        return pruner(self.network) if pruner else nullcontext()
+
+    def prefill(self, prompt: Prompt) -> Decoding:
+        """The prompt in a cache of its own. It has a place for every visual token, whatever stays of them."""
+        network = self.network
         with self.clock.stage("prefill"):
             self.reduce()
             rows = prompt.rows(self.stays)
         self.work.length = len(rows)
         self.check_context()
         grid = torch.tensor([self.grid])
-        with pruner(network) if pruner else nullcontext():
-            with self.clock.stage("prefill"):
-                positions = prompt_positions(network, prompt.ids, prompt.types, video_grid_thw=grid)[..., rows]
-                visual = self.visual[self.stays.to(network.device)]
-                decoding = prefill(network, prompt.only(rows), visual, positions.to(network.device))
-            yield from self.stages_done("prefill")
-            yield from self.write(decoding)
-        yield from self.stages_done("generate")
+        with self.clock.stage("prefill"):
+            positions = prompt_positions(network, prompt.ids, prompt.types, video_grid_thw=grid)[..., rows]
+            visual = self.visual[self.stays.to(network.device)]
+            return prefill(network, prompt.only(rows), visual, positions.to(network.device))
 
     def check_context(self) -> None:
         """Warn if the prompt and the answer do not fit into what the model was trained for."""
@@ -167,11 +219,40 @@ class Run:
                 break
             self.answer += piece
             yield Token(text=piece)
+        self.written(decoding)
+
+    def written(self, decoding: Decoding) -> None:
+        """Note how the answer ended; leaves `finish_reason`."""
+        limit = self.options.max_new_tokens
         is_cut = len(decoding.tokens) == limit
         if is_cut:
             self.finish_reason = "length"
             self.warnings.append(f"the answer was cut off at {limit} new tokens: raise --max-new-tokens")
         self.work.chosen = len(decoding.tokens) + (not is_cut)
+
+    def result(
+        self,
+        question: str,
+        video: VideoFacts,
+        times: tuple[float, ...],
+        size: tuple[int, int],
+        warnings: tuple[str, ...],
+        baseline: Baseline | None = None,
+    ) -> Answer:
+        """The answer with all that is known about it, once it is written."""
+        done = self.stages()
+        return Answer(
+            question=question,
+            answer=self.answer,
+            finish_reason=self.finish_reason,
+            model=self.model.facts,
+            video=video,
+            frames=Frames(times=times, height=size[0], width=size[1], visual_tokens=self.work.visual),
+            settings=self.options,
+            stages=done,
+            savings=savings(self.network.config, self.options, done, self.work, baseline),
+            warnings=warnings,
+        )
 
     def stages(self) -> tuple[Stage, ...]:
         """The stages that are done."""

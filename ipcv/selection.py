@@ -12,6 +12,8 @@ from ipcv.tokens import in_chunks
 
 Select = Literal["coverage", "change", "uniform", "random"]
 
+SHARES = (0.03, 0.05, 0.08, 0.12, 0.18, 0.25, 0.35, 0.5, 0.7)  # of the tokens, that `sufficient` tries
+LOSS, POWER = 0.0913, 1.17  # of the fidelity lost to a distance, see `expected_fidelity`
 ROUNDS = 8  # of adding the tokens that are least like any chosen one
 STEP, JUMP = 2654435769, 1779033703  # 2^32 times the golden ratio and the root of 2, less their whole parts
 
@@ -67,6 +69,31 @@ def coverage(stream: Stream, count: int) -> Tensor:
         newest = distance.topk(size).indices
         chosen = torch.cat((chosen, newest))
     return chosen
+
+
+def sufficient(stream: Stream, quality: float) -> Tensor:
+    """As few tokens, in steps of `SHARES`, as `coverage` needs for an `expected_fidelity` of `quality` or more.
+
+    The largest step if none is enough. The device is asked once per step.
+    """
+    chosen = stream.frame[:0]
+    for share in SHARES:
+        chosen = coverage(stream, max(1, int(share * len(stream.states))))
+        if expected_fidelity(stream.features, chosen) >= quality:
+            break
+    return chosen
+
+
+def expected_fidelity(features: Tensor, chosen: Tensor) -> float:
+    """What the mean cosine of the encoder's output to the uncompressed one will be, judged by `features` `[n, d]`.
+
+    It falls with the mean squared distance, per value, from a token to the nearest one of those `chosen`: a power law
+    fitted to DINOv2-small on 8 real clips, 3 to 50 % of the tokens kept from block 3 on. There it is off by 0.03 on
+    average; a clip's own curve is followed closer than the differences between clips. Other models are not calibrated.
+    """
+    own = features.square().sum(-1)
+    distance = (own + _nearest_distance(features, features[chosen])).clamp_min(0).mean() / features.shape[-1]
+    return float(1 - LOSS * distance**POWER)
 
 
 def round_sizes(count: int) -> list[int]:

@@ -20,21 +20,21 @@ Resize = Callable[[int, int], Size]  # (height, width) as displayed -> (height, 
 
 
 def open_video(
-    path: str | Path,
+    path: str | Path | Video,
     sampling: Sampling | None = None,
     *,
     resize: Resize | None = None,
     frame_batch: int = 16,
     multiple: int = 2,
 ) -> "Clip":
-    """A clip of the file, sampled by timestamp; only its first frame is decoded yet.
+    """A clip of the file, or of one that is probed already, sampled by timestamp; only its first frame is decoded yet.
 
     `resize(height, width)` gives the size of the frames handed out; their count is a multiple of `multiple`.
     Raises `VideoError` if the file cannot be read or `sampling` starts after its end.
     """
     started = time.perf_counter()
     _check_batch(frame_batch, multiple)
-    video = probe(path)
+    video = path if isinstance(path, Video) else probe(path)
     choice = choose(video.times.tolist(), sampling or Sampling(), duration=video.facts.duration, multiple=multiple)
     size = _size(resize, video.facts.height, video.facts.width)
     times = video.times[list(choice.positions)].tolist()

@@ -37,6 +37,7 @@ def ask(
     no_compress: opt.NoCompress = False,
     method: opt.Method = None,
     keep: opt.Keep = None,
+    quality: opt.Quality = None,
     layer: opt.Layer = None,
     stabilize: opt.Stabilize = None,
     neighbors: opt.Neighbors = None,
@@ -45,6 +46,8 @@ def ask(
     llm_pruner: opt.LlmPruner = None,
     llm_keep: opt.LlmKeep = None,
     llm_layer: opt.LlmLayer = None,
+    cache: opt.CacheAt = "off",
+    cache_limit: opt.CacheLimit = "10GB",
     baseline: opt.WithBaseline = False,
     system: opt.System = None,
     max_new_tokens: opt.MaxNewTokens = None,
@@ -70,6 +73,8 @@ def ask(
             opt.exclude("--quiet", ("--verbose", verbose))
         if no_compress:
             opt.exclude("--no-compress", ("--baseline", baseline))
+        if baseline:
+            opt.exclude("--baseline", ("--cache", cache != "off"))
         asked = read_question(question)
         check_encoding("--system", system or "")
         from ipcv_cli.view import View
@@ -82,6 +87,7 @@ def ask(
                     no_compress=no_compress,
                     method=method,
                     keep=keep,
+                    quality=quality,
                     layer=layer,
                     stabilize=stabilize,
                     neighbors=neighbors,
@@ -119,7 +125,12 @@ def ask(
                     dtype=dtype,
                     quant=quant,
                 )
-            follow(loaded.stream(video, asked, settings), choose_writer(json=json, json_stream=json_stream), view)
+                store = opt.encoding_cache(cache, cache_limit, view.warn)
+            follow(
+                loaded.stream(video, asked, settings, cache=store),
+                choose_writer(json=json, json_stream=json_stream),
+                view,
+            )
 
 
 def read_question(text: str) -> str:

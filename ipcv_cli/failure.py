@@ -11,7 +11,7 @@ from pathlib import Path
 
 import typer
 
-ERROR, USAGE, VIDEO, MODEL, MEMORY, INTERRUPTED, TERMINATED = 1, 2, 4, 5, 6, 130, 143
+ERROR, USAGE, PARTLY, VIDEO, MODEL, MEMORY, INTERRUPTED, TERMINATED = 1, 2, 3, 4, 5, 6, 130, 143
 
 
 class UsageError(typer.TyperException):
@@ -100,7 +100,7 @@ def _exit_code(error: Exception) -> int:
 def _message(error: Exception) -> str:
     if isinstance(error, MemoryError):
         return "out of memory: use fewer frames (--max-frames), smaller ones (--max-pixels) or a smaller model"
-    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return "no space left where the output goes: make room, or write it somewhere else"
     if isinstance(error, OSError) and error.filename is not None and error.strerror:
         return f"{os.fsdecode(error.filename)}: {error.strerror.lower()}; name another place, or make this one usable"

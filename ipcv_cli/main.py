@@ -9,6 +9,8 @@ import typer
 
 from ipcv_cli.ask import ask
 from ipcv_cli.bench import bench
+from ipcv_cli.cache import cache
+from ipcv_cli.caption import caption
 from ipcv_cli.failure import TERMINATED, USAGE, complain, reported
 from ipcv_cli.schema import schema
 from ipcv_cli.world import world
@@ -20,6 +22,8 @@ app = typer.Typer(
     no_args_is_help=False,
 )
 app.command()(ask)
+app.command()(caption)
+app.command()(cache)
 app.command()(bench)
 app.command()(world)
 app.command()(schema)

@@ -10,6 +10,9 @@ import typer
 from ipcv_cli.failure import UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ipcv.cache import EncodingCache
     from ipcv.sampling import Sampling
 
 DEFAULT_MODEL = "Qwen/Qwen2-VL-2B-Instruct"
@@ -116,6 +119,15 @@ Keep = Annotated[
         default="0.35 (tome: 0.5)",
     ),
 ]
+Quality = Annotated[
+    float | None,
+    option(
+        COMPRESSION,
+        "In place of --keep: keep as few as needed for this fidelity (0 to 1, estimated) of the encoder's output.",
+        "--quality",
+        metavar="Q",
+    ),
+]
 Layer = Annotated[
     int | None, option(COMPRESSION, "First encoder block on fewer tokens.", "--layer", metavar="N", default="3")
 ]
@@ -203,6 +215,22 @@ Debug = Annotated[bool, option(OUTPUT, "Show the traceback of an error.", "--deb
 NoColor = Annotated[bool, option(OUTPUT, "No colours on stderr, as with NO_COLOR set.", "--no-color")]
 
 
+CacheAt = Annotated[
+    str,
+    option(
+        FRAMES,
+        "Keep the encodings of videos in this folder, so that another question costs no reading and no encoding; "
+        "auto: in the user's cache folder; off: do not.",
+        "--cache",
+        metavar="DIR",
+    ),
+]
+CacheLimit = Annotated[
+    str,
+    option(FRAMES, "The least recently used encodings go when the cache is larger.", "--cache-limit", metavar="SIZE"),
+]
+
+
 def exclude(first: str, *others: tuple[str, object]) -> None:
     """Raise `UsageError` if any of `others`, options and their values, was given: `first` was, and rules them out."""
     for name, value in others:
@@ -234,6 +262,7 @@ def compression(
     llm_keep: float | None,
     llm_layer: int | None,
     method: str | None = None,
+    quality: float | None = None,
     reducer: str | None = None,
     reducer_keep: float | None = None,
 ) -> dict[str, Any]:
@@ -242,7 +271,7 @@ def compression(
     Raises `ValueError` or `UsageError` for what makes no sense.
     """
     blocks_seen = int(stabilize) if stabilize and stabilize.isdecimal() else stabilize
-    encoder = given(keep=keep, layer=layer, stabilize=blocks_seen, neighbors=neighbors)
+    encoder = given(keep=keep, quality=quality, layer=layer, stabilize=blocks_seen, neighbors=neighbors)
     language = given(keep=llm_keep, layer=llm_layer)
     blocks = [(f"--{name}", value) for name, value in encoder.items()]
     layers = [(f"--llm-{name}", value) for name, value in language.items()]
@@ -250,6 +279,8 @@ def compression(
         methods = [("--method", method), ("--reducer", reducer), ("--llm-pruner", llm_pruner)]
         exclude("--no-compress", *methods, *blocks, ("--reducer-keep", reducer_keep), *layers)
         return {"compressor": None, "reducer": None, "pruner": None}
+    if quality is not None:
+        exclude("--quality", ("--keep", keep), ("--method paper", method == "paper"))
     if method == "tome":
         exclude("--method tome", *(each for each in blocks if each[0] != "--keep"))
     if llm_pruner in ("v2drop", "none"):
@@ -264,3 +295,17 @@ def compression(
         "reducer": None if reducer in (None, "none") else VISUAL[reducer](**given(keep=reducer_keep)),
         "pruner": None if llm_pruner == "none" else LANGUAGE[llm_pruner or "dart"](**language),
     }
+
+
+def encoding_cache(where: str, limit: str, warn: "Callable[[str], None]") -> "EncodingCache | None":
+    """The cache at `where`: a folder, `auto` or `off`. Raises `ValueError` for a size that is none."""
+    if where == "off":
+        return None
+    from pathlib import Path
+
+    from ipcv.cache import EncodingCache, default_folder, parse_size
+
+    folder = default_folder() if where == "auto" else Path(where).expanduser()
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"--cache {folder} is not a folder: name one, new or old")
+    return EncodingCache(folder, parse_size(limit), warn)

@@ -59,7 +59,28 @@ def json_line(event: Event) -> str:
 def json_schema(*, stream: bool) -> dict[str, Any]:
     """The JSON schema of an answer, or of a line of the stream."""
     kind: Any = Annotated[Event, Field(discriminator="event")] if stream else Answer
-    return TypeAdapter[Any](kind).json_schema(mode="serialization", schema_generator=_Everything)
+    found = TypeAdapter[Any](kind).json_schema(mode="serialization", schema_generator=_Everything)
+    # `ipcv caption` leaves out what was measured, so that the same work gives the same line
+    found["$defs"]["Stage"]["properties"]["seconds"] = {"anyOf": [{"type": "number"}, {"type": "null"}]}
+    return found
+
+
+def caption_schema() -> dict[str, Any]:
+    """The JSON schema of a line of captions: that of an answer, and what it belongs to."""
+    found = json_schema(stream=False)
+    text, number, nothing = {"type": "string"}, {"type": "number"}, {"type": "null"}
+    found["properties"] |= {
+        "id": text | {"description": "the path as given, or the manifest's id"},
+        "key": text | {"description": "stands for the video's content, the model and all settings"},
+        "part": {"type": "integer", "description": "of this video's lines, from 0"},
+        "parts": {"type": "integer", "description": "how many lines this video has"},
+        "start": number | {"description": "of the segment, in seconds of source time"},
+        "end": number,
+        "data": {"anyOf": [{"type": "object"}, nothing], "description": "the JSON object that was asked for"},
+        "problem": {"anyOf": [text, nothing], "description": "why there is none"},
+    }
+    found["required"] = list(found["properties"])
+    return found | {"title": "Caption"}
 
 
 def report_schema() -> dict[str, Any]:

@@ -77,6 +77,11 @@ class View:
         elif event.event == "final":
             self._finish(event.answer)
 
+    def warn(self, message: str) -> None:
+        """A warning that is not about the answer."""
+        self._held.append(line("warning", message))
+        self._release()
+
     def _begin(self) -> None:
         if self.animated and not self._answering:
             self._clear()

@@ -66,3 +66,12 @@ def truth() -> dict[str, str]:
         "What does the tag say?": scene.tags[0].code,
         "Describe the video.": caption(scene),
     }
+
+
+@pytest.fixture(scope="session")
+def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with four small clips of different lengths."""
+    folder = tmp_path_factory.mktemp("clips")
+    for index, seed in enumerate(HELD_OUT_SEEDS[11:15]):
+        write_clip(folder / f"{index}.mp4", make_clip(seed, size=112, fps=4))
+    return folder

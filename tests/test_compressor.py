@@ -127,6 +127,30 @@ def test_a_still_clip_is_covered_by_fewer_frames_than_a_moving_one(qwen2_vl):
     assert kept[0].max() - kept[0].min() > kept[1].max() - kept[1].min()
 
 
+def test_a_quality_keeps_as_many_tokens_as_a_scene_needs(qwen2_vl):
+    """A clip that stands still few, a busy one many, and more for a higher quality; each pass decides for itself."""
+    size, grid = (1, 8, 8), torch.tensor([[6, 8, 8]])
+    still, busy = tiny.patches([size]).repeat(6, 1), tiny.patches([(6, 8, 8)])
+    sums = {}
+    for quality in (0.01, 0.93, 0.999999):
+        with IPCV(quality=quality, layer=1)(qwen2_vl) as kept:
+            qwen2_vl.model.visual(still, grid_thw=grid)
+            qwen2_vl.model.visual(busy, grid_thw=grid)
+        sums[quality] = [int(each.sum()) for each in kept]
+    still_share, busy_share = sums[0.93]
+    assert still_share < busy_share
+    assert sums[0.01][1] <= busy_share <= sums[0.999999][1] == int(0.7 * 384)
+
+
+def test_a_quality_is_the_keep_that_it_chooses(qwen2_vl):
+    with IPCV(quality=0.93, layer=1)(qwen2_vl) as kept:
+        got = encode(qwen2_vl, [(3, 8, 8)]).pooler_output
+    share = int(kept[0].sum()) / 192
+    with IPCV(keep=share + 1e-6, layer=1)(qwen2_vl) as same:
+        assert torch.equal(encode(qwen2_vl, [(3, 8, 8)]).pooler_output, got)
+    assert torch.equal(same[0], kept[0])
+
+
 def test_a_module_that_has_its_own_forward_already_gets_it_back(qwen2_vl):
     attention = qwen2_vl.model.visual.blocks[4].attn
     own = attention.forward = type(attention).forward.__get__(attention)
@@ -334,6 +358,9 @@ def test_the_gpu_gives_what_the_cpu_gives(qwen2_vl, dtype, tolerance):
         ({"keep": -0.5}, "keep=-0.5"),
         ({"keep": 1.5}, "keep=1.5 .* at most 1"),
         ({"keep": float("nan")}, "keep=nan"),
+        ({"quality": 0}, "quality=0 must be more than 0 and less than 1"),
+        ({"quality": 1.0}, "quality=1.0 must be"),
+        ({"quality": 0.9, "select": "random"}, "quality needs select='coverage', not 'random'"),
         ({"layer": 0}, "layer=0 must be at least 1"),
         ({"layer": -1}, "layer=-1"),
         ({"stabilize": -1}, "stabilize=-1 must not be negative"),

@@ -190,6 +190,15 @@ def test_the_compressed_encoder_costs_what_torch_counts(model, grid, keep, layer
         assert computed == pytest.approx(counter.get_total_flops(), rel=0.015)
 
 
+@pytest.mark.parametrize("quality", [0.3, 0.9])
+def test_what_a_quality_tries_is_counted(model, quality):
+    compressor = IPCV(quality=quality, layer=1)
+    counter, kept = count_encoder(model, CLIP, compressor)
+    shape = VisionShape.of(model.config.vision_config)
+    computed = encoder_flops(shape, patches_per_frame(CLIP), compressor, kept)
+    assert computed == pytest.approx(counter.get_total_flops(), rel=0.015)
+
+
 def test_kept_tokens_spread_unevenly_here_so_that_an_assumed_spread_would_show(model):
     compressor = IPCV.paper(keep=0.5, layer=1, stabilize=0)
     _, kept = count_encoder(model, CLIP, compressor)

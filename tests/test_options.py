@@ -20,6 +20,7 @@ from ipcv_cli.failure import UsageError
 NOTHING: dict[str, Any] = {
     "no_compress": False,
     "method": None,
+    "quality": None,
     "keep": None,
     "layer": None,
     "stabilize": None,
@@ -93,6 +94,7 @@ def test_options_reach_the_settings():
     ("given", "compressor", "reducer"),
     [
         ({"method": "paper", "stabilize": "all"}, IPCV.paper(stabilize="all"), None),
+        ({"quality": 0.9}, IPCV(quality=0.9), None),
         ({"method": "tome"}, ToMe(), None),
         ({"method": "tome", "keep": 0.7}, ToMe(keep=0.7), None),
         ({"reducer": "evs"}, IPCV(), EVS()),
@@ -122,6 +124,12 @@ def test_the_help_repeats_the_shares_of_the_other_methods():
 def test_merging_has_a_share_and_no_more(name):
     with pytest.raises(UsageError, match=f"^--method tome and --{name} exclude each other"):
         options.compression(**NOTHING | {"method": "tome", name: "1" if name == "stabilize" else 1})
+
+
+@pytest.mark.parametrize(("given", "other"), [({"keep": 0.5}, "--keep"), ({"method": "paper"}, "--method paper")])
+def test_a_quality_stands_in_place_of_a_share(given, other):
+    with pytest.raises(UsageError, match=f"^--quality and {other} exclude each other"):
+        options.compression(**NOTHING | {"quality": 0.9} | given)
 
 
 @pytest.mark.parametrize("reducer", [None, "none"])

@@ -1,0 +1,69 @@
+"""What a reader is asked for, and the clips it opens: one, or one per segment."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from ipcv.container import shown
+from ipcv.errors import VideoError
+from ipcv.preprocess import PatchSettings
+from ipcv.probe import Video, probe
+from ipcv.remote import fetch, is_remote
+from ipcv.sampling import Sampling
+from ipcv.segments import Segments, Span
+from ipcv.video import Clip, open_video
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReadJob:
+    """One video to read."""
+
+    video: str  # a path or a URL
+    sampling: Sampling
+    segments: Segments | None  # None: the whole video is one clip
+    patches: PatchSettings  # how frames are resized
+    frame_batch: int
+    max_download: int  # bytes of a remote file
+
+    def clips(self, scratch: Path | None = None) -> Iterator[tuple[Span, Clip]]:
+        """The clips with their spans of source time, opened one after the other. Raises `VideoError`.
+
+        A remote file is copied into a folder of its own, under `scratch` if that is given, for as long as it takes.
+        """
+        with self._local(scratch) as path:
+            video = probe(path)
+            for span in self._spans(video):
+                sampling = self.sampling
+                if self.segments:
+                    sampling = replace(sampling, start=span[0], end=span[1])
+                clip = open_video(
+                    video,
+                    sampling,
+                    resize=self.patches.resize,
+                    frame_batch=self.frame_batch,
+                    multiple=self.patches.temporal_patch_size,
+                )
+                with clip:
+                    yield span, clip
+
+    @contextmanager
+    def _local(self, scratch: Path | None) -> Iterator[Path]:
+        if not is_remote(self.video):
+            yield Path(self.video)
+            return
+        with TemporaryDirectory(prefix="ipcv-", dir=scratch) as folder:
+            path = Path(folder) / "video"
+            fetch(self.video, path, self.max_download)
+            yield path
+
+    def _spans(self, video: Video) -> list[Span]:
+        start = self.sampling.start or 0.0
+        over = video.facts.duration
+        if start >= over:
+            raise VideoError(
+                f"{shown(self.video)}: the clip would start at {start:g} s, but the video ends at {over:.3f} s"
+            )
+        end = min(over, self.sampling.end or over)
+        return self.segments.spans(video.path, start, end) if self.segments else [(start, end)]

@@ -1,0 +1,75 @@
+"""The parts of a video that get a caption each."""
+
+import re
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from ipcv.container import shown
+from ipcv.errors import VideoError, first_line
+from ipcv.sampling import ROUNDING, parse_time
+
+SCENES = "scenes"
+Span = tuple[float, float]  # start and end, in seconds of source time
+
+
+@dataclass(frozen=True, kw_only=True)
+class Segments:
+    """How a video is divided: windows of `seconds`, or where the scene changes if that is `None`."""
+
+    seconds: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.seconds is not None and not self.seconds >= 0.1:
+            raise ValueError(f"segments of {self.seconds:g} s are too short: 0.1 s is the least")
+
+    @classmethod
+    def parse(cls, text: str) -> "Segments":
+        """From `10s`, `1:30` or `scenes`. Raises `ValueError`."""
+        if text == SCENES:
+            return cls()
+        try:
+            return cls(seconds=parse_time(re.sub(r"(?<=[\d.])s$", "", text)))
+        except ValueError as error:
+            raise ValueError(f"segments {text!r} are not known: write 10s, 1:30 or {SCENES} ({error})") from error
+
+    def spans(self, path: Path, start: float, end: float) -> list[Span]:
+        """The parts of the file between `start` and `end`. Raises `VideoError`."""
+        return scenes(path, start, end) if self.seconds is None else windows(self.seconds, start, end)
+
+
+def windows(seconds: float, start: float, end: float) -> list[Span]:
+    """Windows of a fixed length; the last one is what is left.
+
+    >>> windows(10, 0, 25)
+    [(0, 10), (10, 20), (20, 25)]
+    """
+    edges = [start]
+    while edges[-1] + seconds < end - ROUNDING:
+        edges.append(start + len(edges) * seconds)
+    return list(zip(edges, [*edges[1:], end], strict=True))
+
+
+def scenes(path: Path, start: float, end: float) -> list[Span]:
+    """Cut where the content changes at once (PySceneDetect's ContentDetector); one span if it never does."""
+    scenedetect: Any = import_scenedetect()
+    try:
+        video = scenedetect.open_video(str(path.absolute()), backend="pyav")
+        manager = scenedetect.SceneManager()
+        manager.add_detector(scenedetect.ContentDetector())
+        manager.detect_scenes(video, show_progress=False)
+        cuts = [float(first.seconds) for first, _ in manager.get_scene_list()]
+    except Exception as error:
+        raise VideoError(f"scenes of {shown(path)} cannot be found: {shown(first_line(error))}") from error
+    edges = [start, *(cut for cut in cuts if start + ROUNDING < cut < end - ROUNDING), end]
+    return list(pairwise(edges))
+
+
+def import_scenedetect() -> Any:
+    """PySceneDetect. Raises `ValueError` if it is not installed."""
+    try:
+        import scenedetect
+    except ImportError as error:
+        raise ValueError("segments by scenes need PySceneDetect: pip install 'ipcv[scenes]'") from error
+    return scenedetect

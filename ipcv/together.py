@@ -1,0 +1,103 @@
+"""Several answers written at once: prompts whose caches differ in length, and from layer to layer if pruned."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
+from transformers import DynamicCache, PreTrainedModel
+
+from ipcv.generate import Chooser, Decoding, end_tokens
+from ipcv.hooks import installed
+
+
+def decode_together(
+    model: PreTrainedModel, decodings: Sequence[Decoding], choosers: Sequence[Chooser], limit: int
+) -> None:
+    """Write up to `limit` tokens behind each of `decodings`, into its `tokens`, all of them step by step together.
+
+    Each sequence is padded on the left, layer by layer, and keeps its own positions, so that it gets the tokens it
+    would get alone, but for the rounding of larger matrix products. The caches of `decodings` stay as they are.
+    Outside any pruner's `with`: what is in the caches is pruned already, and a single token never is.
+    """
+    layers = model.get_decoder().layers
+    padded = _Padded([decoding.cache for decoding in decodings], limit, layers, model)
+    logits = torch.cat([decoding.logits for decoding in decodings])
+    position = torch.cat([decoding.position for decoding in decodings], dim=1)  # [3, batch, 1]
+    seen = [decoding.seen for decoding in decodings]
+    ends, open_ = end_tokens(model), set(range(len(decodings)))
+    last = torch.zeros(len(decodings), 1, dtype=torch.long, device=model.device)  # ended ones go on with anything
+    with installed(padded, layers):
+        for count in range(limit):
+            for index in sorted(open_):
+                token = choosers[index](seen[index], logits[index : index + 1])
+                if int(token) in ends:
+                    open_.remove(index)
+                    continue
+                decodings[index].tokens.append(int(token))
+                last[index] = token
+                seen[index] = torch.cat([seen[index], token.view(1, 1)], dim=1)
+            if not open_ or count + 1 == limit:
+                return
+            logits = padded.step(last, position)
+            position = position + 1
+
+
+class _Padded:
+    """One cache for all, and the hooks that show each layer the attention mask that belongs to it."""
+
+    def __init__(self, caches: Sequence[Any], limit: int, layers: Any, model: PreTrainedModel) -> None:
+        self.model, self.layers = model, layers
+        self.cache = DynamicCache(config=model.config.get_text_config())
+        self.is_flash = "flash" in str(model.config._attn_implementation)
+        self.masks: list[Tensor] = []  # per layer, over all places there will be; the form depends on the kernel
+        for index in range(len(layers)):
+            keys = [cache.layers[index].keys for cache in caches]
+            values = [cache.layers[index].values for cache in caches]
+            lengths = torch.tensor([part.shape[2] for part in keys], device=model.device)
+            longest = int(lengths.max())
+            self.cache.update(_left_padded(keys, longest), _left_padded(values, longest), index)
+            place = torch.arange(longest + limit, device=model.device)
+            self.masks.append(self.shaped(place >= (longest - lengths)[:, None]))
+
+    def install(self) -> Iterator[RemovableHandle]:
+        """Put the hooks on the layers, one handle each."""
+        for layer in self.layers:
+            yield layer.register_forward_pre_hook(self.show_mask, with_kwargs=True)
+
+    def step(self, tokens: Tensor, position: Tensor) -> Tensor:
+        """The logits `[batch, vocabulary]` after one more token each."""
+        no_mask = dict.fromkeys(("full_attention", "sliding_attention"))  # each layer gets its own below
+        output = self.model(
+            input_ids=tokens,
+            position_ids=position,
+            attention_mask=no_mask,
+            past_key_values=self.cache,
+            use_cache=True,
+            logits_to_keep=1,
+        )
+        logits: Tensor = output.logits[:, -1]
+        return logits
+
+    def show_mask(
+        self, layer: nn.Module, args: tuple[Tensor, ...], kwargs: dict[str, Any]
+    ) -> tuple[tuple[Tensor, ...], dict[str, Any]]:
+        index: Any = layer.get_submodule("self_attn").layer_idx
+        mask = self.masks[index][..., : self.cache.get_seq_length(index) + 1]
+        return args, kwargs | {"attention_mask": mask, "position_ids": None}
+
+    def shaped(self, seen: Tensor) -> Tensor:
+        """A mask `[batch, places]` as the attention kernel wants it: added to the scores, or as it is."""
+        if self.is_flash:
+            return seen
+        weight: Any = self.model.get_input_embeddings().weight
+        dtype = weight.dtype
+        nothing = torch.zeros(seen.shape, dtype=dtype, device=seen.device)
+        return nothing.masked_fill(~seen, torch.finfo(dtype).min)[:, None, None]
+
+
+def _left_padded(parts: Sequence[Tensor], length: int) -> Tensor:
+    """`parts` `[1, heads, n, d]` of different `n` as one `[batch, heads, length, d]`, zeros in front."""
+    return torch.cat([F.pad(part, (0, 0, length - part.shape[2], 0)) for part in parts])

@@ -1,0 +1,179 @@
+"""The run of a batch: what `ipcv caption` does once it knows what is wanted."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, closing
+from itertools import chain
+from typing import TYPE_CHECKING, Any, cast
+
+from ipcv_cli import libraries
+from ipcv_cli.failure import PARTLY, VIDEO, leaving_at_once
+from ipcv_cli.safe import visible
+from ipcv_cli.wanted import Places, Requests, Wanted
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+    from ipcv.batch import Batch
+    from ipcv.inputs import Item
+    from ipcv.plan import Outcome, Plan, Work
+    from ipcv_cli.progress import BatchView
+
+UNREADABLE = {"VideoError", "ReadTimeoutError", "ReaderCrashError"}
+
+
+def run_batch(
+    wanted: Wanted, requests: Requests, places: Places, view: "BatchView", *, dry_run: bool, no_color: bool
+) -> int:
+    """Caption what is wanted, or say what would be; the exit code."""
+    with leaving_at_once():
+        from ipcv.identity import model_to_come
+
+        everything, items = wanted.items()
+        plan = requests.plan()
+        if not everything:
+            return _nothing(wanted, view)
+        if not dry_run:
+            places.check()
+            libraries.announce_download(
+                requests.model,
+                revision=requests.placement["revision"],
+                offline=requests.offline,
+                quiet=False,
+                no_color=no_color,
+            )
+        identity = model_to_come(requests.model, offline=requests.offline or dry_run, **requests.placement)
+    with ExitStack() as stack:
+        batch = _batch(everything, items, plan, identity, requests, places, view, stack, dry_run=dry_run)
+        if dry_run:
+            return _forecast(batch, view)
+        return _work(batch, requests, places, view, no_color=no_color)
+
+
+def _batch(
+    everything: Sequence["Item"],
+    items: Sequence["Item"],
+    plan: "Plan",
+    identity: dict[str, Any],
+    requests: Requests,
+    places: Places,
+    view: "BatchView",
+    stack: ExitStack,
+    *,
+    dry_run: bool,
+) -> "Batch":
+    """The items with their output, which is held until `stack` ends."""
+    from ipcv.batch import Batch
+    from ipcv.failures import Failures
+    from ipcv.journal import Journal
+    from ipcv.sidecars import Sidecars
+
+    journal = Journal(places.journal) if places.journal else None
+    if journal and dry_run:
+        journal.look()
+    elif journal:
+        stack.enter_context(journal)
+        if journal.repaired:
+            view.warn(f"{journal.path}: {journal.repaired} bytes that an earlier run left unfinished are removed")
+        if places.output is None:
+            view.say("output", str(journal.path))
+    kinds = tuple(dict.fromkeys(places.sidecars))
+    return Batch(
+        items=items,
+        plan=plan,
+        model=identity,
+        journal=journal,
+        failures=Failures(places.failures_file()),
+        sidecars=Sidecars(kinds=kinds, folder=places.folder, items=tuple(everything)),
+        emit=places.emit(),
+        on_failure=view.failed,
+        overwrite=requests.overwrite,
+        retry_failed=requests.retry_failed,
+        max_failures=requests.max_failures,
+    )
+
+
+def _work(batch: "Batch", requests: Requests, places: Places, view: "BatchView", *, no_color: bool) -> int:
+    """Everything there is to do; the exit code."""
+    from ipcv.errors import TooManyFailuresError
+
+    view.begin(batch.tally)
+    ended = "interrupted"
+    try:
+        works = batch.todo()
+        first = next(works, None)
+        if first is not None:
+            outcomes = _outcomes(chain([first], works), batch.plan, requests, view, no_color=no_color)
+            with closing(cast("Generator[Outcome, None, None]", outcomes)):
+                for outcome in outcomes:
+                    batch.take(outcome)
+                    view.show(outcome)
+        ended = "done"
+    except TooManyFailuresError as error:
+        ended = "stopped"
+        view.error(str(error))
+    finally:
+        view.end(ended, batch.failures.path if batch.failures.records else None)
+    batch.tidy()
+    if places.parquet and batch.journal and ended == "done":
+        from ipcv.table import write_parquet
+
+        write_parquet(places.parquet, batch.journal.records())
+    return _code(batch)
+
+
+def _outcomes(
+    works: Iterator["Work"], plan: "Plan", requests: Requests, view: "BatchView", *, no_color: bool
+) -> Iterator["Outcome"]:
+    """Load the model, while the readers start, and let it work."""
+    with ExitStack() as stack:
+        with leaving_at_once():
+            from ipcv.cache import parse_size
+            from ipcv.captioning import Captioner
+            from ipcv.reading import Readers
+
+            limit = parse_size(requests.max_download)
+            readers = stack.enter_context(Readers(requests.readers, requests.prefetch, requests.timeout))
+            loaded = libraries.load_model(
+                requests.model, offline=requests.offline, quiet=True, no_color=no_color, **requests.placement
+            )
+            for message in loaded.warnings:
+                view.warn(message)
+            captioner = Captioner(
+                loaded,
+                plan,
+                readers,
+                batch_size=requests.batch_size,
+                cache=requests.cache,
+                max_download=limit,
+            )
+        yield from captioner.run(works)
+
+
+def _forecast(batch: "Batch", view: "BatchView") -> int:
+    """List what is done, what has failed and what is left, without doing anything."""
+    from ipcv_cli.output import write
+
+    view.begin(batch.tally)
+    for item, state in batch.forecast():
+        write(f"{state}\t{visible(item.id)}\n")
+    view.end("dry run", None)
+    return 0
+
+
+def _nothing(wanted: Wanted, view: "BatchView") -> int:
+    """There is no video: an empty list is done at once, a folder without any is an error."""
+    if "-" in wanted.sources:
+        view.say("done", "the list is empty")
+        return 0
+    from ipcv.errors import VideoError
+
+    raise VideoError(f"no video in {', '.join(map(visible, wanted.sources))}: name others, or give --glob '*'")
+
+
+def _code(batch: "Batch") -> int:
+    tally = batch.tally
+    if not tally.failed + tally.failed_before:
+        return 0
+    if tally.left == tally.done == tally.done_before == 0 and tally.errors <= UNREADABLE:
+        return VIDEO
+    return PARTLY

@@ -1,0 +1,204 @@
+"""`ipcv caption`: captions for any number of videos, as JSON lines and files beside them; stopped, it goes on."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from ipcv_cli import libraries
+from ipcv_cli import options as opt
+from ipcv_cli.failure import leaving_at_once, reported
+
+INPUT, BATCH = "Videos", "Batch"
+
+
+def caption(
+    sources: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="VIDEO...",
+            help="Video files, folders (all the way down), URLs, manifests (.jsonl: id, video, question, start, end); "
+            "- reads a list of them from stdin.",
+            show_default=False,
+        ),
+    ],
+    model: opt.ModelName = opt.DEFAULT_MODEL,
+    revision: opt.Revision = None,
+    offline: opt.Offline = False,
+    device: opt.Device = "auto",
+    dtype: opt.Dtype = "auto",
+    quant: opt.Quant = "auto",
+    nul: Annotated[bool, opt.option(INPUT, "The list on stdin has a NUL after each path.", "--nul", "-0")] = False,
+    glob: Annotated[
+        list[str] | None,
+        opt.option(INPUT, "In folders, take what matches, whatever its ending.", "--glob", metavar="PATTERN"),
+    ] = None,
+    exclude: Annotated[
+        list[str] | None, opt.option(INPUT, "In folders, leave out what matches.", "--exclude", metavar="PATTERN")
+    ] = None,
+    limit: Annotated[int | None, opt.option(INPUT, "Only the first N.", "--limit", metavar="N")] = None,
+    shard: Annotated[
+        str | None,
+        opt.option(INPUT, "Only part I of N: one for each machine, each with its own -o.", "--shard", metavar="I/N"),
+    ] = None,
+    max_download: Annotated[
+        str, opt.option(INPUT, "A remote video may be this large.", "--max-download", metavar="SIZE")
+    ] = "4GB",
+    prompt: Annotated[
+        str | None,
+        opt.option(
+            opt.ANSWER, "What to ask of every video.", "--prompt", metavar="TEXT", default="Describe the video."
+        ),
+    ] = None,
+    preset: Annotated[
+        Literal["short", "detailed", "tags", "json"] | None,
+        opt.option(opt.ANSWER, "A ready-made prompt; json also checks the answer.", "--preset", metavar=None),
+    ] = None,
+    question: Annotated[
+        list[str] | None,
+        opt.option(opt.ANSWER, "Ask this as well, any number of times: videos are encoded once.", metavar="TEXT"),
+    ] = None,
+    segments: Annotated[
+        str | None,
+        opt.option(opt.FRAMES, "A caption for every 10s, say, or for every scene: scenes.", metavar="TIME|scenes"),
+    ] = None,
+    fps: opt.Fps = None,
+    max_frames: opt.MaxFrames = None,
+    start: opt.Start = None,
+    end: opt.End = None,
+    max_pixels: opt.MaxPixels = None,
+    frame_batch: opt.FrameBatch = None,
+    cache: opt.CacheAt = "off",
+    cache_limit: opt.CacheLimit = "10GB",
+    no_compress: opt.NoCompress = False,
+    method: opt.Method = None,
+    keep: opt.Keep = None,
+    quality: opt.Quality = None,
+    layer: opt.Layer = None,
+    stabilize: opt.Stabilize = None,
+    neighbors: opt.Neighbors = None,
+    llm_pruner: opt.LlmPruner = None,
+    llm_keep: opt.LlmKeep = None,
+    llm_layer: opt.LlmLayer = None,
+    system: opt.System = None,
+    max_new_tokens: opt.MaxNewTokens = None,
+    temperature: opt.Temperature = None,
+    seed: opt.Seed = None,
+    output: Annotated[
+        Path | None,
+        opt.option(
+            opt.OUTPUT,
+            "Append JSON lines here; what is in it already is not done again.",
+            "--output",
+            "-o",
+            metavar="FILE",
+        ),
+    ] = None,
+    json: Annotated[
+        bool, opt.option(opt.OUTPUT, "JSON lines on stdout, even on a terminal, and beside -o.", "--json")
+    ] = False,
+    sidecar: Annotated[
+        list[str] | None,
+        opt.option(opt.OUTPUT, "Also a file per video: txt, json, srt, vtt or csv.", "--sidecar", metavar="KIND"),
+    ] = None,
+    output_dir: Annotated[
+        Path | None,
+        opt.option(opt.OUTPUT, "Where those go, in the folders' own tree; else beside the videos.", metavar="DIR"),
+    ] = None,
+    parquet: Annotated[
+        Path | None,
+        opt.option(opt.OUTPUT, r"At the end, all of -o as a table (extra ipcv\[parquet]).", metavar="FILE"),
+    ] = None,
+    failures: Annotated[
+        Path | None,
+        opt.option(
+            opt.OUTPUT, "A line for each video that failed.", metavar="FILE", default="failures.jsonl beside -o"
+        ),
+    ] = None,
+    overwrite: Annotated[bool, opt.option(BATCH, "Do again what is done.", "--overwrite")] = False,
+    retry_failed: Annotated[bool, opt.option(BATCH, "Do again what has failed.", "--retry-failed")] = False,
+    dry_run: Annotated[bool, opt.option(BATCH, "Only list what is done and what would be.", "--dry-run")] = False,
+    fail_fast: Annotated[bool, opt.option(BATCH, "Stop at the first failure.", "--fail-fast")] = False,
+    max_failures: Annotated[int | None, opt.option(BATCH, "Stop at more failures than this.", metavar="N")] = None,
+    timeout: Annotated[
+        float | None,
+        opt.option(BATCH, "Give a video up whose reading takes longer than this.", metavar="SECONDS"),
+    ] = None,
+    readers: Annotated[
+        int, opt.option(BATCH, "Processes that read ahead. 0: none, one after the other.", metavar="N")
+    ] = 2,
+    prefetch: Annotated[int, opt.option(BATCH, "Videos read ahead at most.", metavar="N")] = 4,
+    batch_size: Annotated[int, opt.option(BATCH, "Answers written at a time.", metavar="N")] = 8,
+    quiet: Annotated[bool, opt.option(opt.OUTPUT, "Only errors on stderr.", "--quiet", "-q")] = False,
+    debug: opt.Debug = False,
+    no_color: opt.NoColor = False,
+) -> None:
+    """Caption any number of videos; the same command again goes on where it stopped.
+
+    JSON lines as of `ipcv ask --json` go to stdout or -o, one for each answer, as videos are done and in their order.
+
+    Example: ipcv caption clips/ -o captions.jsonl --sidecar txt --model demo
+    """
+    with reported(debug=debug, no_color=no_color):
+        if prompt is not None:
+            opt.exclude("--prompt", ("--preset", preset))
+        if fail_fast:
+            opt.exclude("--fail-fast", ("--max-failures", max_failures))
+        from ipcv_cli.batching import run_batch
+        from ipcv_cli.progress import BatchView
+        from ipcv_cli.wanted import Places, Requests, Wanted
+
+        places = Places(
+            output=output, json=json, sidecars=sidecar or [], folder=output_dir, parquet=parquet, failures=failures
+        )
+        wanted = Wanted(sources, nul=nul, glob=glob or [], exclude=exclude or [], limit=limit, shard=shard)
+        with BatchView(quiet=quiet, no_color=no_color, shared=places.shares_terminal) as view:
+            with leaving_at_once():
+                libraries.prepare(offline=offline, bars=view.animated, debug=debug)
+                from ipcv.answer import Options
+
+                compression = opt.compression(
+                    no_compress=no_compress,
+                    method=method,
+                    keep=keep,
+                    quality=quality,
+                    layer=layer,
+                    stabilize=stabilize,
+                    neighbors=neighbors,
+                    llm_pruner=llm_pruner,
+                    llm_keep=llm_keep,
+                    llm_layer=llm_layer,
+                )
+                settings = Options(
+                    sampling=opt.sampling(fps, max_frames, start, end),
+                    **compression,
+                    **opt.given(
+                        system=system,
+                        max_pixels=max_pixels,
+                        frame_batch=frame_batch,
+                        max_new_tokens=max_new_tokens,
+                        temperature=temperature,
+                        seed=seed,
+                    ),
+                )
+                requests = Requests(
+                    options=settings,
+                    prompt=prompt,
+                    preset=preset,
+                    questions=question or [],
+                    segments=segments,
+                    placement={"revision": revision, "device": device, "dtype": dtype, "quant": quant},
+                    model=model,
+                    offline=offline,
+                    cache=opt.encoding_cache(cache, cache_limit, view.warn),
+                    readers=readers,
+                    prefetch=prefetch,
+                    timeout=timeout,
+                    batch_size=batch_size,
+                    max_download=max_download,
+                    overwrite=overwrite,
+                    retry_failed=retry_failed,
+                    max_failures=0 if fail_fast else max_failures,
+                )
+            code = run_batch(wanted, requests, places, view, dry_run=dry_run, no_color=no_color)
+        raise typer.Exit(code)

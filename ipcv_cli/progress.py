@@ -1,0 +1,142 @@
+"""What stderr shows while a batch is under way: a bar on a terminal, log lines elsewhere, a summary at the end."""
+
+import sys
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from rich.console import Group
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from ipcv_cli.render import is_terminal, line, stderr_console
+from ipcv_cli.safe import visible
+
+if TYPE_CHECKING:
+    from ipcv.batch import Tally
+    from ipcv.plan import Failed, Outcome
+
+EVERY = 10.0  # seconds between two log lines
+
+
+class BatchView:
+    """Progress of a batch on stderr. `quiet`: nothing but errors."""
+
+    def __init__(self, *, quiet: bool = False, no_color: bool = False, shared: bool = False) -> None:
+        """`shared`: stdout gets text on the same terminal, so that a bar would be in its way."""
+        self._console = stderr_console(no_color=no_color)
+        self._console.quiet = quiet
+        self._errors = stderr_console(no_color=no_color)  # which quiet lets through
+        self.animated = not quiet and is_terminal(sys.stderr) and self._console.is_interactive
+        self._bar = self.animated and not shared
+        self._live: Live | None = None
+        self._tally: Tally | None = None
+        self._current = ""
+        self._began = self._logged = time.monotonic()
+        self._warned: set[str] = set()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._live:
+            self._live.stop()
+            self._live = None
+
+    def warn(self, message: str) -> None:
+        """A warning, once however often it comes."""
+        if message not in self._warned:
+            self._warned.add(message)
+            self.say("warning", message)
+
+    def say(self, kind: str, message: str) -> None:
+        """A line that stays."""
+        self._console.print(line(kind, message), soft_wrap=True)
+
+    def begin(self, tally: "Tally") -> None:
+        """The first video is about to be read."""
+        self._tally, self._began = tally, time.monotonic()
+        self._logged = self._began
+        if self._bar:
+            self._live = Live(
+                get_renderable=self._render,
+                console=self._console,
+                refresh_per_second=4,
+                transient=True,
+                redirect_stdout=False,  # or Rich sends what is meant for stdout to stderr
+                redirect_stderr=False,
+            )
+            self._live.start()
+
+    def failed(self, failed: "Failed") -> None:
+        """One video could not be captioned."""
+        name = visible(failed.item.id)
+        message = visible(failed.message)
+        self._complain("failed", message if name in message else f"{name}: {message}")
+
+    def error(self, message: str) -> None:
+        """Why the batch ends."""
+        self._complain("error", message)
+
+    def _complain(self, kind: str, message: str) -> None:
+        console = self._console if self._live else self._errors  # only the live one knows its bar
+        console.print(line(kind, message), soft_wrap=True)
+
+    def show(self, outcome: "Outcome") -> None:
+        """Take in what has happened; warnings about answers are in the output."""
+        self._current = visible(outcome.item.id)
+        self.advance()
+
+    def end(self, how: str, failures: Path | None) -> None:
+        """The summary."""
+        if self._live:
+            self._live.stop()
+            self._live = None
+        where = f"; failures are in {failures}" if failures and failures.exists() else ""
+        again = "; the same command goes on from here" if how == "interrupted" else ""
+        self.say(how, self.state() + where + again)
+
+    def advance(self) -> None:
+        """Something is done: on a terminal the bar shows it, elsewhere now and then a line."""
+        if not self._live and time.monotonic() - self._logged >= EVERY:
+            self._logged = time.monotonic()
+            self.say("progress", f"{self.state()}, now {self._current}")
+
+    def state(self) -> str:
+        """Videos done, failed and left, the pace, the time to go and what was saved."""
+        tally = self._tally
+        if tally is None:
+            return ""
+        spent, worked = time.monotonic() - self._began, tally.done + tally.failed
+        parts = [f"{tally.done + tally.done_before} done", f"{tally.failed + tally.failed_before} failed"]
+        parts.append(f"{tally.left} left")
+        if worked and spent:
+            parts.append(f"{60 * worked / spent:.1f} videos per minute")
+            if tally.left:
+                parts.append(f"{_duration(tally.left * spent / worked)} to go")
+        if tally.flops_dense:
+            parts.append(f"{tally.flops / tally.flops_dense:.0%} of the uncompressed FLOPs")
+        return ", ".join(parts)
+
+    def _render(self) -> Group:
+        tally = self._tally
+        bar = ProgressBar(total=tally.total, completed=tally.total - tally.left, width=30) if tally else Text()
+        row = Table.grid(padding=(0, 1))
+        row.add_row(bar, Text(self.state()))
+        return Group(row, Text(self._current, style="dim", no_wrap=True, overflow="ellipsis"))
+
+
+def _duration(seconds: float) -> str:
+    """Hours, minutes and seconds.
+
+    >>> _duration(3725)
+    '1:02:05'
+    """
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

@@ -1,0 +1,142 @@
+"""Videos read ahead by processes: the same frames, in order, never too many, and no hanging decoder hangs the rest."""
+
+import itertools
+import os
+import signal
+import threading
+import time
+
+import numpy as np
+import psutil
+import pytest
+
+from ipcv.errors import ReaderCrashError, ReadTimeoutError, VideoError
+from ipcv.preprocess import PatchSettings
+from ipcv.reading import Readers
+from ipcv.readjob import ReadJob
+from ipcv.sampling import Sampling
+from ipcv.segments import Segments, windows
+
+
+def job(path, **changes):
+    settings = {"sampling": Sampling(), "segments": None, "patches": PatchSettings(), "frame_batch": 4}
+    return ReadJob(video=str(path), max_download=10**9, **settings | changes)
+
+
+def contents(reading):
+    """Everything that a reading hands out."""
+    found = []
+    for span, clip in reading:
+        found.append((span, clip.times, clip.size, np.concatenate(list(clip)), clip.facts, clip.warnings))
+    return found
+
+
+def same(one, other):
+    return all(
+        a[:3] == b[:3] and np.array_equal(a[3], b[3]) and a[4:] == b[4:] for a, b in zip(one, other, strict=True)
+    )
+
+
+def children():
+    return [child for child in psutil.Process().children() if "ipcv" in " ".join(child.cmdline())]
+
+
+def test_processes_read_what_is_read_here_and_in_order(clips):
+    jobs = [job(path, segments=Segments(seconds=2)) for path in sorted(clips.iterdir())]
+    with Readers(0, 1) as here:
+        expected = [contents(reading) for reading in here.read(jobs)]
+    with Readers(2, 2) as readers:
+        found = [contents(reading) for reading in readers.read(jobs)]
+        assert len(children()) == 2
+    assert not children()
+    assert len(found) == 4
+    assert all(map(same, found, expected))
+    assert [span for span, *_ in found[0]] == windows(2, 0.0, found[0][0][4].duration)
+
+
+@pytest.fixture(scope="module")
+def one():
+    """One reader process, which may take five seconds over a video."""
+    with Readers(1, 1, timeout=5.0) as readers:
+        yield readers
+
+
+def test_errors_belong_to_their_video(one, clips, tmp_path):
+    good, bad = next(clips.iterdir()), tmp_path / "bad.mp4"
+    bad.write_text("These are notes.\n")
+    readings = one.read([job(bad), None, job(good), job(good, sampling=Sampling(start=99))])
+    with pytest.raises(VideoError, match=r"bad\.mp4 is a text file, not a video"):
+        contents(next(readings))
+    assert next(readings) is None
+    assert len(contents(next(readings))) == 1
+    with pytest.raises(VideoError, match="the clip would start at 99 s, but the video ends"):
+        contents(next(readings))
+
+
+def test_what_is_not_wanted_any_more_does_not_disturb_the_next(one, clips):
+    path = max(clips.iterdir(), key=lambda path: path.stat().st_size)
+    long = job(path, frame_batch=2, sampling=Sampling(fps=4))
+    readings = one.read([long, long])
+    _, clip = next(iter(next(readings)))
+    next(iter(clip))
+    assert len(contents(next(readings))) == 1
+
+
+def test_a_decoder_that_hangs_is_ended_and_the_next_video_is_read(one, clips):
+    path = next(clips.iterdir())
+    readings = one.read(itertools.repeat(job(path), 4))
+    assert contents(next(readings))
+    (process,) = children()
+    process.send_signal(signal.SIGSTOP)
+    started = time.monotonic()
+    for reading in readings:
+        try:
+            contents(reading)
+        except ReadTimeoutError as error:
+            assert str(error) == f"{path}: reading took more than 5 s and was ended"  # noqa: PT017
+            break
+    assert time.monotonic() - started < 20
+    assert contents(next(readings))
+    assert [child.pid for child in children()] != [process.pid]
+
+
+def test_a_decoder_that_crashes_is_replaced(one, clips):
+    only = job(next(clips.iterdir()))
+    assert contents(next(one.read([only])))
+    (process,) = children()
+    process.send_signal(signal.SIGSTOP)
+    threading.Timer(0.5, process.kill).start()
+    reading = next(one.read([only]))
+    with pytest.raises(ReaderCrashError, match="the process that read it ended with code -9"):
+        contents(reading)
+    assert contents(next(one.read([only])))
+
+
+def test_readers_end_with_the_process_that_started_them(clips, tmp_path):
+    """Even if that is killed."""
+    script = tmp_path / "parent.py"
+    script.write_text(
+        "import sys, time\nfrom test_reading import Readers, job, contents, children\n"
+        "with Readers(1, 1) as readers:\n"
+        "    contents(next(readers.read([job(sys.argv[1])])))\n"
+        "    print(children()[0].pid, flush=True)\n    time.sleep(60)\n"
+    )
+    paths = os.pathsep.join([os.path.dirname(__file__), os.getcwd()])  # noqa: PTH109, PTH120
+    parent = psutil.Popen(
+        [os.sys.executable, str(script), str(next(clips.iterdir()))],
+        env=os.environ | {"PYTHONPATH": paths},
+        stdout=-1,
+    )
+    child = psutil.Process(int(parent.stdout.readline()))
+    parent.kill()
+    parent.wait()
+    assert child.wait(timeout=10) is None or not child.is_running()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [((-1, 1), "readers=-1"), ((1, 0), "prefetch=0"), ((1, 1, 0.0), "timeout=0"), ((0, 1, 5.0), "a timeout needs")],
+)
+def test_settings_that_make_no_sense_are_refused(arguments, says):
+    with pytest.raises(ValueError, match=says):
+        Readers(*arguments)
