@@ -102,14 +102,17 @@ def test_a_decoder_that_hangs_is_ended_and_the_next_video_is_read(one, clips):
 
 def test_a_decoder_that_crashes_is_replaced(one, clips):
     only = job(next(clips.iterdir()))
-    assert contents(next(one.read([only])))
+    readings = one.read([only])
+    assert contents(next(readings))
     (process,) = children()
     process.send_signal(signal.SIGSTOP)
     threading.Timer(0.5, process.kill).start()
-    reading = next(one.read([only]))
+    readings = one.read([only])
+    reading = next(readings)
     with pytest.raises(ReaderCrashError, match="the process that read it ended with code -9"):
         contents(reading)
-    assert contents(next(one.read([only])))
+    readings = one.read([only])
+    assert contents(next(readings))
 
 
 def test_readers_end_with_the_process_that_started_them(clips, tmp_path):
@@ -118,7 +121,7 @@ def test_readers_end_with_the_process_that_started_them(clips, tmp_path):
     script.write_text(
         "import sys, time\nfrom test_reading import Readers, job, contents, children\n"
         "with Readers(1, 1) as readers:\n"
-        "    contents(next(readers.read([job(sys.argv[1])])))\n"
+        "    readings = readers.read([job(sys.argv[1])])\n    contents(next(readings))\n"
         "    print(children()[0].pid, flush=True)\n    time.sleep(60)\n"
     )
     paths = os.pathsep.join([os.path.dirname(__file__), os.getcwd()])  # noqa: PTH109, PTH120
