@@ -61,7 +61,10 @@ class Reading:
             if self._closed.is_set():
                 raise ReaderCrashError(f"{shown(self.job.video)}: reading was stopped")
         if isinstance(message, Exception):
-            raise message
+            try:
+                raise message
+            finally:
+                del message  # its traceback holds this frame: a cycle would keep the whole stream of readings alive
         if message[0] == "failed":
             raise _error(self.job, message[1], message[2])
         return message
@@ -144,19 +147,24 @@ class Readers:
         """
         waiting: deque[Reading | None] = deque()
         ahead = self._prefetch if self._count else 0
-        for job in jobs:
-            if job is None:
-                waiting.append(None)
-            elif self._count:
-                waiting.append(Reading(job))
-                self._jobs.put(waiting[-1])
-            else:
-                yield job.clips()
-                continue
-            while len(waiting) > ahead:
+        try:
+            for job in jobs:
+                if job is None:
+                    waiting.append(None)
+                elif self._count:
+                    waiting.append(Reading(job))
+                    self._jobs.put(waiting[-1])
+                else:
+                    yield job.clips()
+                    continue
+                while len(waiting) > ahead:
+                    yield from self._first(waiting)
+            while waiting:
                 yield from self._first(waiting)
-        while waiting:
-            yield from self._first(waiting)
+        finally:  # what was read ahead and is not wanted any more must not hold its reader up
+            for reading in waiting:
+                if reading:
+                    reading.close()
 
     def _first(self, waiting: "deque[Reading | None]") -> Iterator[Reading | None]:
         reading = waiting.popleft()
