@@ -106,7 +106,8 @@ class Batch:
 
     def _checked(self, work: Work) -> Work:
         """`work`, or its failure if a file is in the way that no caption of ours has written."""
-        ours = self.overwrite or not self.journal or work.item.id in self.journal.entries
+        journal, name = self.journal, work.item.id
+        ours = self.overwrite or not journal or name in journal.entries or name in journal.unfinished
         if work.failed or ours:
             return work
         try:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +17,7 @@ from ipcv.files import replaced, sync_folder
 
 Record = dict[str, Any]  # one line, its `id` first
 _BEGINS = b'{"id": "'
+_ID = re.compile(rb'^\{"id": ("(?:[^"\\]|\\.)*")', re.MULTILINE)  # the id that a line begins with
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,7 @@ class Journal:
         self.path = path
         self.entries: dict[str, Entry] = {}  # by id
         self.repaired = 0  # bytes of unfinished lines that were cut off
+        self.unfinished: set[str] = set()  # the ids that they were of
         self._lock = FileLock(path.with_name(f".{path.name}.lock"))
         self._stale = 0
         self._file = -1
@@ -139,8 +142,10 @@ class Journal:
             size = os.fstat(self._file).st_size
             found = _Scan() if is_new else _scan(self.path)
             if found.good < size:
-                os.ftruncate(self._file, found.good)
                 self.repaired = size - found.good
+                cut = os.pread(self._file, self.repaired, found.good)
+                self.unfinished = {json.loads(name) for name in re.findall(_ID, cut)}
+                os.ftruncate(self._file, found.good)
         except BaseException:
             os.close(self._file)
             raise

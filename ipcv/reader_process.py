@@ -11,6 +11,7 @@ import queue
 import signal
 import sys
 import threading
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -31,17 +32,19 @@ def main() -> None:
     jobs: queue.SimpleQueue[ReadJob] = queue.SimpleQueue()
     threading.Thread(target=_listen, args=(jobs,), daemon=True).start()
     _send(output, ("ready",))
-    while True:
-        serve(jobs.get(), Path(sys.argv[1]), output)
+    try:
+        while True:
+            serve(jobs.get(), Path(sys.argv[1]), output)
+    except BrokenPipeError:  # nobody is left to read for
+        os._exit(0)
 
 
 def _listen(jobs: "queue.SimpleQueue[ReadJob]") -> None:
     """Pass jobs on; at the end of stdin, end the process, even in the middle of a decoder."""
-    try:
+    with suppress(EOFError, OSError, pickle.UnpicklingError):
         while True:
             jobs.put(pickle.load(sys.stdin.buffer))  # noqa: S301 - from the process that started this one
-    finally:
-        os._exit(0)
+    os._exit(0)
 
 
 def serve(job: ReadJob, scratch: Path, output: BinaryIO) -> None:
@@ -52,6 +55,8 @@ def serve(job: ReadJob, scratch: Path, output: BinaryIO) -> None:
             for frames in clip:
                 _send(output, ("frames", frames))
             _send(output, ("closed", clip.facts, clip.warnings))
+    except BrokenPipeError:
+        raise
     except Exception as error:  # whatever it is, it belongs to the video, and the other side reports it
         _send(output, ("failed", type(error).__name__, str(error) or first_line(error)))
     else:

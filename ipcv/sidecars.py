@@ -53,8 +53,9 @@ class Sidecars:
         """Raise `SidecarError` if a file is there already: it is somebody else's."""
         for path in self.paths(item):
             if path.exists():
-                why = "it is not from this output; move it, name an --output-dir, or give --overwrite"
-                raise SidecarError(f"{shown(path)} is there already: {why}")
+                why = "it is not from this output"
+                ways = "move it and give --retry-failed, name an --output-dir, or give --overwrite"
+                raise SidecarError(f"{shown(path)} is there already: {why}; {ways}")
 
     def write(self, item: Item, records: Sequence[Record]) -> None:
         """Write the files of one video where they are not as they should be. Raises `OSError`."""

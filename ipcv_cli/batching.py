@@ -112,7 +112,7 @@ def _work(batch: "Batch", requests: Requests, places: Places, view: "BatchView",
         ended = "stopped"
         view.error(str(error))
     finally:
-        view.end(ended, batch.failures.path if batch.failures.records else None)
+        view.end(ended, batch.failures.path if batch.failures.records else None, resumable=batch.journal is not None)
     batch.tidy()
     if places.parquet and batch.journal and ended == "done":
         from ipcv.table import write_parquet
@@ -156,7 +156,7 @@ def _forecast(batch: "Batch", view: "BatchView") -> int:
     view.begin(batch.tally)
     for item, state in batch.forecast():
         write(f"{state}\t{visible(item.id)}\n")
-    view.end("dry run", None)
+    view.end("dry run", None, resumable=False)
     return 0
 
 

@@ -9,7 +9,7 @@ from ipcv_cli import libraries
 from ipcv_cli import options as opt
 from ipcv_cli.failure import leaving_at_once, reported
 
-SETTINGS = "dense,paper,paper+dart,grey"
+SETTINGS = "dense,coverage,coverage+dart,paper,grey"
 
 
 def bench(
@@ -29,9 +29,10 @@ def bench(
             "-s",
             metavar="LIST",
             help="What to compare, with commas between; the first is what the others are compared with. dense, or "
-            "parts joined by +: paper or tome in the encoder; evs, vidcom2 or dtd after it; dart, fastv or v2drop in "
-            "the language model; frames or pixels (fewer of them); file (through an mp4 file); grey or other (a grey "
-            "clip, or another one). paper@0.2 keeps a fifth, paper:layer=4 sets a field.",
+            "parts joined by +: coverage (the default), paper or tome in the encoder; evs, vidcom2 or dtd after it; "
+            "dart, fastv or v2drop in the language model; frames or pixels (fewer of them); file (through an mp4 "
+            "file); grey or other (a grey clip, or another one). coverage@0.2 keeps a fifth, coverage:layer=4 sets a "
+            "field.",
         ),
     ] = SETTINGS,
     plot: Annotated[
@@ -52,7 +53,7 @@ def bench(
 
     Each question is about a clip of the demo world that no training has seen; all settings answer it side by side.
 
-    Example: ipcv bench --questions 220 --settings dense,paper,paper@0.2+dart@0.5,frames@0.5
+    Example: ipcv bench --questions 220 --settings dense,coverage,coverage@0.2+dart@0.5,frames@0.5
     """
     with reported(debug=debug, no_color=no_color):
         from ipcv_cli import report as output

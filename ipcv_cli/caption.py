@@ -56,7 +56,9 @@ def caption(
     ] = None,
     question: Annotated[
         list[str] | None,
-        opt.option(opt.ANSWER, "Ask this as well, any number of times: videos are encoded once.", metavar="TEXT"),
+        opt.option(
+            opt.ANSWER, "Ask this in place of --prompt, any number of times: videos are encoded once.", metavar="TEXT"
+        ),
     ] = None,
     segments: Annotated[
         str | None,
@@ -112,7 +114,7 @@ def caption(
     failures: Annotated[
         Path | None,
         opt.option(
-            opt.OUTPUT, "A line for each video that failed.", metavar="FILE", default="failures.jsonl beside -o"
+            opt.OUTPUT, "A line for each video that failed.", metavar="FILE", default="beside -o, named after it"
         ),
     ] = None,
     overwrite: Annotated[bool, opt.option(BATCH, "Do again what is done.", "--overwrite")] = False,

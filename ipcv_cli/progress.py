@@ -92,13 +92,13 @@ class BatchView:
         self._current = visible(outcome.item.id)
         self.advance()
 
-    def end(self, how: str, failures: Path | None) -> None:
-        """The summary."""
+    def end(self, how: str, failures: Path | None, *, resumable: bool) -> None:
+        """The summary; `resumable` if the output remembers what is done."""
         if self._live:
             self._live.stop()
             self._live = None
         where = f"; failures are in {failures}" if failures and failures.exists() else ""
-        again = "; the same command goes on from here" if how == "interrupted" else ""
+        again = "; the same command goes on from here" if how == "interrupted" and resumable else ""
         self.say(how, self.state() + where + again)
 
     def advance(self) -> None:

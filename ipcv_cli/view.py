@@ -23,7 +23,7 @@ class View:
 
     On a terminal: a table that fills per frame batch and then per stage; it makes room for what is written to stdout
     if that is a terminal too, and comes back, complete, at the end. Elsewhere: warnings as plain lines, with
-    `verbose` the stages as well. `quiet`: nothing at all.
+    `verbose` the stages as well, and with `baseline` the savings. `quiet`: nothing at all.
     """
 
     def __init__(
@@ -131,7 +131,7 @@ class View:
             self._console.print(*facts(answer), sep="\n", soft_wrap=True)
         if self._terminal:
             self._console.print(summary(answer))
-        elif self._verbose:
+        elif self._verbose or self._baseline:
             self._console.print(*(line("savings", text) for text in savings(answer)), sep="\n", soft_wrap=True)
 
 

@@ -59,7 +59,10 @@ def test_other_methods_stand_beside_each_other(capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--settings", "papre"], "'papre' in the setting 'papre' is not known; known: dense, paper, tome, evs,"),
+        (
+            ["--settings", "papre"],
+            "'papre' in the setting 'papre' is not known; known: dense, coverage, paper, tome, evs,",
+        ),
         (["--plot", "plot.pdf"], "--plot plot.pdf must end in .png or .svg (see `ipcv bench --help`)"),
         (["--settings", "paper:layer=12"], "layer=12 is past the encoder's last block: it has 12, from 0 to 11"),
         (["--questions", "5"], "Invalid value for '--questions' / '-n': Input should be greater than or equal to 11"),

@@ -233,6 +233,15 @@ def test_sidecars_are_made_again_without_the_model_and_keep_off_other_peoples_fi
     assert Path("videos/2.txt").read_text() != "mine"
 
 
+def test_the_sidecar_of_a_line_that_was_cut_off_is_ours(videos, capsys):
+    caption(videos, "-o", "captions.jsonl", "--sidecar", "txt", "-q")
+    whole = Path("captions.jsonl").read_bytes()
+    Path("captions.jsonl").write_bytes(whole[:-100])
+    caption(videos, "-o", "captions.jsonl", "--sidecar", "txt")
+    assert "that an earlier run left unfinished are removed" in capsys.readouterr().err
+    assert Path("captions.jsonl").read_bytes() == whole
+
+
 def test_sidecars_go_into_a_tree_of_their_own(videos):
     (videos / "sub").mkdir()
     shutil.copy(videos / "0.mp4", videos / "sub/x.mp4")

@@ -44,6 +44,15 @@ def test_wherever_a_run_was_cut_off_the_next_one_goes_on_to_the_same_bytes(path)
         assert path.read_bytes() == whole, cut
 
 
+def test_it_knows_whose_lines_were_cut_off(path):
+    first, second = lines("a"), lines('b"\\', parts=2)
+    whole = b"".join(line(record) for record in first + second)
+    path.write_bytes(whole[:-10])
+    with Journal(path) as journal:
+        assert journal.unfinished == {'b"\\'}
+        assert set(journal.entries) == {"a"}
+
+
 def test_later_lines_replace_earlier_ones_once_all_is_done(path):
     with Journal(path) as journal:
         for group in (lines("a"), lines("b", parts=2), lines("c")):
