@@ -91,7 +91,7 @@ def test_settings_have_commas_between_them_and_keep_their_order():
         ("paper@much", "paper in the setting 'paper@much': 'much' is not a number"),
         ("paper@1.5", "paper in the setting 'paper@1.5': keep=1.5 must be more than 0 and at most 1"),
         ("paper:layer", "'layer' in the setting 'paper:layer' must be a field, once, and its value"),
-        ("paper:depth=3", "paper in the setting 'paper:depth=3': 'depth' is not known; known: keep, layer"),
+        ("paper:depth=3", "paper in the setting 'paper:depth=3': 'depth' is not known; known: keep, quality, layer"),
         ("dart:method=3", "'method' is not known"),
         ("paper:layer=2.5", "'2.5' is not a whole number"),
         ("paper:select=most", "select='most' is not known"),
