@@ -90,6 +90,7 @@ def write_clip(path: Path | str, clip: Clip) -> None:
         stream = container.add_stream("libx264", rate=rate, options={"crf": "20"})
         stream.height, stream.width = clip.frames.shape[1:3]
         stream.pix_fmt = "yuv420p"
+        stream.codec_context.thread_count = 1  # so that the same clip is the same file on every machine
         for frame in clip.frames:
             container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
         container.mux(stream.encode(None))

@@ -385,8 +385,8 @@ def flash() -> Iterator[list[int]]:
         **kwargs: Any,
     ) -> tuple[Tensor, None]:
         if "cu_seq_lens_q" in kwargs:  # the vision encoder
-            sizes = kwargs["cu_seq_lens_q"].diff().tolist()
-            parts = zip(*(x.split(sizes, dim=2) for x in (query, key, value)), strict=True)
+            asking, asked = (kwargs[f"cu_seq_lens_{side}"].diff().tolist() for side in "qk")
+            parts = zip(query.split(asking, 2), key.split(asked, 2), value.split(asked, 2), strict=True)
             return torch.cat([F.scaled_dot_product_attention(*part) for part in parts], dim=2).transpose(1, 2), None
         calls.append(key.shape[2])
         if position_ids is not None:
