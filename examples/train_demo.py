@@ -263,7 +263,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--workers", type=int, default=1, help="processes that prepare batches")
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument("--scenes", type=int, default=24000, help="training scenes to render (560 kB each)")
-    parser.add_argument("--steps", type=int, nargs=3, default=[1200, 300, 1000], metavar="N", help="of each stage")
+    parser.add_argument("--steps", type=int, nargs=3, default=[1200, 300, 2500], metavar="N", help="of each stage")
     parser.add_argument("--rates", type=float, nargs=3, default=[2e-3, 2e-3, 8e-4], metavar="R", help="learning rates")
     parser.add_argument("--clips", type=int, default=200, help="batches of clips with cached tokens, decoder stage")
     parser.add_argument("--questions", type=int, default=550, help="held-out questions of the last evaluation")
