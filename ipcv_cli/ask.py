@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from ipcv_cli import libraries
+from ipcv_cli import choices, libraries
 from ipcv_cli import options as opt
 from ipcv_cli.failure import UsageError, leaving_at_once, reported
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 
 def ask(
+    context: typer.Context,
     video: Annotated[Path, typer.Argument(metavar="VIDEO", help="A video file.", show_default=False)],
     question: Annotated[str, typer.Argument(metavar="QUESTION", help="What to ask; - reads it from stdin.")],
     model: opt.ModelName = opt.DEFAULT_MODEL,
@@ -68,13 +69,13 @@ def ask(
     """
     with reported(debug=debug, no_color=no_color):
         if json:
-            opt.exclude("--json", ("--json-stream", json_stream))
+            choices.exclude("--json", ("--json-stream", json_stream))
         if quiet:
-            opt.exclude("--quiet", ("--verbose", verbose))
+            choices.exclude("--quiet", ("--verbose", verbose))
         if no_compress:
-            opt.exclude("--no-compress", ("--baseline", baseline))
+            choices.exclude("--no-compress", ("--baseline", baseline))
         if baseline:
-            opt.exclude("--baseline", ("--cache", cache != "off"))
+            choices.exclude("--baseline", ("--cache", cache != "off"))
         asked = read_question(question)
         check_encoding("--system", system or "")
         from ipcv_cli.view import View
@@ -83,36 +84,9 @@ def ask(
             with leaving_at_once():
                 view.status("starting")
                 libraries.prepare(offline=offline, bars=view.animated, debug=debug)
-                compression = opt.compression(
-                    no_compress=no_compress,
-                    method=method,
-                    keep=keep,
-                    quality=quality,
-                    layer=layer,
-                    stabilize=stabilize,
-                    neighbors=neighbors,
-                    reducer=reducer,
-                    reducer_keep=reducer_keep,
-                    llm_pruner=llm_pruner,
-                    llm_keep=llm_keep,
-                    llm_layer=llm_layer,
-                )
-                from ipcv.answer import Options
                 from ipcv.probe import probe
 
-                settings = Options(
-                    sampling=opt.sampling(fps, max_frames, start, end),
-                    baseline=baseline,
-                    **compression,
-                    **opt.given(
-                        system=system,
-                        max_pixels=max_pixels,
-                        frame_batch=frame_batch,
-                        max_new_tokens=max_new_tokens,
-                        temperature=temperature,
-                        seed=seed,
-                    ),
-                )
+                settings = choices.answer_options(context.params)
                 probe(video)  # a wrong file is reported before a large model is loaded
                 loaded = libraries.load_model(
                     model,
@@ -125,7 +99,7 @@ def ask(
                     dtype=dtype,
                     quant=quant,
                 )
-                store = opt.encoding_cache(cache, cache_limit, view.warn)
+                store = choices.encoding_cache(cache, cache_limit, view.warn)
             follow(
                 loaded.stream(video, asked, settings, cache=store),
                 choose_writer(json=json, json_stream=json_stream),

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from ipcv_cli import choices
 from ipcv_cli import options as opt
 from ipcv_cli.failure import UsageError, leaving_at_once, reported
 
@@ -31,7 +32,7 @@ def cache(
         from ipcv_cli.safe import visible
 
         with leaving_at_once():
-            store = opt.encoding_cache(where, "10GB", lambda _: None)
+            store = choices.encoding_cache(where, "10GB", lambda _: None)
         if store is None:
             raise UsageError("--cache off is no cache: name a folder, or auto")
         if action == "rm":

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from ipcv_cli import libraries
+from ipcv_cli import choices, libraries
 from ipcv_cli import options as opt
 from ipcv_cli.failure import leaving_at_once, reported
 
@@ -13,6 +13,7 @@ INPUT, BATCH = "Videos", "Batch"
 
 
 def caption(
+    context: typer.Context,
     sources: Annotated[
         list[str],
         typer.Argument(
@@ -79,6 +80,8 @@ def caption(
     layer: opt.Layer = None,
     stabilize: opt.Stabilize = None,
     neighbors: opt.Neighbors = None,
+    reducer: opt.Reducer = None,
+    reducer_keep: opt.ReducerKeep = None,
     llm_pruner: opt.LlmPruner = None,
     llm_keep: opt.LlmKeep = None,
     llm_layer: opt.LlmLayer = None,
@@ -143,9 +146,9 @@ def caption(
     """
     with reported(debug=debug, no_color=no_color):
         if prompt is not None:
-            opt.exclude("--prompt", ("--preset", preset))
+            choices.exclude("--prompt", ("--preset", preset))
         if fail_fast:
-            opt.exclude("--fail-fast", ("--max-failures", max_failures))
+            choices.exclude("--fail-fast", ("--max-failures", max_failures))
         from ipcv_cli.batching import run_batch
         from ipcv_cli.progress import BatchView
         from ipcv_cli.wanted import Places, Requests, Wanted
@@ -157,34 +160,8 @@ def caption(
         with BatchView(quiet=quiet, no_color=no_color, shared=places.shares_terminal) as view:
             with leaving_at_once():
                 libraries.prepare(offline=offline, bars=view.animated, debug=debug)
-                from ipcv.answer import Options
-
-                compression = opt.compression(
-                    no_compress=no_compress,
-                    method=method,
-                    keep=keep,
-                    quality=quality,
-                    layer=layer,
-                    stabilize=stabilize,
-                    neighbors=neighbors,
-                    llm_pruner=llm_pruner,
-                    llm_keep=llm_keep,
-                    llm_layer=llm_layer,
-                )
-                settings = Options(
-                    sampling=opt.sampling(fps, max_frames, start, end),
-                    **compression,
-                    **opt.given(
-                        system=system,
-                        max_pixels=max_pixels,
-                        frame_batch=frame_batch,
-                        max_new_tokens=max_new_tokens,
-                        temperature=temperature,
-                        seed=seed,
-                    ),
-                )
                 requests = Requests(
-                    options=settings,
+                    options=choices.answer_options(context.params),
                     prompt=prompt,
                     preset=preset,
                     questions=question or [],
@@ -192,7 +169,7 @@ def caption(
                     placement={"revision": revision, "device": device, "dtype": dtype, "quant": quant},
                     model=model,
                     offline=offline,
-                    cache=opt.encoding_cache(cache, cache_limit, view.warn),
+                    cache=choices.encoding_cache(cache, cache_limit, view.warn),
                     readers=readers,
                     prefetch=prefetch,
                     timeout=timeout,

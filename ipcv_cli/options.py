@@ -1,19 +1,11 @@
-"""The options that commands share, and what they mean in the library's terms.
+"""The options that commands share.
 
 Where an option was not given it is `None` and the library's default applies; the help only repeats that default.
 """
 
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 import typer
-
-from ipcv_cli.failure import UsageError
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from ipcv.cache import EncodingCache
-    from ipcv.sampling import Sampling
 
 DEFAULT_MODEL = "Qwen/Qwen2-VL-2B-Instruct"
 MODEL, FRAMES, COMPRESSION, ANSWER, OUTPUT = "Model", "Frames", "Compression", "Answer", "Output"  # panels of the help
@@ -229,83 +221,3 @@ CacheLimit = Annotated[
     str,
     option(FRAMES, "The least recently used encodings go when the cache is larger.", "--cache-limit", metavar="SIZE"),
 ]
-
-
-def exclude(first: str, *others: tuple[str, object]) -> None:
-    """Raise `UsageError` if any of `others`, options and their values, was given: `first` was, and rules them out."""
-    for name, value in others:
-        if value not in (None, False):
-            raise UsageError(f"{first} and {name} exclude each other: leave one of them out")
-
-
-def given(**settings: object) -> dict[str, Any]:
-    """The settings that were given, so that the library's defaults stand for the rest."""
-    return {name: value for name, value in settings.items() if value is not None}
-
-
-def sampling(fps: float | None, max_frames: int | None, start: str | None, end: str | None) -> "Sampling":
-    """Which frames to read. Raises `ValueError` for settings that make no sense."""
-    from ipcv.sampling import Sampling, parse_time
-
-    first, last = (None if text is None else parse_time(text) for text in (start, end))
-    return Sampling(**given(fps=fps, max_frames=max_frames, start=first, end=last))
-
-
-def compression(
-    *,
-    no_compress: bool,
-    keep: float | None,
-    layer: int | None,
-    stabilize: str | None,
-    neighbors: int | None,
-    llm_pruner: str | None,
-    llm_keep: float | None,
-    llm_layer: int | None,
-    method: str | None = None,
-    quality: float | None = None,
-    reducer: str | None = None,
-    reducer_keep: float | None = None,
-) -> dict[str, Any]:
-    """`compressor`, `reducer` and `pruner` for `ipcv.Options`.
-
-    Raises `ValueError` or `UsageError` for what makes no sense.
-    """
-    blocks_seen = int(stabilize) if stabilize and stabilize.isdecimal() else stabilize
-    encoder = given(keep=keep, quality=quality, layer=layer, stabilize=blocks_seen, neighbors=neighbors)
-    language = given(keep=llm_keep, layer=llm_layer)
-    blocks = [(f"--{name}", value) for name, value in encoder.items()]
-    layers = [(f"--llm-{name}", value) for name, value in language.items()]
-    if no_compress:
-        methods = [("--method", method), ("--reducer", reducer), ("--llm-pruner", llm_pruner)]
-        exclude("--no-compress", *methods, *blocks, ("--reducer-keep", reducer_keep), *layers)
-        return {"compressor": None, "reducer": None, "pruner": None}
-    if quality is not None:
-        exclude("--quality", ("--keep", keep), ("--method paper", method == "paper"))
-    if method == "tome":
-        exclude("--method tome", *(each for each in blocks if each[0] != "--keep"))
-    if llm_pruner in ("v2drop", "none"):
-        exclude(f"--llm-pruner {llm_pruner}", *layers)
-    if reducer_keep is not None and reducer in (None, "none"):
-        raise UsageError("--reducer-keep says how much --reducer keeps: name one, as in --reducer evs")
-
-    from ipcv.settings import ENCODER, LANGUAGE, VISUAL
-
-    return {
-        "compressor": ENCODER[method or "coverage"](**encoder),
-        "reducer": None if reducer in (None, "none") else VISUAL[reducer](**given(keep=reducer_keep)),
-        "pruner": None if llm_pruner == "none" else LANGUAGE[llm_pruner or "dart"](**language),
-    }
-
-
-def encoding_cache(where: str, limit: str, warn: "Callable[[str], None]") -> "EncodingCache | None":
-    """The cache at `where`: a folder, `auto` or `off`. Raises `ValueError` for a size that is none."""
-    if where == "off":
-        return None
-    from pathlib import Path
-
-    from ipcv.cache import EncodingCache, default_folder, parse_size
-
-    folder = default_folder() if where == "auto" else Path(where).expanduser()
-    if folder.exists() and not folder.is_dir():
-        raise UsageError(f"--cache {folder} is not a folder: name one, new or old")
-    return EncodingCache(folder, parse_size(limit), warn)

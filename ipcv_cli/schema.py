@@ -4,8 +4,8 @@ from typing import Annotated
 
 import typer
 
+from ipcv_cli.choices import exclude
 from ipcv_cli.failure import reported
-from ipcv_cli.options import exclude
 
 
 def schema(

@@ -13,7 +13,7 @@ from ipcv.qa import PIXELS, load
 from ipcv.reducers import DTD, EVS, VidCom2
 from ipcv.sampling import Sampling
 from ipcv.tome import ToMe
-from ipcv_cli import options
+from ipcv_cli import choices
 from ipcv_cli.ask import ask
 from ipcv_cli.failure import UsageError
 
@@ -56,7 +56,8 @@ def test_the_help_repeats_the_defaults_of_the_library():
     shown = {
         name: found[1]
         for name, parameter in parameters.items()
-        if (found := re.search(r"\\\[default: ([^\s\]]+)", parameter.annotation.__metadata__[0].help))
+        if hasattr(parameter.annotation, "__metadata__")
+        and (found := re.search(r"\\\[default: ([^\s\]]+)", parameter.annotation.__metadata__[0].help))
     }
     assert shown.keys() == PLACES.keys()
     assert {name: type(PLACES[name])(text) for name, text in shown.items()} == PLACES
@@ -71,23 +72,23 @@ def test_the_defaults_of_loading_are_those_of_the_library():
 
 
 def test_without_options_everything_is_as_in_the_library():
-    settings = Options(sampling=options.sampling(None, None, None, None), **options.compression(**NOTHING))
+    settings = Options(sampling=choices.sampling(None, None, None, None), **choices.compression(**NOTHING))
     assert settings == Options()
 
 
 def test_options_reach_the_settings():
     given = {"keep": 0.5, "layer": 1, "stabilize": "2", "neighbors": 4, "llm_keep": 0.25, "llm_layer": 2}
-    assert options.compression(**NOTHING | given | {"llm_pruner": "fastv"}) == {
+    assert choices.compression(**NOTHING | given | {"llm_pruner": "fastv"}) == {
         "compressor": IPCV(keep=0.5, layer=1, stabilize=2, neighbors=4),
         "reducer": None,
         "pruner": FastV(keep=0.25, layer=2),
     }
     plain = {"compressor": IPCV(), "reducer": None, "pruner": Dart()}
-    assert options.compression(**NOTHING | {"llm_pruner": "none"}) == plain | {"pruner": None}
-    assert options.compression(**NOTHING | {"llm_pruner": "v2drop"}) == plain | {"pruner": V2Drop()}
-    assert options.compression(**NOTHING | {"no_compress": True}) == dict.fromkeys(plain)
-    assert options.sampling(1.5, 8, "1:30", "0:01:40.5") == Sampling(fps=1.5, max_frames=8, start=90, end=100.5)
-    assert options.sampling(None, None, "0", None) == Sampling(start=0)
+    assert choices.compression(**NOTHING | {"llm_pruner": "none"}) == plain | {"pruner": None}
+    assert choices.compression(**NOTHING | {"llm_pruner": "v2drop"}) == plain | {"pruner": V2Drop()}
+    assert choices.compression(**NOTHING | {"no_compress": True}) == dict.fromkeys(plain)
+    assert choices.sampling(1.5, 8, "1:30", "0:01:40.5") == Sampling(fps=1.5, max_frames=8, start=90, end=100.5)
+    assert choices.sampling(None, None, "0", None) == Sampling(start=0)
 
 
 @pytest.mark.parametrize(
@@ -108,7 +109,7 @@ def test_options_reach_the_settings():
 )
 def test_other_methods_can_be_chosen(given, compressor, reducer):
     expected = {"compressor": compressor, "reducer": reducer, "pruner": Dart()}
-    assert options.compression(**NOTHING | given) == expected
+    assert choices.compression(**NOTHING | given) == expected
 
 
 def test_the_help_repeats_the_shares_of_the_other_methods():
@@ -123,36 +124,36 @@ def test_the_help_repeats_the_shares_of_the_other_methods():
 @pytest.mark.parametrize("name", ["layer", "stabilize", "neighbors"])
 def test_merging_has_a_share_and_no_more(name):
     with pytest.raises(UsageError, match=f"^--method tome and --{name} exclude each other"):
-        options.compression(**NOTHING | {"method": "tome", name: "1" if name == "stabilize" else 1})
+        choices.compression(**NOTHING | {"method": "tome", name: "1" if name == "stabilize" else 1})
 
 
 @pytest.mark.parametrize(("given", "other"), [({"keep": 0.5}, "--keep"), ({"method": "paper"}, "--method paper")])
 def test_a_quality_stands_in_place_of_a_share(given, other):
     with pytest.raises(UsageError, match=f"^--quality and {other} exclude each other"):
-        options.compression(**NOTHING | {"quality": 0.9} | given)
+        choices.compression(**NOTHING | {"quality": 0.9} | given)
 
 
 @pytest.mark.parametrize("reducer", [None, "none"])
 def test_a_share_of_the_prompt_needs_a_method(reducer):
     with pytest.raises(UsageError, match=r"^--reducer-keep says how much --reducer keeps: name one"):
-        options.compression(**NOTHING | {"reducer": reducer, "reducer_keep": 0.5})
+        choices.compression(**NOTHING | {"reducer": reducer, "reducer_keep": 0.5})
 
 
 @pytest.mark.parametrize("name", [name for name in NOTHING if name != "no_compress"])
 def test_the_plain_model_has_nothing_to_set(name):
     value = {"llm_pruner": "dart", "method": "tome", "reducer": "evs", "stabilize": "1"}.get(name, 1)
     with pytest.raises(UsageError, match=f"^--no-compress and --{name.replace('_', '-')} exclude each other"):
-        options.compression(**NOTHING | {"no_compress": True, name: value})
+        choices.compression(**NOTHING | {"no_compress": True, name: value})
 
 
 @pytest.mark.parametrize("pruner", ["none", "v2drop"])
 @pytest.mark.parametrize("name", ["llm_keep", "llm_layer"])
 def test_no_pruner_and_one_as_published_have_nothing_to_set(name, pruner):
     with pytest.raises(UsageError, match=f"^--llm-pruner {pruner} and --{name.replace('_', '-')} exclude each other"):
-        options.compression(**NOTHING | {"llm_pruner": pruner, name: 1})
+        choices.compression(**NOTHING | {"llm_pruner": pruner, name: 1})
 
 
 @pytest.mark.parametrize("name", ["keep", "llm_keep"])
 def test_zero_is_a_value_and_not_an_option_left_out(name):
     with pytest.raises(ValueError, match="keep=0"):
-        options.compression(**NOTHING | {name: 0.0})
+        choices.compression(**NOTHING | {name: 0.0})
