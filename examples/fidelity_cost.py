@@ -13,6 +13,10 @@ from ipcv.flops import restore_flops, split_flops
 from ipcv.tokens import kept_count
 
 
+class OverBudgetError(ValueError):
+    """Even one kept token costs too much."""
+
+
 @dataclass(frozen=True)
 class Cost:
     """FLOPs of one pass over `frames` frames of `patches` patches each, and one CLS token."""
@@ -88,9 +92,9 @@ class Cost:
 def most_within(budget: float, cost: Callable[[int], float], most: int) -> int:
     """The largest count of 1 to `most` whose cost is at most `budget`, by bisection over a rising `cost`.
 
-    Raises `ValueError` if even one is too much.
+    Raises `OverBudgetError` if even one is too much.
     """
     found = bisect_right(range(1, most + 1), budget, key=cost)
     if not found:
-        raise ValueError(f"keeping one token costs {cost(1):.3g} FLOPs, more than {budget:.3g}")
+        raise OverBudgetError(f"keeping one token costs {cost(1):.3g} FLOPs, more than {budget:.3g}")
     return found

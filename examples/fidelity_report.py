@@ -14,8 +14,9 @@ LEGEND = """\
 all against the plain model's features after the final norm. 5 %: of the patches are less alike than this; worst
   frame: the lowest mean of one; relative error: norm of all patches' differences over that of their features
 paper: tokens that block layer - 1 changed most, rebuilt by the mean change of 10 neighbours; others: how tokens are
-  chosen + how 4 neighbours are weighted, with the largest keep that costs at most the FLOPs of the group's first row
-encoder FLOPs: share of the plain model's, choosing and rebuilding included. In the first row of a group they are
+  chosen + how 4 neighbours are weighted, with the largest keep that costs at most the group's FLOPs
+tuned: the best of layer 1, 2 and 3 with 0, 3 and all blocks stabilised, found on these clips
+encoder FLOPs: share of the plain model's, choosing and rebuilding included. In rows of the paper's own keep they are
   those of the paper's code, which also computes queries and outputs of dropped tokens and throws them away; as run
   here, without that: {as_run}
 CPU time: share of the plain model's, median over clips and repeats, of this implementation in all rows"""
@@ -35,17 +36,12 @@ def table(stored: dict) -> str:
         "",
         HEAD,
     ]
-    groups = [f"{title(group)}\n{lines}" for group, lines in _groups(stored)]
+    groups = [f"at most {group}\n{lines}" for group, lines in _groups(stored)]
     as_run = ", ".join(f"{row['flops']:.3f}" for row in stored["rows"] if row["published_flops"] is not None)
     return "\n".join(("```text", *head, *groups, "", LEGEND.format(as_run=as_run), "```")) + "\n"
 
 
-def title(group: float) -> str:
-    """What a group's settings have in common."""
-    return f"at most the FLOPs of the paper's keep {group:.2f}"
-
-
-def _groups(stored: dict) -> list[tuple[float, str]]:
+def _groups(stored: dict) -> list[tuple[str, str]]:
     """For each budget the lines of its settings."""
     by_group = groupby(stored["rows"], key=lambda row: row["group"])
     return [(group, "\n".join(line(row) for row in found)) for group, found in by_group]
@@ -73,7 +69,7 @@ def plot(stored: dict, path: Path) -> None:
     axes = figure.add_subplot()
     lines: dict[str, list[dict]] = {}
     for row in stored["rows"]:
-        unstable = " (stabilize=0)" if row["settings"]["stabilize"] == 0 else ""
+        unstable = " (stabilize=0)" if is_aside(row) else ""
         lines.setdefault(row["rule"] + unstable, []).append(row)
     for name, found in lines.items():
         settings = found[0]["settings"]
@@ -81,8 +77,8 @@ def plot(stored: dict, path: Path) -> None:
             [counted(row) for row in found],
             [row["patch_cosine"] for row in found],
             color="black" if name.startswith("paper") else COLOURS[settings["select"]],
-            linestyle=_stroke(name, settings),
-            marker="x" if settings["stabilize"] == 0 else "os"[settings["blend"] == "mean"],
+            linestyle=_stroke(found[0]),
+            marker="x" if is_aside(found[0]) else "os"[settings["blend"] == "mean"],
             label=name,
         )
     axes.set_xlabel("encoder FLOPs, share of the plain model's")
@@ -94,8 +90,15 @@ def plot(stored: dict, path: Path) -> None:
         figure.savefig(path, metadata={"Date": None})
 
 
-def _stroke(name: str, settings: dict) -> str:
+def is_aside(row: dict) -> bool:
+    """Whether this is a setting of one budget only."""
+    return row["settings"]["stabilize"] == 0 and "tuned" not in row["rule"]
+
+
+def _stroke(row: dict) -> str:
     """Solid for the paper and for neighbours weighted by distance; a setting of one budget is no line."""
-    if settings["stabilize"] == 0:
+    if is_aside(row):
         return ""
-    return "-" if name == "paper" or settings["blend"] == "distance" else ":"
+    if "tuned" in row["rule"]:
+        return "--"
+    return "-" if row["rule"] == "paper" or row["settings"]["blend"] == "distance" else ":"
