@@ -2,6 +2,7 @@
 
 from itertools import product
 
+import numpy as np
 from numpy.random import Generator
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, pre_tokenizers
 from tokenizers.models import BPE
@@ -10,7 +11,7 @@ from transformers import PreTrainedTokenizerFast
 
 from ipcv.captions import with_article
 from ipcv.drawing import SHAPES
-from ipcv.questions import ask, plural
+from ipcv.questions import ask, names, plural
 from ipcv.wordings import EVENTS, KINDS, NUMBERS, OPTIONS, WORDINGS, Kind
 from ipcv.world import COLOURS, MOTIONS, SIZES, TAGS, Scene, Thing
 
@@ -142,7 +143,7 @@ def pack(tokenizer: PreTrainedTokenizerFast, pairs: list[tuple[str, str]]) -> Pa
 
 
 def draw_pairs(scene: Scene, rng: Generator, count: int) -> list[tuple[str, str]]:
-    """`count` or fewer questions about a scene with answers, now and then one that has none."""
+    """About `count` questions about a scene with answers, hard kinds first, now and then one that has none."""
     known = ask(scene, rng)
     told = known.pop()
     text = str(rng.choice(MORE_CAPTIONS)) if rng.random() < 0.3 else told.text
@@ -150,16 +151,41 @@ def draw_pairs(scene: Scene, rng: Generator, count: int) -> list[tuple[str, str]
     kinds: dict[Kind, list[tuple[str, str]]] = {}
     for question in known:
         kinds.setdefault(question.kind, []).append((question.text, question.answer))
-    for kind in rng.permutation(sorted(kinds))[: count - 1]:
-        picked.append(kinds[kind][int(rng.integers(len(kinds[kind])))])
-    if "reading" in kinds and not any(pair in kinds["reading"] for pair in picked):
-        picked[-1] = kinds["reading"][0]
+    for kind in HARD:
+        picked += _some(kinds.pop(kind, []), 2, rng)
+    for kind in rng.permutation(sorted(kinds))[: max(1, count - len(picked))]:
+        picked += _some(kinds[kind], 1, rng)
+    picked += _sides(scene, rng)
     chance = rng.random()
     if chance < 0.2:
         picked.append((_strange(rng), UNKNOWN))
     elif chance < 0.4:
         picked.append(_misled(scene, rng))
     return [(_careless(text, rng), answer) for text, answer in picked]
+
+
+HARD: tuple[Kind, ...] = ("order", "event", "position", "count", "reading")  # asked whenever there are any
+
+
+def _some(pairs: list[tuple[str, str]], count: int, rng: Generator) -> list[tuple[str, str]]:
+    """Up to `count` of `pairs`."""
+    return [pairs[int(i)] for i in rng.permutation(len(pairs))[:count]]
+
+
+OFF = 0.08  # of the frame from its middle, at least, where a side is asked for
+
+
+def _sides(scene: Scene, rng: Generator) -> list[tuple[str, str]]:
+    """On which side of the frame an object stays: the first step to comparing two of them."""
+    found = []
+    for thing in scene.things:
+        called, times = names(thing, scene), scene.seen(thing)
+        places = np.array([np.add(thing.path.at(time), scene.camera.at(time)) for time in times]).reshape(-1, 2) - 0.5
+        for axis, (low, high) in enumerate((("left", "right"), ("above", "below"))):
+            sides = {low if place < 0 else high for place in places[:, axis]}
+            if called and len(sides) == 1 and abs(places[:, axis]).min() > OFF:
+                found.append((f"Where is the {rng.choice(called)}, {low} or {high}?", sides.pop()))
+    return _some(found, 2, rng)
 
 
 MORE_CAPTIONS = (  # captions are asked for in more ways than the benchmark does

@@ -24,6 +24,7 @@ LABELS = {  # what is read off every patch, with its classes beside "none"
 }
 SHOWN, HINTED = 0.15, 0.03  # share of a patch: from the first on it is labelled, up to the second it is background
 FINE = 4  # samples per side of a patch
+MOST_CELLS = 5  # tokens per side of a frame, in training
 
 
 def build_model(vocabulary: int, ids: dict[str, int]) -> Qwen2VLForConditionalGeneration:
@@ -212,12 +213,13 @@ def _patch(centre: np.ndarray, grid: int) -> int:
 
 
 class Probes(nn.Module):
-    """Linear readings of merged visual tokens, trained beside the encoder and then thrown away."""
+    """Linear readings of visual tokens, trained beside the model and then thrown away."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
         self.sizes = [len(classes) + 1 for classes in LABELS.values()]
         self.head = nn.Linear(width, MERGE**2 * sum(self.sizes))
+        self.place = nn.Linear(width, 2 * MOST_CELLS)
 
     def forward(self, tokens: Tensor, labels: Tensor) -> tuple[Tensor, list[float]]:
         """Mean loss, and the share of right patches among those that show something, per label of [B, labels, n].
@@ -232,3 +234,14 @@ class Probes(nn.Module):
             losses += [F.cross_entropy(part[which], label[which]) for which in (shown, label == 0) if which.any()]
             right.append((part.argmax(-1) == label)[shown].float().mean().item())
         return torch.stack(losses).mean(), right
+
+    def where(self, hidden: Tensor, cells: int) -> Tensor:
+        """Mean loss of telling row and column of tokens [B, n, d] inside the language model; `cells` per frame.
+
+        The encoder's rotary positions are relative: where in the frame a token is, the language model alone can
+        find out, by attending to the start of the prompt. Left to answers, it never does.
+        """
+        side = round(cells**0.5)
+        number = torch.arange(hidden.shape[1], device=hidden.device) % cells
+        labels = torch.stack((number // side, number % side), -1).expand(len(hidden), -1, -1)
+        return F.cross_entropy(self.place(hidden).float().unflatten(-1, (2, -1)).flatten(0, -2), labels.flatten())

@@ -5,8 +5,8 @@
 3. joint: everything, on whole clips, from answers and dense labels.
 
 Example: python examples/train_demo.py --out runs/demo --export ipcv/demo
-Run again with --resume to continue from the last checkpoint, or with --init ipcv/demo to train a finished model
-further: that is the joint stage once more.
+Run again with --resume to continue from the last checkpoint, or train a finished model further, in stages with as many
+steps as you say: --init ipcv/demo --steps 0 500 850
 """
 
 import argparse
@@ -35,6 +35,7 @@ from ipcv.wordings import KINDS
 STAGES = ("encoder", "decoder", "joint")
 QUESTIONS = 8  # per clip
 DENSE = 0.3  # weight of the dense labels in the joint stage
+PLACE = 0.1  # weight of telling where in the frame a visual token is
 EVERY = 50  # steps between lines of the curve
 SAVE = 250  # steps between checkpoints
 
@@ -54,13 +55,15 @@ class Trainer:
         self.place = {"stage": "encoder", "step": 0, "seconds": 0.0}
 
     def start_from(self, folder: Path) -> None:
-        """Take the weights of an exported model, for the joint stage."""
+        """Take the weights of an exported model."""
         self.model.load_state_dict(type(self.model).from_pretrained(folder, dtype=torch.float32).state_dict())
-        self.place |= {"stage": "joint"}
 
     def start_stage(self, stage: str, rate: float) -> None:
         """Fresh optimizers: Muon for the matrices inside the blocks, AdamW for all else."""
-        parts = {"encoder": [self.model.model.visual, self.probes], "decoder": [self.model.model.language_model]}
+        parts = {
+            "encoder": [self.model.model.visual, self.probes],
+            "decoder": [self.model.model.language_model, self.probes.place],
+        }
         named = [x for part in parts.get(stage, [self.model, self.probes]) for x in part.named_parameters()]
         inner = [w for name, w in named if w.ndim == 2 and ("blocks." in name or "layers." in name)]
         other = [w for name, w in named if not (w.ndim == 2 and ("blocks." in name or "layers." in name))]
@@ -110,8 +113,11 @@ class Trainer:
             patches = to_patches(frames.to(self.device), side, self.camera if rng else None, rng)
         return encode(self.model, patches)
 
-    def answer(self, tokens: Tensor, rows: list[Packed], system: str | None) -> tuple[Tensor, Tensor]:
-        """Scores [n, vocabulary] and labels [n] at every token of every answer; `tokens` is [B, pairs, m, d]."""
+    def answer(self, tokens: Tensor, rows: list[Packed], system: str | None) -> tuple[Tensor, Tensor, Tensor]:
+        """Scores [n, vocabulary] and labels [n] at every token of every answer; `tokens` is [B, pairs, m, d].
+
+        And the visual tokens after the first layer, [B, pairs * m, d].
+        """
         pairs, cells = tokens.shape[1:3]
         head = torch.tensor(prefix(self.tokenizer, pairs * cells, system))
         types = (head == self.model.config.video_token_id).long() * 2
@@ -129,11 +135,15 @@ class Trainer:
         mask = (shared & torch.ones(length, length, dtype=torch.bool).tril())[:, None].to(self.device)
         ids = torch.cat((head.expand(len(rows), -1), ids), 1).to(self.device)
         hidden = self.model.get_input_embeddings()(ids)
-        hidden = hidden.masked_scatter((ids == self.model.config.video_token_id)[..., None], tokens.to(hidden.dtype))
+        visual = ids == self.model.config.video_token_id
+        hidden = hidden.masked_scatter(visual[..., None], tokens.to(hidden.dtype))
         mask = {"full_attention": torch.zeros(mask.shape, device=self.device).masked_fill_(~mask, float("-inf"))}
-        out = self.model.model.language_model(inputs_embeds=hidden, position_ids=positions, attention_mask=mask)
+        out = self.model.model.language_model(
+            inputs_embeds=hidden, position_ids=positions, attention_mask=mask, output_hidden_states=True
+        )
         wanted = F.pad(labels, (len(head), 0), value=-100).to(self.device)
-        return self.model.lm_head(out.last_hidden_state[wanted != -100]), wanted[wanted != -100]
+        scores = self.model.lm_head(out.last_hidden_state[wanted != -100])
+        return scores, wanted[wanted != -100], out.hidden_states[1][visual].unflatten(0, (len(rows), -1))
 
     def loss(self, tokens: Tensor, pool: Pool, numbers: list[int], step: int) -> tuple[Tensor, float]:
         """Answer loss, and the share of right answer tokens, over questions drawn for this step.
@@ -147,10 +157,11 @@ class Trainer:
             asked_about = pool.scenes[number if number >= 0 else int(rng.integers(len(pool.scenes)))]
             pairs = draw_pairs(asked_about, rng, QUESTIONS)
             rows.append(pack(self.tokenizer, pairs if number >= 0 else [(text, UNKNOWN) for text, _ in pairs[:3]]))
-        scores, labels = self.answer(tokens, rows, system)
+        scores, labels, seen = self.answer(tokens, rows, system)
         weights = torch.tensor([weight for row in rows for weight in token_weights(row)], device=labels.device)
         losses = F.cross_entropy(scores.float(), labels, reduction="none")
-        return losses @ weights / weights.sum(), (scores.argmax(-1) == labels).float().mean().item()
+        loss = losses @ weights / weights.sum() + PLACE * self.probes.where(seen, tokens.shape[2])
+        return loss, (scores.argmax(-1) == labels).float().mean().item()
 
 
 def token_weights(row: Packed) -> list[float]:
@@ -243,7 +254,7 @@ def evaluate(trainer: Trainer, questions: int) -> dict[str, float]:
         frames = scene.render(np.arange(0, scene.seconds, 0.5).tolist(), SIDE).frames
         tokens = trainer.see(torch.from_numpy(frames).unflatten(0, (-1, 2)), SIDE)
         rows = [pack(trainer.tokenizer, [(question.text, question.answer)])]
-        scores, labels = trainer.answer(tokens[None], rows, None)
+        scores, labels, _ = trainer.answer(tokens[None], rows, None)
         hits = scores.argmax(-1) == labels
         if question.kind == "caption" and not hits.all():
             told = trainer.tokenizer.decode(labels[: int(hits.int().argmin())])

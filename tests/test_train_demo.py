@@ -10,7 +10,7 @@ import torch
 
 from ipcv.preprocess import PatchSettings
 from ipcv.prompt import build_prompt
-from ipcv.questions import ask
+from ipcv.questions import ask, names
 from ipcv.scenes import make_scene
 from ipcv.world import TRAINING_SEEDS
 
@@ -48,7 +48,6 @@ def test_a_finished_model_can_be_trained_further(trainer, folder, tmp_path):
     with torch.no_grad():
         again.model.lm_head.weight.add_(1)
     again.start_from(folder)
-    assert again.place["stage"] == "joint"
     for name, weight in trainer.model.state_dict().items():
         assert torch.allclose(again.model.state_dict()[name], weight, atol=2e-3), name
 
@@ -77,7 +76,7 @@ def test_the_batched_encoder_is_the_models_own_on_the_same_patches(trainer, fold
 def test_questions_that_share_a_video_are_scored_as_if_each_were_asked_alone(trainer, pairs, system):
     asked = [("What colour is the circle?", "red"), ("Describe it", "A red circle moves left."), ("Hm?", "two")]
     tokens = torch.randn(1, pairs, 16, 256)
-    together, labels = trainer.answer(tokens, [demo_text.pack(trainer.tokenizer, asked)], system)
+    together, labels, _ = trainer.answer(tokens, [demo_text.pack(trainer.tokenizer, asked)], system)
     alone = [trainer.answer(tokens, [demo_text.pack(trainer.tokenizer, [pair])], system)[0] for pair in asked]
     assert torch.allclose(together, torch.cat(alone), atol=1e-4)
     assert trainer.tokenizer.decode(labels) == "red<|im_end|>A red circle moves left.<|im_end|>two<|im_end|>"
@@ -182,13 +181,40 @@ def test_drawn_questions_have_the_right_answers_and_some_have_none():
     drawn = []
     for scene in map(make_scene, range(100)):
         pairs = demo_text.draw_pairs(scene, rng, 8)
-        right = {question.answer for question in ask(scene, rng)}
+        right = {question.answer for question in ask(scene, rng)} | {"left", "right", "above", "below"}
         drawn += pairs
         assert all(a in right or a == demo_text.UNKNOWN or a.startswith("there ") for _, a in pairs)
     answers = [answer for _, answer in drawn]
     assert 10 < answers.count(demo_text.UNKNOWN) < 60
     assert any(answer.startswith("there is no ") for answer in answers)
     assert {"red", "circle", "left", "it stays still", "two", "yes", "no", "above", "nothing"} < set(answers)
+
+
+def test_sides_are_told_of_objects_that_stay_on_one():
+    rng, checked = np.random.default_rng(0), 0
+    for scene in map(make_scene, range(200)):
+        for text, answer in demo_text._sides(scene, rng):
+            axis = 0 if "left or right" in text else 1
+            asked = [thing for thing in scene.things if any(f"the {name}," in text for name in names(thing, scene))]
+            assert len(asked) == 1
+            places = [asked[0].path.at(t)[axis] + scene.camera.at(t)[axis] for t in scene.seen(asked[0])]
+            low = answer in ("left", "above")
+            assert max(places) < 0.5 if low else min(places) > 0.5
+            checked += 1
+    assert checked > 100
+
+
+def test_the_place_of_a_token_is_its_row_and_column(trainer):
+    cells = 9
+    probes = demo_vision.Probes(cells)
+    with torch.no_grad():
+        probes.place.bias.zero_()
+        probes.place.weight.zero_()
+        for cell in range(cells):  # token i is the i-th unit vector: read its row, then its column
+            probes.place.weight[cell // 3, cell] = probes.place.weight[demo_vision.MOST_CELLS + cell % 3, cell] = 99
+    hidden = torch.eye(cells).repeat(2, 1)[None]  # two frame pairs
+    assert probes.where(hidden, cells) < 1e-6
+    assert probes.where(hidden.roll(1, 1), cells) > 10
 
 
 @pytest.mark.parametrize("stage", train_demo.STAGES)
