@@ -1,7 +1,7 @@
 """Accuracy, time and FLOPs of a model on held-out questions of the procedural world, several settings side by side."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
@@ -125,12 +125,14 @@ class _Case:
     clip: Clip
 
 
-def bench(model: Model, count: int, settings: Sequence[Setting]) -> Iterator[int | Report]:
+def bench(
+    model: Model, count: int, settings: Sequence[Setting], stop: Callable[[], bool] = lambda: False
+) -> Iterator[int | Report]:
     """Ask `count` held-out questions under each of `settings`; yields how many are done, and the report at the end.
 
     Every question is asked under all settings before the next one, another one first every time, so that their times
-    compare; the first question is asked once more beforehand, uncounted. Raises `ValueError` for fewer than one
-    question per kind.
+    compare; the first question is asked once more beforehand, uncounted. Once `stop` says so the report follows, on
+    what was asked until then, with a warning. Raises `ValueError` for fewer than one question per kind.
     """
     if count < len(KINDS):
         raise ValueError(f"{count} questions are too few: there are {len(KINDS)} kinds")
@@ -151,10 +153,13 @@ def bench(model: Model, count: int, settings: Sequence[Setting]) -> Iterator[int
                 warnings.update(dict.fromkeys(answer.warnings))
             asked.append(case.question)
             yield len(asked)
+            if stop() and len(asked) < count:
+                warnings[f"stopped after {len(asked)} of {count} questions"] = None
+                break
     kinds = [each.kind for each in asked]
     yield Report(
         model=model.facts,
-        questions=count,
+        questions=len(asked),
         by_kind=dict(Counter(kinds)),
         constant=constant_baseline(asked),
         scores=tuple(tally.score(setting, kinds, tallies[0]) for tally, setting in zip(tallies, settings, strict=True)),

@@ -7,7 +7,7 @@ import typer
 
 from ipcv_cli import libraries
 from ipcv_cli import options as opt
-from ipcv_cli.failure import leaving_at_once, reported
+from ipcv_cli.failure import INTERRUPTED, first_interrupt, leaving_at_once, reported
 
 SETTINGS = "dense,coverage,coverage+dart,paper,grey"
 
@@ -52,6 +52,7 @@ def bench(
     """Measure accuracy, time and FLOPs on held-out questions, under several settings.
 
     Each question is about a clip of the demo world that no training has seen; all settings answer it side by side.
+    Ctrl-C ends it after the question that is being asked, with a report on those so far; once more, at once.
 
     Example: ipcv bench --questions 220 --settings dense,coverage,coverage@0.2+dart@0.5,frames@0.5
     """
@@ -81,10 +82,11 @@ def bench(
                     quant=quant,
                 )
             task = bar.add_task("questions", total=questions)
-            for step in benchmark.bench(loaded, questions, compared):
-                if isinstance(step, int):
-                    bar.update(task, completed=step)
-                else:
+            with first_interrupt() as interrupted:
+                for step in benchmark.bench(loaded, questions, compared, interrupted):
+                    if isinstance(step, int):
+                        bar.update(task, completed=step)
+                        continue
                     bar.stop()
                     if not quiet:
                         complaints = stderr_console(no_color=no_color)
@@ -93,3 +95,5 @@ def bench(
                     write(report_object(step) if json else output.report_table(step))
                     if plot:
                         output.plot(step, plot)
+                    if step.questions < questions:
+                        raise typer.Exit(INTERRUPTED)

@@ -5,7 +5,7 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -42,6 +42,25 @@ def _leave() -> None:
     if os.isatty(2):
         os.write(2, b"\r\x1b[2K\x1b[?25h")
     os._exit(INTERRUPTED)
+
+
+@contextmanager
+def first_interrupt() -> Iterator[Callable[[], bool]]:
+    """Take the first interrupt for a wish to stop, of which the function that this gives tells; the next ends all."""
+    before = signal.getsignal(signal.SIGINT)
+    wished = False
+
+    def note(*_: object) -> None:
+        nonlocal wished
+        wished = True
+        signal.signal(signal.SIGINT, before)
+
+    if before is signal.default_int_handler:  # else it is to be ignored, or somebody else's
+        signal.signal(signal.SIGINT, note)
+    try:
+        yield lambda: wished
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 @contextmanager

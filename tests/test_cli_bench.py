@@ -1,10 +1,15 @@
 """`ipcv bench` and `ipcv world`: exact output, exit codes, and the files they leave."""
 
 import json
+import re
+import signal
+import subprocess
+import time
 
 import commands
 import jsonschema
 import pytest
+from terminals import Terminal
 
 from ipcv.load import DEMO_NOTICE
 from ipcv.wordings import KINDS
@@ -40,6 +45,22 @@ def test_a_benchmark_in_json_has_everything(capsys):
     assert {"text", "truth", "first", "answer", "points"} <= set(grey["changed"][0])
     assert set(report["constant"]) == set(report["by_kind"])
     assert report["warnings"] == [DEMO_NOTICE]
+
+
+def test_an_interrupt_ends_a_benchmark_with_a_report_on_what_was_asked():
+    with Terminal() as terminal:
+        words = ("bench", "-n", "4000", "-s", "dense", "--json")
+        process = commands.start(*words, stdout=subprocess.PIPE, stderr=terminal.file)
+        while not re.search(rb"\b[1-9]\d*/4000", terminal.received):
+            time.sleep(0.05)
+            assert process.poll() is None
+        process.send_signal(signal.SIGINT)
+        report = json.loads(process.communicate(timeout=60)[0])
+    assert process.returncode == 130
+    assert 1 <= report["questions"] < 4000
+    assert report["questions"] == sum(report["by_kind"].values())
+    assert f"stopped after {report['questions']} of 4000 questions" in report["warnings"]
+    assert f"stopped after {report['questions']} of 4000 questions" in terminal.screen
 
 
 def test_other_methods_stand_beside_each_other(capsys):

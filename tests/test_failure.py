@@ -10,7 +10,7 @@ import pytest
 import typer
 
 from ipcv.errors import IPCVError, MemoryExhaustedError, ModelError, VideoError
-from ipcv_cli.failure import UsageError, leaving_at_once, reported
+from ipcv_cli.failure import UsageError, first_interrupt, leaving_at_once, reported
 from ipcv_cli.output import write
 
 
@@ -106,4 +106,14 @@ def test_an_interrupt_while_libraries_load_ends_the_process_whatever_they_would_
 def test_afterwards_an_interrupt_is_an_exception_again():
     with leaving_at_once():
         pass
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_the_first_interrupt_is_noted_and_the_second_ends_all():
+    with first_interrupt() as interrupted:
+        assert not interrupted()
+        os.kill(os.getpid(), signal.SIGINT)
+        assert interrupted()
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
