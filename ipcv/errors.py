@@ -32,6 +32,14 @@ class MemoryExhaustedError(IPCVError):
     """The device or the host ran out of memory."""
 
 
+class ClusterError(IPCVError):
+    """The cluster cannot be had, or its workers do not live."""
+
+
+class WorkerCrashError(IPCVError):
+    """The worker that a video was given to ended, again and again."""
+
+
 class OutputBusyError(IPCVError):
     """Another run is writing the same output."""
 

@@ -1,11 +1,11 @@
 """The run of a batch: what `ipcv caption` does once it knows what is wanted."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack, closing
 from itertools import chain
 from typing import TYPE_CHECKING, Any, cast
 
-from ipcv_cli import libraries
+from ipcv_cli.engines import Engine, engine
 from ipcv_cli.failure import PARTLY, VIDEO, leaving_at_once
 from ipcv_cli.safe import visible
 from ipcv_cli.wanted import Places, Requests, Wanted
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from ipcv.batch import Batch
     from ipcv.inputs import Item
-    from ipcv.plan import Outcome, Plan, Work
+    from ipcv.plan import Outcome, Plan
     from ipcv_cli.progress import BatchView
 
 UNREADABLE = {"VideoError", "ReadTimeoutError", "ReaderCrashError"}
@@ -26,27 +26,19 @@ def run_batch(
 ) -> int:
     """Caption what is wanted, or say what would be; the exit code."""
     with leaving_at_once():
-        from ipcv.identity import model_to_come
-
         everything, items = wanted.items()
         plan = requests.plan()
         if not everything:
             return _nothing(wanted, view)
         if not dry_run:
             places.check()
-            libraries.announce_download(
-                requests.model,
-                revision=requests.placement["revision"],
-                offline=requests.offline,
-                quiet=False,
-                no_color=no_color,
-            )
-        identity = model_to_come(requests.model, offline=requests.offline or dry_run, **requests.placement)
     with ExitStack() as stack:
-        batch = _batch(everything, items, plan, identity, requests, places, view, stack, dry_run=dry_run)
+        with leaving_at_once():
+            chosen = engine(requests, plan, view, stack, dry_run=dry_run, no_color=no_color)
+        batch = _batch(everything, items, plan, chosen.identity, requests, places, view, stack, dry_run=dry_run)
         if dry_run:
             return _forecast(batch, view)
-        return _work(batch, requests, places, view, no_color=no_color)
+        return _work(batch, chosen, places, view)
 
 
 def _batch(
@@ -92,7 +84,7 @@ def _batch(
     )
 
 
-def _work(batch: "Batch", requests: Requests, places: Places, view: "BatchView", *, no_color: bool) -> int:
+def _work(batch: "Batch", chosen: Engine, places: Places, view: "BatchView") -> int:
     """Everything there is to do; the exit code."""
     from ipcv.errors import TooManyFailuresError
 
@@ -102,7 +94,7 @@ def _work(batch: "Batch", requests: Requests, places: Places, view: "BatchView",
         works = batch.todo()
         first = next(works, None)
         if first is not None:
-            outcomes = _outcomes(chain([first], works), batch.plan, requests, view, no_color=no_color)
+            outcomes = chosen.outcomes(chain([first], works))
             with closing(cast("Generator[Outcome, None, None]", outcomes)):
                 for outcome in outcomes:
                     batch.take(outcome)
@@ -119,34 +111,6 @@ def _work(batch: "Batch", requests: Requests, places: Places, view: "BatchView",
 
         write_parquet(places.parquet, batch.journal.records())
     return _code(batch)
-
-
-def _outcomes(
-    works: Iterator["Work"], plan: "Plan", requests: Requests, view: "BatchView", *, no_color: bool
-) -> Iterator["Outcome"]:
-    """Load the model, while the readers start, and let it work."""
-    with ExitStack() as stack:
-        with leaving_at_once():
-            from ipcv.cache import parse_size
-            from ipcv.captioning import Captioner
-            from ipcv.reading import Readers
-
-            limit = parse_size(requests.max_download)
-            readers = stack.enter_context(Readers(requests.readers, requests.prefetch, requests.timeout))
-            loaded = libraries.load_model(
-                requests.model, offline=requests.offline, quiet=True, no_color=no_color, **requests.placement
-            )
-            for message in loaded.warnings:
-                view.warn(message)
-            captioner = Captioner(
-                loaded,
-                plan,
-                readers,
-                batch_size=requests.batch_size,
-                cache=requests.cache,
-                max_download=limit,
-            )
-        yield from captioner.run(works)
 
 
 def _forecast(batch: "Batch", view: "BatchView") -> int:

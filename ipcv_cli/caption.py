@@ -9,7 +9,7 @@ from ipcv_cli import choices, libraries
 from ipcv_cli import options as opt
 from ipcv_cli.failure import leaving_at_once, reported
 
-INPUT, BATCH = "Videos", "Batch"
+INPUT, BATCH, CLUSTER = "Videos", "Batch", "Cluster"
 
 
 def caption(
@@ -134,6 +134,31 @@ def caption(
     ] = 2,
     prefetch: Annotated[int, opt.option(BATCH, "Videos read ahead at most.", metavar="N")] = 4,
     batch_size: Annotated[int, opt.option(BATCH, "Answers written at a time.", metavar="N")] = 8,
+    engine: Annotated[
+        Literal["local", "ray"],
+        opt.option(
+            CLUSTER,
+            "Where the model runs: in this process, or in actors on a Ray cluster, that of RAY_ADDRESS or of this "
+            r"machine, else one that is started here (extra ipcv\[ray]). Videos must be where all machines see them.",
+            "--engine",
+            metavar=None,
+        ),
+    ] = "local",
+    actors: Annotated[
+        int | None,
+        opt.option(
+            CLUSTER,
+            "Processes that hold the model, each with readers of its own.",
+            metavar="N",
+            default="one for each GPU, or each machine without any",
+        ),
+    ] = None,
+    gpus_per_actor: Annotated[
+        float | None,
+        opt.option(
+            CLUSTER, "A share such as 0.5, or a whole number.", metavar="N", default="1, or 0 where there are none"
+        ),
+    ] = None,
     quiet: Annotated[bool, opt.option(opt.OUTPUT, "Only errors on stderr.", "--quiet", "-q")] = False,
     debug: opt.Debug = False,
     no_color: opt.NoColor = False,
@@ -178,6 +203,7 @@ def caption(
                     overwrite=overwrite,
                     retry_failed=retry_failed,
                     max_failures=0 if fail_fast else max_failures,
+                    cluster=choices.cluster(engine, actors, gpus_per_actor, device),
                 )
             code = run_batch(wanted, requests, places, view, dry_run=dry_run, no_color=no_color)
         raise typer.Exit(code)

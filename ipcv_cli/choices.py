@@ -9,6 +9,7 @@ from ipcv_cli.failure import UsageError
 if TYPE_CHECKING:
     from ipcv.answer import Options
     from ipcv.cache import EncodingCache
+    from ipcv.cluster import Cluster
     from ipcv.sampling import Sampling
 
 
@@ -110,3 +111,21 @@ def encoding_cache(where: str, limit: str, warn: Callable[[str], None]) -> "Enco
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"--cache {folder} is not a folder: name one, new or old")
     return EncodingCache(folder, parse_size(limit), warn)
+
+
+def cluster(engine: str, actors: int | None, gpus: float | None, device: str) -> "Cluster | None":
+    """The cluster that the model runs on, if any. Raises `UsageError`, and `ValueError` for what makes no sense."""
+    if engine == "local":
+        for name, value in (("--actors", actors), ("--gpus-per-actor", gpus)):
+            if value is not None:
+                raise UsageError(f"{name} is about a cluster: give --engine ray as well")
+        return None
+    if ":" in device:
+        raise UsageError(
+            f"--device {device}: Ray chooses the GPU of each actor; give --device {device.partition(':')[0]}"
+        )
+    if device == "cpu" and gpus:
+        raise UsageError(f"--device cpu and --gpus-per-actor {gpus:g} exclude each other: leave one of them out")
+    from ipcv.cluster import Cluster
+
+    return Cluster(actors=actors, gpus=0.0 if device == "cpu" else gpus)

@@ -13,6 +13,7 @@ from ipcv_cli.safe import visible
 if TYPE_CHECKING:
     from ipcv.answer import Options
     from ipcv.cache import EncodingCache
+    from ipcv.cluster import Cluster
     from ipcv.inputs import Item
     from ipcv.journal import Record
     from ipcv.plan import Plan
@@ -137,6 +138,7 @@ class Requests:
     overwrite: bool
     retry_failed: bool
     max_failures: int | None
+    cluster: "Cluster | None"  # None: the model runs in this process
 
     def plan(self) -> "Plan":
         """Raises `ValueError` for what makes no sense."""

@@ -1,0 +1,145 @@
+"""A Ray cluster: the one there is, or one started here; how many workers it gets, and what each of them."""
+
+import logging
+import os
+import signal
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Self
+
+import torch
+
+from ipcv.errors import ClusterError, first_line
+from ipcv.worker import Worker, WorkerSettings
+
+OBJECT_STORE = 100 << 20  # bytes: only captions pass through it
+_QUIET = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_IGNORE_UNHANDLED_ERRORS": "1",
+    "RAY_DEDUP_LOGS_SKIP_REGEX": ".*",  # what it says about workers that end would go to stdout
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Share:
+    """How many workers a cluster gets, and what each of them gets of it."""
+
+    count: int
+    gpus: float
+    cpus: int
+    room: int  # for how many of them the cluster is large enough
+
+
+def import_ray() -> Any:
+    """Ray, told to be quiet. Raises `ValueError` if it is not installed."""
+    for name, value in _QUIET.items():
+        os.environ.setdefault(name, value)
+    try:
+        import ray
+    except ImportError as error:
+        raise ValueError("the engine ray needs Ray: pip install 'ipcv[ray]'") from error
+    logging.getLogger("ray").setLevel(logging.ERROR)
+    return ray
+
+
+class Cluster:
+    """Connected for the length of a `with`; with so many `actors` and `gpus` for each, or as many as it has room for.
+
+    It is the cluster that `RAY_ADDRESS` names, or one that runs on this machine, or else one that is started here and
+    ends with the `with`. Raises `ClusterError` if there is none to be had, `ValueError` for numbers that make no sense.
+    """
+
+    def __init__(self, *, actors: int | None = None, gpus: float | None = None) -> None:
+        if actors is not None and actors < 1:
+            raise ValueError(f"actors={actors} must be at least 1")
+        if gpus is not None and not (0 <= gpus < 1 or gpus.is_integer()):
+            raise ValueError(f"{gpus:g} GPUs per actor make no sense: give a share such as 0.5, or a whole number")
+        self._actors, self._gpus = actors, gpus
+        self.ray = import_ray()
+        self.is_ours = False  # whether it was started here
+
+    def __enter__(self) -> Self:
+        address = os.environ.get("RAY_ADDRESS") or "auto"
+        if address.startswith("ray://"):
+            raise ClusterError(f"{address}: Ray Client is not supported; run this on a machine of the cluster instead")
+        self._was_there = self.ray.is_initialized()
+        if not self._was_there:
+            with _own_signals():
+                self._connect(address)
+        nodes = [node["Resources"] for node in self.ray.nodes() if node["Alive"]]
+        self.share = share(nodes, self._actors, self._gpus)
+        if self.is_ours and not self.share.room:
+            self._disconnect()
+            raise ValueError(
+                f"this machine has no {self.share.gpus:g} GPUs for an actor: give fewer, or join a cluster"
+            )
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._disconnect()
+
+    def hire(self, settings: WorkerSettings) -> Any:
+        """A new worker, once there is room for it: the handle of its actor. It ends with the cluster's `with`."""
+        actor = self.ray.remote(Worker).options(
+            num_cpus=self.share.cpus, num_gpus=self.share.gpus, max_concurrency=2, max_restarts=0, max_task_retries=0
+        )
+        return actor.remote(settings)
+
+    def _connect(self, address: str) -> None:
+        quiet: dict[str, Any] = {"log_to_driver": False, "configure_logging": False}
+        try:
+            if address not in ("auto", "local"):
+                self.ray.init(address, **quiet)
+                return
+            try:
+                if address == "auto":
+                    self.ray.init("auto", **quiet)
+                    return
+            except ConnectionError:
+                pass  # none runs here
+            self.is_ours = True
+            threads = torch.get_num_threads()  # as many as the model would use here
+            self.ray.init(
+                "local",
+                num_cpus=max(threads, self._actors or 1),
+                include_dashboard=False,
+                object_store_memory=OBJECT_STORE,
+                **quiet,
+            )
+        except (ConnectionError, OSError, RuntimeError, ValueError) as error:
+            where = "on this machine" if address in ("auto", "local") else f"at {address} (RAY_ADDRESS)"
+            raise ClusterError(f"no Ray cluster {where}: {first_line(error)}") from error
+
+    def _disconnect(self) -> None:
+        if not self._was_there:
+            self.ray.shutdown()
+
+
+def share(nodes: Sequence[Mapping[str, float]], actors: int | None, gpus: float | None) -> Share:
+    """Divide machines with these resources: a worker for each GPU, or one for each machine, with all of its CPUs."""
+    if gpus is None:
+        gpus = 1.0 if any(node.get("GPU") for node in nodes) else 0.0
+    if gpus:
+        room = sum(int(node.get("GPU", 0.0) // gpus) for node in nodes)
+        return Share(count=actors or max(room, 1), gpus=gpus, cpus=1, room=room)
+    cpus = [int(node.get("CPU", 0.0)) for node in nodes if node.get("CPU", 0.0) >= 1]
+    count = actors or max(len(cpus), 1)
+    each = max(min(sum(cpus) // count, min(cpus, default=1)), 1)
+    return Share(count=count, gpus=0.0, cpus=each, room=sum(number // each for number in cpus))
+
+
+@contextmanager
+def _own_signals() -> Iterator[None]:
+    """Ray puts a handler of its own in the place of that for SIGTERM; put ours back."""
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        if before is not None and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, before)

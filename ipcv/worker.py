@@ -1,0 +1,118 @@
+"""A worker of a cluster: a process of its own that holds the model and captions the videos it is handed."""
+
+import os
+import platform
+import queue
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ipcv import identity
+from ipcv.cache import EncodingCache
+from ipcv.captioning import Captioner
+from ipcv.container import shown
+from ipcv.errors import ModelError, VideoError
+from ipcv.plan import Outcome, Plan, Work, failure
+from ipcv.qa import load
+from ipcv.reading import Readers
+from ipcv.remote import is_remote
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkerSettings:
+    """What every worker of a cluster is told."""
+
+    model: str  # as for `ipcv.load`
+    placement: dict[str, Any]  # the other arguments of `ipcv.load`
+    plan: Plan
+    folder: str = field(default_factory=os.getcwd)  # where relative paths start, if it is there
+    readers: int  # as for `Readers`
+    prefetch: int
+    timeout: float | None
+    batch_size: int  # as for `Captioner`
+    max_download: int  # bytes
+    cache: tuple[Path, int] | None  # folder and limit of the encoding cache
+
+
+class Worker:
+    """Lives in a process of its own; its methods are called from another one, `feed` while `caption` runs."""
+
+    def __init__(self, settings: WorkerSettings) -> None:
+        self.settings = settings
+        self._inbox: queue.SimpleQueue[Work | int] = queue.SimpleQueue()
+        self._warnings: list[str] = []  # not yet told
+        self._readers: Readers | None = None
+        if Path(settings.folder).is_dir():
+            os.chdir(settings.folder)
+
+    def identity(self) -> dict[str, Any]:
+        """The model as it will be held here. Errors as in `ipcv.load`."""
+        return identity.model_to_come(self.settings.model, **self.settings.placement)
+
+    def load(self, expected: dict[str, Any]) -> tuple[str, ...]:
+        """Load the model, and say what there is to know about it.
+
+        Raises `ModelError` if it is another one here than `expected`, and errors as in `ipcv.load` and `Captioner`.
+        """
+        settings = self.settings
+        model = load(settings.model, **settings.placement)
+        found = identity.model(model.facts)
+        if differs := [f"{name} {found[name]} for {expected[name]}" for name in found if found[name] != expected[name]]:
+            raise ModelError(
+                f"the machines of the cluster hold different models ({', '.join(differs)}): "
+                "give --revision, --dtype and --quant, or use machines of one kind"
+            )
+        cache = EncodingCache(*settings.cache, self._warnings.append) if settings.cache else None
+        self._readers = Readers(settings.readers, settings.prefetch, settings.timeout)
+        self._captioner = Captioner(
+            model,
+            settings.plan,
+            self._readers.__enter__(),
+            batch_size=settings.batch_size,
+            cache=cache,
+            max_download=settings.max_download,
+        )
+        return model.warnings
+
+    def feed(self, work: Work | int) -> None:
+        """One more video for `caption`, or how many it gets in all; in whatever order they come."""
+        self._inbox.put(work)
+
+    def caption(self) -> Iterator[Outcome | str]:
+        """What becomes of the videos that `feed` brings, until it has brought all of them; texts are warnings."""
+        for outcome in self._captioner.run(map(_checked, self._fed())):
+            yield outcome
+            while self._warnings:
+                yield self._warnings.pop(0)
+
+    def end(self) -> None:
+        """Let the readers go."""
+        if self._readers:
+            self._readers.__exit__(None, None, None)
+
+    def _fed(self) -> Iterator[Work]:
+        count, total = 0, None
+        while count != total:
+            match self._inbox.get():
+                case int(number):
+                    total = number
+                case work:
+                    count += 1
+                    yield work
+
+
+def _checked(work: Work) -> Work:
+    """`work`, or its failure if the file is not the one that was found where the batch was started."""
+    item = work.item
+    if work.content is None or is_remote(item.video):
+        return work
+    try:
+        what = "is another file" if identity.content(item.video)["hash"] != work.content["hash"] else ""
+    except VideoError:
+        what = "cannot be read"
+    if not what:
+        return work
+    ways = "put videos where all machines see them at the same path, or give URLs"
+    error = VideoError(f"{shown(item.video)} {what} on the machine {platform.node()}: {ways}")
+    return Work(item=item, key=work.key, content=None, failed=failure(item, work.key, "open", error))

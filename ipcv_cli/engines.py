@@ -1,0 +1,106 @@
+"""Where the model runs: in this process, or in those of a Ray cluster."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any, Protocol
+
+from ipcv_cli import libraries
+from ipcv_cli.failure import leaving_at_once
+from ipcv_cli.wanted import Requests
+
+if TYPE_CHECKING:
+    from ipcv.cluster import Cluster
+    from ipcv.plan import Outcome, Plan, Work
+    from ipcv_cli.progress import BatchView
+
+
+class Engine(Protocol):
+    """What captions the videos of a batch."""
+
+    identity: dict[str, Any]  # the model's: `identity.model`
+
+    def outcomes(self, works: Iterator["Work"]) -> Iterator["Outcome"]:
+        """What becomes of every one of `works`."""
+        ...
+
+
+def engine(
+    requests: Requests, plan: "Plan", view: "BatchView", stack: ExitStack, *, dry_run: bool, no_color: bool
+) -> Engine:
+    """The one that is asked for, for as long as `stack` lasts."""
+    if requests.cluster:
+        return _Remote(requests, plan, view, stack.enter_context(requests.cluster))
+    return _Local(requests, plan, view, dry_run=dry_run, no_color=no_color)
+
+
+class _Local:
+    """This process."""
+
+    def __init__(self, requests: Requests, plan: "Plan", view: "BatchView", *, dry_run: bool, no_color: bool) -> None:
+        from ipcv.identity import model_to_come
+
+        self._requests, self._plan, self._view, self._no_color = requests, plan, view, no_color
+        if not dry_run:
+            revision = requests.placement["revision"]
+            libraries.announce_download(
+                requests.model, revision=revision, offline=requests.offline, quiet=False, no_color=no_color
+            )
+        self.identity = model_to_come(requests.model, offline=requests.offline or dry_run, **requests.placement)
+
+    def outcomes(self, works: Iterator["Work"]) -> Iterator["Outcome"]:
+        """Load the model, while the readers start, and let it work."""
+        requests = self._requests
+        with ExitStack() as stack:
+            with leaving_at_once():
+                from ipcv.cache import parse_size
+                from ipcv.captioning import Captioner
+                from ipcv.reading import Readers
+
+                limit = parse_size(requests.max_download)
+                readers = stack.enter_context(Readers(requests.readers, requests.prefetch, requests.timeout))
+                loaded = libraries.load_model(
+                    requests.model, offline=requests.offline, quiet=True, no_color=self._no_color, **requests.placement
+                )
+                for message in loaded.warnings:
+                    self._view.warn(message)
+                captioner = Captioner(
+                    loaded,
+                    self._plan,
+                    readers,
+                    batch_size=requests.batch_size,
+                    cache=requests.cache,
+                    max_download=limit,
+                )
+            yield from captioner.run(works)
+
+
+class _Remote:
+    """Workers on a Ray cluster."""
+
+    def __init__(self, requests: Requests, plan: "Plan", view: "BatchView", cluster: "Cluster") -> None:
+        from ipcv.cache import parse_size
+        from ipcv.crew import Crew
+        from ipcv.worker import WorkerSettings
+
+        settings = WorkerSettings(
+            model=requests.model,
+            placement=requests.placement | {"offline": requests.offline},
+            plan=plan,
+            readers=requests.readers,
+            prefetch=requests.prefetch,
+            timeout=requests.timeout,
+            batch_size=requests.batch_size,
+            max_download=parse_size(requests.max_download),
+            cache=(requests.cache.folder, requests.cache.limit) if requests.cache else None,
+        )
+        share = cluster.share
+        where = "a cluster started here" if cluster.is_ours else "the cluster"
+        view.say("ray", f"{share.count} actors on {where}, {share.cpus} CPUs and {share.gpus:g} GPUs each")
+        if share.room < share.count:
+            view.warn(f"the cluster has room for {share.room} of the {share.count} actors: the others wait for more")
+        self._crew = Crew(cluster, settings, view.warn)
+        self.identity = self._crew.identity
+
+    def outcomes(self, works: Iterator["Work"]) -> Iterator["Outcome"]:
+        """Let the workers load the model, and work."""
+        return self._crew.run(works)
