@@ -47,6 +47,7 @@ class Batch:
     sidecars: Sidecars
     emit: Callable[[list[Record]], None] = lambda _: None  # also gets the lines of every video that is done
     on_failure: Callable[[Failed], None] = lambda _: None  # gets every video that failed
+    on_replace: Callable[[], None] = lambda: None  # called for every video whose lines are about other settings
     overwrite: bool = False  # do what is done again
     retry_failed: bool = False  # and what has failed
     max_failures: int | None = None
@@ -64,6 +65,8 @@ class Batch:
                 self.tally.failed_before += 1
                 self.tally.errors.add(self.failures.records[item.id]["error"])
             else:
+                if self.journal and item.id in self.journal.entries and not self.overwrite:
+                    self.on_replace()
                 yield self._checked(work)
 
     def forecast(self) -> Iterator[tuple[Item, str]]:

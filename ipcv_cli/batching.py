@@ -1,6 +1,6 @@
 """The run of a batch: what `ipcv caption` does once it knows what is wanted."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing
 from itertools import chain
 from typing import TYPE_CHECKING, Any, cast
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from ipcv.batch import Batch
     from ipcv.inputs import Item
-    from ipcv.plan import Outcome, Plan
+    from ipcv.plan import Outcome, Plan, Work
     from ipcv_cli.progress import BatchView
 
 UNREADABLE = {"VideoError", "ReadTimeoutError", "ReaderCrashError"}
@@ -78,6 +78,9 @@ def _batch(
         sidecars=Sidecars(kinds=kinds, folder=places.folder, items=tuple(everything)),
         emit=places.emit(),
         on_failure=view.failed,
+        on_replace=lambda: view.warn(
+            f"{places.journal} has captions from other settings or contents: they are replaced"
+        ),
         overwrite=requests.overwrite,
         retry_failed=requests.retry_failed,
         max_failures=requests.max_failures,
@@ -91,14 +94,10 @@ def _work(batch: "Batch", chosen: Engine, places: Places, view: "BatchView") -> 
     view.begin(batch.tally)
     ended = "interrupted"
     try:
-        works = batch.todo()
-        first = next(works, None)
-        if first is not None:
-            outcomes = chosen.outcomes(chain([first], works))
-            with closing(cast("Generator[Outcome, None, None]", outcomes)):
-                for outcome in outcomes:
-                    batch.take(outcome)
-                    view.show(outcome)
+        with closing(_outcomes(batch.todo(), chosen)) as outcomes:
+            for outcome in outcomes:
+                batch.take(outcome)
+                view.show(outcome)
         ended = "done"
     except TooManyFailuresError as error:
         ended = "stopped"
@@ -111,6 +110,17 @@ def _work(batch: "Batch", chosen: Engine, places: Places, view: "BatchView") -> 
 
         write_parquet(places.parquet, batch.journal.records())
     return _code(batch)
+
+
+def _outcomes(works: Iterator["Work"], chosen: Engine) -> "Generator[Outcome, None, None]":
+    """What becomes of every one of `works`. What cannot be opened fails without a model, which takes time to load."""
+    for work in works:
+        if not work.failed:
+            outcomes = chosen.outcomes(chain([work], works))
+            with closing(cast("Generator[Outcome, None, None]", outcomes)):
+                yield from outcomes
+            return
+        yield work.failed
 
 
 def _forecast(batch: "Batch", view: "BatchView") -> int:

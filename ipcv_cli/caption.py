@@ -172,6 +172,8 @@ def caption(
     with reported(debug=debug, no_color=no_color):
         if prompt is not None:
             choices.exclude("--prompt", ("--preset", preset))
+        if segments:
+            choices.exclude("--segments", ("--cache", cache != "off"))
         if fail_fast:
             choices.exclude("--fail-fast", ("--max-failures", max_failures))
         from ipcv_cli.batching import run_batch

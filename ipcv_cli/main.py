@@ -63,7 +63,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         command = (
             context.command_path if context else " ".join(["ipcv", *given[:1]])
         )  # commands raise without a context
-        complain(f"{error.format_message().rstrip('.')} (see `{command} --help`)")
+        message = " ".join(error.format_message().replace("Value error, ", "").split())  # some have lines and tabs
+        complain(f"{message.rstrip('.')} (see `{command} --help`)")
         return error.exit_code
 
 

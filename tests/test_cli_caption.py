@@ -87,10 +87,13 @@ def test_it_goes_on_where_it_stopped_and_does_nothing_twice(videos, capsys):
     assert Path("captions.jsonl").stat().st_mtime_ns == before.st_mtime_ns
 
 
-def test_changed_settings_and_changed_videos_are_done_again(videos):
+def test_changed_settings_and_changed_videos_are_done_again(videos, capsys):
     caption(videos, "-o", "captions.jsonl")
     first = lines()
+    assert "are replaced" not in capsys.readouterr().err
     caption(videos, "-o", "captions.jsonl", "--keep", "0.5")
+    warning = "ipcv: warning: captions.jsonl has captions from other settings or contents: they are replaced\n"
+    assert capsys.readouterr().err.count(warning) == 1
     assert ids() == FOUR
     assert all(line["settings"]["compressor"]["keep"] == 0.5 for line in lines())
     caption(videos, "-o", "captions.jsonl")
@@ -99,6 +102,13 @@ def test_changed_settings_and_changed_videos_are_done_again(videos):
     caption(videos, "-o", "captions.jsonl")
     assert ids() == [FOUR[0], FOUR[2], FOUR[3], FOUR[1]]
     assert lines()[3]["answer"] == lines()[1]["answer"]
+
+
+def test_what_cannot_be_opened_fails_without_a_model(capsys):
+    assert main(["caption", "gone.mp4", "--model", "demo", "--engine", "local"]) == 4
+    err = capsys.readouterr().err
+    assert "ipcv: failed: gone.mp4" in err
+    assert "demo model" not in err  # what it says once it is loaded
 
 
 def test_overwrite_does_everything_again(videos, capsys):
@@ -284,6 +294,7 @@ def test_two_runs_on_one_output_exclude_each_other(videos, capsys):
         (["--layer", "77"], "past the encoder's last block"),
         (["--max-download", "much"], "'much' is not a size"),
         (["--cache", "videos/0.mp4"], "is not a folder"),
+        (["--cache", "kept", "--segments", "10s"], "--segments and --cache exclude each other"),
     ],
     ids=lambda words: words[0] if isinstance(words, list) else "",
 )
