@@ -86,7 +86,7 @@ def test_the_fidelity_is_that_of_the_stored_measurement():
     shown = README.partition(fidelity.MARKS[0])[2].partition(fidelity.MARKS[1])[0]
     assert shown.strip() == fidelity_report.table(stored).strip()
     assert stored["onnx_difference"] <= fidelity_clips.TOLERANCE
-    assert (stored["command"], len(stored["rows"])) == ("python examples/fidelity.py", 29)
+    assert (stored["command"], len(stored["rows"])) == ("python examples/fidelity.py", 35)
 
 
 def test_every_picture_is_there():
