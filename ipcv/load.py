@@ -19,8 +19,8 @@ from transformers import (
 from transformers.utils.import_utils import is_flash_attn_2_available
 
 from ipcv.answer import ModelFacts
-from ipcv.encoders import check_family
 from ipcv.errors import ModelError, first_line, memory_errors
+from ipcv.families import find_language
 from ipcv.hub import DEFAULT_MODEL, DEMO, find_folder
 from ipcv.preprocess import PatchSettings
 from ipcv.prompt import build_prompt
@@ -61,9 +61,9 @@ def read_model(
         raise ValueError(f"quant {quant!r} is not known: use {', '.join(get_args(Quant))}")
     folder = find_folder(name, revision=revision, offline=offline)
     config = _read_config(folder)
-    tokenizer, patches = _read_tokenizer(folder, config), PatchSettings.from_folder(folder)
+    tokenizer, patches = _read_tokenizer(folder, config), find_language(config.model_type).settings(folder)
     quantization = choose_quantization(quant, where, config)
-    network = _read_weights(folder, where, kind, quantization)
+    network = _read_weights(folder, where, kind, quantization, config)
     facts = ModelFacts(
         name=name,
         revision=_commit(folder),
@@ -105,7 +105,7 @@ def _read_config(folder: Path) -> PretrainedConfig:
         config = AutoConfig.from_pretrained(folder, local_files_only=True)
     except (OSError, ValueError) as error:
         raise ModelError(f"{str(folder)!r} holds no model: {first_line(error)}; {WHAT_WORKS}") from error
-    check_family(config.model_type)
+    find_language(config.model_type)  # which must be there
     return config
 
 
@@ -117,7 +117,7 @@ def _read_tokenizer(folder: Path, config: PretrainedConfig) -> PreTrainedTokeniz
     except Exception as error:  # the tokenizers library raises nothing more special
         raise ModelError(f"cannot load the tokenizer in {str(folder)!r}: {first_line(error)}") from error
     try:
-        build_prompt(tokenizer, config, "?", 1)
+        build_prompt(tokenizer, config, "?", [0.0], 1)
     except Exception as error:  # a template is a program
         raise ModelError(
             f"the chat template in {str(folder)!r} cannot ask about a video: {first_line(error)}; {WHAT_WORKS}"
@@ -175,11 +175,13 @@ def choose_quantization(quant: Quant, device: torch.device, config: PretrainedCo
     return None if quant == "none" else quant
 
 
-def _read_weights(folder: Path, device: torch.device, dtype: torch.dtype, quant: str | None) -> Any:
+def _read_weights(
+    folder: Path, device: torch.device, dtype: torch.dtype, quant: str | None, config: PretrainedConfig
+) -> Any:
     options: dict[str, Any] = {"dtype": dtype, "device_map": {"": device}, "local_files_only": True}
     if quant:
         # names are matched from their start: "visual" alone would quantise the vision encoder as well
-        skipped = ["model.visual", "lm_head"]
+        skipped = list(find_language(config.model_type).whole)
         options["quantization_config"] = BitsAndBytesConfig(
             load_in_4bit=quant == "4bit",
             load_in_8bit=quant == "8bit",

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 from transformers import Cache, DynamicCache, PreTrainedModel
 
-from ipcv.encoders import check_family
+from ipcv.families import find_language
 from ipcv.hooks import installed
 
 
@@ -49,7 +49,7 @@ class LanguagePruner(ABC):
     @contextmanager
     def __call__(self, model: PreTrainedModel) -> Iterator[None]:
         """Prune in the language model of `model` for the length of the `with`; the model is left as it was."""
-        check_family(model.config.model_type)
+        find_language(model.config.model_type)  # which must be there
         layers = model.get_decoder().layers
         steps = self.steps(len(layers))
         with installed(_Hooks(self, model, layers, steps), layers) if self.prunes else nullcontext():

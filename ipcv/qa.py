@@ -14,14 +14,15 @@ from ipcv import identity
 from ipcv.answer import Answer, Baseline, Event, Final, ModelFacts, Options, StageDone, Warned
 from ipcv.cache import EncodingCache
 from ipcv.encoded import Encoded
-from ipcv.encoders import find_encoder
 from ipcv.errors import memory_errors
+from ipcv.families import find_encoder
 from ipcv.hub import DEFAULT_MODEL
 from ipcv.load import Dtype, Loaded, Quant, read_model
 from ipcv.preprocess import PatchSettings
 from ipcv.prompt import check_text
 from ipcv.run import Run
 from ipcv.savings import compare
+from ipcv.tome import ToMe
 from ipcv.video import Clip, clip_from_frames, open_video
 
 PIXELS = 448 * 448  # per frame, unless asked for otherwise
@@ -198,12 +199,16 @@ class Model:
         )
         for _ in plain.events(clip, question):
             pass
-        return compare(run.answer, run.stages(), run.visual, plain.answer, plain.stages(), plain.visual)
+        visual, truth = run.visual.tokens, plain.visual.tokens
+        return compare(run.answer, run.stages(), visual, plain.answer, plain.stages(), truth)
 
     def _check_depths(self, options: Options) -> None:
         network = self.loaded.network
         if options.compressor:
-            options.compressor.check_depth(len(find_encoder(network).blocks))
+            encoder = find_encoder(network)
+            options.compressor.check_depth(len(encoder.blocks))
+            if isinstance(options.compressor, ToMe):
+                options.compressor.check_encoder(encoder, network.config.model_type)
         if options.pruner:
             options.pruner.steps(len(network.get_decoder().layers))
 

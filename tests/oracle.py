@@ -58,6 +58,7 @@ class Encoder:
     def __init__(self, model: Qwen2VLForConditionalGeneration, grids: Sequence[Grid]) -> None:
         self.config = model.config.vision_config
         self.depth = self.config.depth
+        self.width = getattr(self.config, "embed_dim", None) or self.config.hidden_size
         self.weights = weights_of(model)
         self.protected: list[int] = []
         self.places: list[Place] = []
@@ -80,23 +81,27 @@ class Encoder:
     def norm(self, x: Tensor, name: str) -> Tensor:
         return layer_norm(x, self.get(f"{name}.weight"), self.get(f"{name}.bias"))
 
+    def parts(self, block: int) -> list[int]:
+        """Which part of the tokens each one attends to in a block: its frame."""
+        return self.frames
+
     def angles(self, place: Place) -> Tensor:
-        quarter = self.config.embed_dim // self.config.num_heads // 4
+        quarter = self.width // self.config.num_heads // 4
         frequencies = torch.tensor([10000.0 ** (-i / quarter) for i in range(quarter)], dtype=torch.float64)
         row, column = place
         return torch.cat([row * frequencies, column * frequencies])
 
     def attention(self, x: Tensor, block: int, tokens: list[int]) -> Tensor:
-        """Attention of the rows of `x`, which are these `tokens`: each sees the rows of its own frame only."""
-        heads = self.config.num_heads
-        width = self.config.embed_dim // heads
+        """Attention of the rows of `x`, which are these `tokens`: each sees the rows of its own part only."""
+        heads, parts = self.config.num_heads, self.parts(block)
+        width = self.width // heads
         qkv = self.linear(self.norm(x, f"blocks.{block}.norm1"), f"blocks.{block}.attn.qkv")
         qkv = qkv.view(len(tokens), 3, heads, width)
         query = [rotate(qkv[i, 0], self.angles(self.places[token])) for i, token in enumerate(tokens)]
         key = torch.stack([rotate(qkv[i, 1], self.angles(self.places[token])) for i, token in enumerate(tokens)])
         rows = []
         for i, token in enumerate(tokens):
-            seen = [j for j, other in enumerate(tokens) if self.frames[other] == self.frames[token]]
+            seen = [j for j, other in enumerate(tokens) if parts[other] == parts[token]]
             mixed = []
             for head in range(heads):
                 logits = key[seen, head] @ query[i][head] / width**0.5
