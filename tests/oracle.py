@@ -71,6 +71,7 @@ class Encoder:
                     for column in range(0, w, 2):
                         self.places += [(row + down, column + right) for down in (0, 1) for right in (0, 1)]
                 self.frames += [frame] * (h * w)
+        self.stream = list(range(len(self.places)))  # in which order the model has them
 
     def get(self, name: str) -> Tensor:
         return self.weights[f"model.visual.{name}"]
@@ -81,7 +82,7 @@ class Encoder:
     def norm(self, x: Tensor, name: str) -> Tensor:
         return layer_norm(x, self.get(f"{name}.weight"), self.get(f"{name}.bias"))
 
-    def parts(self, block: int) -> list[int]:
+    def parts(self, _: int) -> list[int]:
         """Which part of the tokens each one attends to in a block: its frame."""
         return self.frames
 
@@ -186,7 +187,8 @@ class Encoder:
             return sorted(candidates, key=lambda token: -float((x[token] - before[token]).norm()))
         if select == "random":
             order = torch.randperm(len(candidates), generator=torch.Generator().manual_seed(0))
-            return [candidates[i] for i in order]
+            in_stream = [token for token in self.stream if token in candidates]
+            return [in_stream[i] for i in order]
         inside: dict[int, int] = {}  # place of each token among those of its frame
         for token, frame in enumerate(self.frames):
             inside[token] = token - self.frames.index(frame)
@@ -244,6 +246,7 @@ class Dinov2(Encoder):
         self.places = [place for _ in range(frames) for place in [(-1, -1), *grid]]
         self.frames = [frame for frame in range(frames) for _ in range(1 + len(grid))]
         self.protected = [token for token, place in enumerate(self.places) if place == (-1, -1)]
+        self.stream = list(range(len(self.places)))
 
     def get(self, name: str) -> Tensor:
         return self.weights[f"encoder.layer.{name}"]
@@ -340,9 +343,13 @@ class LanguageModel:
             if is_prompt and layer == self.layer and self.pruner and any(row.visual for row in rows):
                 stays = self.pruner(rows, self, layer)
                 rows = [row for row in rows if row.index in stays]
-            rows = [Row(self.through(row, layer), row.place, row.index, row.visual) for row in rows]
+            rows = self.behind(layer, [Row(self.through(row, layer), row.place, row.index, row.visual) for row in rows])
         final = rms_norm(rows[-1].state, self.get("norm.weight"), self.config.rms_norm_eps)
         return self.weights["lm_head.weight"] @ final
+
+    def behind(self, _: int, rows: list[Row]) -> list[Row]:
+        """What becomes of a layer's output before the next one."""
+        return rows
 
     def through(self, row: Row, layer: int) -> Tensor:
         """One token through one layer: it sees the tokens before it, and itself."""

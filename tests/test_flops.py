@@ -66,9 +66,14 @@ def count(run: Callable[[], Any], also: dict[Any, Any] | None = None) -> FlopCou
 
 def count_encoder(model, grid, compressor=None) -> tuple[FlopCounterMode, list[int]]:
     """The counter, and how many tokens each frame kept."""
+    return count_pass(model, lambda: model.model.visual(pixels(grid), grid_thw=torch.tensor(grid)), compressor)
+
+
+def count_pass(model, run, compressor=None) -> tuple[FlopCounterMode, list[int]]:
+    """The same of any pass of an encoder."""
     with compressor(model) if compressor else nullcontext([]) as passes:
         counter = count(
-            lambda: model.model.visual(pixels(grid), grid_thw=torch.tensor(grid)),
+            run,
             also={
                 aten._embedding_bag: rows_added,
                 aten._embedding_bag_forward_only: rows_added,

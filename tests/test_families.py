@@ -1,0 +1,270 @@
+"""Every family through the same tests: against its plain model and against itself written naively."""
+
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext, suppress
+from dataclasses import dataclass
+from typing import Any
+
+import oracle
+import oracle_families
+import oracle_rivals
+import pytest
+import tiny
+import torch
+from probes import BombError, attention, bomb, error, hooks
+from test_flops import count, count_pass
+from torch import Tensor
+from transformers import DynamicCache
+
+from ipcv import IPCV, Dart, FastV, V2Drop
+from ipcv.encoder_flops import encoder_flops
+from ipcv.families import FAMILIES, find_encoder, find_language
+from ipcv.generate import decode, prefill
+from ipcv.language_flops import cache_tokens, decode_flops, prefill_flops
+from ipcv.prompt import TEXT, TYPES, Prompt
+from ipcv.pruning import LanguagePruner
+from ipcv.shapes import TextShape
+from ipcv.visual import Visual
+
+Grids = list[tuple[int, int, int]]
+
+ONE = [(3, 8, 6)]
+SEVERAL = [(2, 6, 10), (1, 6, 4), (3, 4, 4)]  # videos and an image of different sizes in one pass
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """A family, a tiny model of it, and itself written naively."""
+
+    build: Callable[[], Any]
+    encoder: type[oracle.Encoder]
+    language: type[oracle.LanguageModel] = oracle.LanguageModel
+    places: Callable[..., list[oracle.Place]] = oracle_families.places  # of a prompt, as in `ask`
+    words: int = 0  # of text between two temporal patches
+
+    def input(self, grids: Grids, seed: int = 0) -> tuple[Tensor]:
+        """What the encoder takes."""
+        return (tiny.patches(grids, seed),)
+
+    def encode(self, model: Any, grids: Grids, seed: int = 0) -> Any:
+        """What it gives."""
+        return model.model.visual(*self.input(grids, seed), grid_thw=torch.tensor(grids))
+
+
+CASES = {
+    "qwen2_vl": Case(build=tiny.qwen2_vl, encoder=oracle.Encoder),
+    "qwen2_5_vl": Case(
+        build=tiny.qwen2_5_vl, encoder=oracle_families.Qwen25Encoder, places=oracle_families.timed_places
+    ),
+}
+MODELS: dict[str, Any] = {}
+
+
+@pytest.fixture(params=CASES)
+def family(request) -> tuple[Case, Any]:
+    """A family and its tiny model. Tests leave it as they found it."""
+    case = CASES[request.param]
+    if request.param not in MODELS:
+        MODELS[request.param] = case.build()
+    return case, MODELS[request.param]
+
+
+def test_every_family_that_answers_is_tested():
+    assert set(CASES) == {name for name, family in FAMILIES.items() if family.language}
+
+
+# ------------------------------------------------------------------------------------------------- the encoder
+
+
+@pytest.mark.parametrize("grids", [ONE, SEVERAL], ids=["one", "several"])
+def test_the_naive_family_is_the_plain_model(family, grids):
+    case, model = family
+    naive = case.encoder(model, grids)
+    want, got = naive.plain(tiny.patches(grids)), case.encode(model, grids)
+    assert error(got.last_hidden_state, want.tokens[naive.stream]) < 1e-5
+    assert error(got.pooler_output, want.merged) < 1e-5
+
+
+METHODS = [("change", "mean"), ("coverage", "distance"), ("uniform", "distance"), ("random", "mean")]
+
+
+@pytest.mark.parametrize(("layer", "stabilize"), [(1, 0), (2, 2), (3, 99), (5, 1)])
+@pytest.mark.parametrize(("select", "blend"), METHODS)
+@pytest.mark.parametrize("grids", [ONE, SEVERAL], ids=["one", "several"])
+def test_compression_equals_the_method_written_naively(family, grids, select, blend, layer, stabilize):
+    case, model = family
+    settings = {
+        "keep": 0.3, "layer": layer, "stabilize": stabilize, "neighbors": 3, "select": select, "blend": blend
+    }  # fmt: skip
+    naive = case.encoder(model, grids)
+    want = naive.compressed(tiny.patches(grids), **settings)
+    with IPCV(**settings)(model) as kept:
+        got = case.encode(model, grids)
+    assert [each.tolist() for each in kept] == [want.lengths]
+    assert error(got.last_hidden_state, want.tokens[naive.stream]) < 1e-5
+    assert error(got.pooler_output, want.merged) < 1e-5
+
+
+def test_keeping_everything_is_the_plain_model_bit_for_bit(family):
+    case, model = family
+    plain = case.encode(model, SEVERAL)
+    with IPCV(keep=1)(model):
+        got = case.encode(model, SEVERAL)
+    assert torch.equal(got.pooler_output, plain.pooler_output)
+
+
+@pytest.mark.parametrize(
+    "settings", [IPCV(keep=0.4), IPCV.paper(keep=0.4, layer=2, stabilize=1)], ids=["ours", "paper"]
+)
+def test_an_exception_inside_a_pass_leaves_nothing_behind(family, settings):
+    case, model = family
+    plain = case.encode(model, SEVERAL).pooler_output
+    blocks = find_encoder(model).blocks
+    with suppress(BombError), settings(model):
+        want = case.encode(model, SEVERAL).pooler_output
+        with bomb(blocks[4]):
+            case.encode(model, ONE)
+        assert torch.equal(case.encode(model, SEVERAL).pooler_output, want)
+        raise BombError
+    assert hooks(model) == 0
+    assert torch.equal(case.encode(model, SEVERAL).pooler_output, plain)
+    assert not torch.equal(want, plain)
+
+
+def test_eager_attention_equals_sdpa(family):
+    case, model = family
+    with IPCV(keep=0.4)(model):
+        want = case.encode(model, SEVERAL).pooler_output
+        with attention(model, "eager"):
+            got = case.encode(model, SEVERAL).pooler_output
+    assert error(got, want) < 1e-5
+
+
+COMPRESSORS = [
+    None,
+    IPCV(keep=1),
+    IPCV(keep=0.35),
+    IPCV(quality=0.9, layer=1),
+    IPCV.paper(keep=0.35, layer=2, stabilize=2),
+    IPCV.paper(keep=0.1, layer=1, stabilize=0),
+]
+
+
+@pytest.mark.parametrize("compressor", COMPRESSORS, ids=str)
+@pytest.mark.parametrize("grids", [[(4, 16, 16)], [(1, 8, 12), (3, 16, 14)]], ids=["one", "several"])
+def test_an_encoder_costs_what_torch_counts(family, compressor, grids):
+    case, model = family
+    shape, encoder = find_language(model.config.model_type).vision(model.config), find_encoder(model)
+    with attention(model, "eager"):  # the counter knows no fused kernel
+        counter, kept = count_pass(model, lambda: case.encode(model, grids), compressor)
+    computed = encoder_flops(shape, encoder.frames(grids), compressor, kept, encoder.parts(grids))
+    assert computed == pytest.approx(counter.get_total_flops(), rel=0.015)
+
+
+# ------------------------------------------------------------------------------------------- the language model
+
+
+GRID = (5, 6, 4)  # more temporal patches than the larger merged side: where transformers' own positions overlap
+TIMES = [2.0, 2.4, 2.8, 3.2, 3.6, 4.0, 4.4, 4.8, 5.2, 5.6]  # of the frames, two to a patch
+PRUNERS = [
+    None,
+    Dart(keep=0.5, layer=3),
+    Dart(keep=0.4, layer=1),
+    FastV(keep=0.4, layer=2),
+    FastV(keep=0.5, layer=4),
+    V2Drop(keep=(0.6, 0.5), layers=(2, 4)),
+    V2Drop(),
+]
+
+
+def ask(case: Case, model: Any, before: int = 3, after: int = 5, times: Sequence[float] = TIMES) -> tuple[Any, ...]:
+    """A prompt of words, a video and words: the prompt, its video and its positions, as `ipcv ask` makes them."""
+    language = find_language(model.config.model_type)
+    visual = language.encode(model, *case.input([GRID]), GRID)
+    tokens, random = len(visual) // GRID[0], torch.Generator().manual_seed(0)
+    pads = torch.full((tokens,), getattr(model.config, f"{language.kind}_token_id"))
+    parts = [torch.randint(0, 90, (before,), generator=random)]
+    for patch in range(GRID[0]):
+        parts += [pads] if patch == 0 else [torch.randint(0, 90, (case.words,), generator=random), pads]
+    ids = torch.cat([*parts, torch.randint(0, 90, (after,), generator=random)])[None]
+    prompt = Prompt(ids, torch.where(ids == pads[0], TYPES[language.kind], TEXT))
+    return prompt, visual, language.positions(model, ids, prompt.types, GRID, times)
+
+
+def run(model: Any, prompt: Prompt, visual: Visual, positions: Tensor, steps: int) -> tuple[list[Tensor], DynamicCache]:
+    """The logits behind the prompt and behind each of `steps` greedy tokens."""
+    logits: list[Tensor] = []
+
+    def greedy(_: Tensor, scores: Tensor) -> Tensor:
+        logits.append(scores[0])
+        return scores.argmax(-1)
+
+    decoding = prefill(model, prompt, visual, positions)
+    for _ in decode(model, decoding, greedy, steps + 1):
+        pass
+    return logits, decoding.cache
+
+
+def naive_run(case: Case, model: Any, pruner: LanguagePruner | None, steps: int) -> tuple[list[Tensor], Any]:
+    """The same by the family written naively."""
+    prompt, visual, _ = ask(case, model)
+    layers = model.config.get_text_config().num_hidden_layers
+    if isinstance(pruner, V2Drop):
+        own = () if case.language is oracle.LanguageModel else (case.language,)
+        both = type("Both", (*own, oracle_rivals.LanguageModel), {})
+        language = both(model, steps=pruner.steps(layers), shares=pruner.keep)
+    elif pruner is None:
+        language = case.language(model)
+    else:
+        method = oracle.dart if isinstance(pruner, Dart) else oracle.fastv
+        language = case.language(model, pruner.layer, method(pruner.keep))
+    is_visual = (prompt.types[0] != TEXT).tolist()
+    places = case.places(3, GRID, TIMES[::2], case.words, 5 + steps)
+    rows, given = iter(visual.tokens.double()), language.embed(prompt.ids[0].tolist())
+    states = torch.stack([next(rows) if seen else word for seen, word in zip(is_visual, given, strict=True)])
+    language.taps = visual.taps.double()
+    logits = [language.feed(states, places[: len(states)], is_visual)]
+    for step in range(steps):
+        word = language.embed([int(logits[-1].argmax())])
+        logits.append(language.feed(word, [places[len(states) + step]], [False]))
+    return logits, language
+
+
+def test_positions_follow_the_rule_of_the_family(family):
+    case, model = family
+    _, _, positions = ask(case, model)
+    want = torch.tensor(case.places(3, GRID, TIMES[::2], case.words, 5))
+    assert torch.equal(positions.reshape(-1, len(want)), want.T)
+
+
+@pytest.mark.parametrize("pruner", PRUNERS, ids=str)
+def test_pruning_equals_the_method_written_naively_in_prompt_and_decoding(family, pruner):
+    case, model = family
+    want, language = naive_run(case, model, pruner, 3)
+    with pruner(model) if pruner else nullcontext():
+        got, cache = run(model, *ask(case, model), 3)
+    assert [layer.keys.shape[2] for layer in cache.layers] == [len(seen) for seen in language.cache]
+    assert [error(g, w) < 1e-5 for g, w in zip(got, want, strict=True)] == [True] * 4
+    assert hooks(model) == 0
+
+
+def test_pruning_equals_the_naive_one_on_a_compressed_encoder(family):
+    case, model = family
+    with IPCV(keep=0.5, layer=2)(model):
+        want, _ = naive_run(case, model, Dart(keep=0.5), 2)
+        with Dart(keep=0.5)(model):
+            got, _ = run(model, *ask(case, model), 2)
+    assert all(error(g, w) < 1e-5 for g, w in zip(got, want, strict=True))
+
+
+@pytest.mark.parametrize("pruner", PRUNERS, ids=str)
+def test_prefill_and_decoding_cost_what_torch_counts(family, pruner):
+    case, model = family
+    shape, asked = TextShape.of(model.config.get_text_config()), ask(case, model)
+    length, visual = asked[0].ids.shape[1], len(asked[1])
+    with attention(model, "eager"), pruner(model) if pruner else nullcontext():
+        first, all_ = (count(lambda steps=steps: run(model, *asked, steps)).get_total_flops() for steps in (0, 6))
+        _, cache = run(model, *asked, 6)
+    assert prefill_flops(shape, length, visual, pruner) == pytest.approx(first, rel=0.02)
+    assert decode_flops(shape, length, visual, 7, pruner) == pytest.approx(all_ - first, rel=0.01)
+    assert cache_tokens(shape, length + 6, visual, pruner) == sum(layer.keys.shape[2] for layer in cache.layers)
