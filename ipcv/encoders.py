@@ -100,6 +100,12 @@ def qwen2_5_vl(model: Any) -> Encoder:
     return _qwen(model, window=squares * tower.spatial_merge_size)
 
 
+def qwen3_vl(model: Any) -> Encoder:
+    """Qwen3-VL: visual tokens are also made of what some of the blocks give (DeepStack)."""
+    tower = model.model.visual
+    return _qwen(model, taps=dict(zip(tower.deepstack_visual_indexes, tower.deepstack_merger_list, strict=True)))
+
+
 def dinov2(model: Any) -> Encoder:
     """DINOv2: one frame a row, with a class token ahead."""
 

@@ -51,12 +51,18 @@ class Family:
     language: Language | None = None  # None: an encoder alone
 
 
+# Every temporal patch stands behind its time, in a frame of its own. transformers from 5 on, and not the version that
+# the models came out with, leaves the chat template's frame around all of them.
+_FRAME = "<|vision_start|><|video_pad|><|vision_end|>"
+QWEN3_VL = Language(placeholder=_FRAME, frame="<{time:.1f} seconds>" + _FRAME, vision=shapes.qwen3_vl)
+
 FAMILIES = {
     "qwen2_vl": Family(encoders.qwen2_vl, Language(placeholder="<|video_pad|>", vision=shapes.qwen2_vl)),
     "qwen2_5_vl": Family(
         encoders.qwen2_5_vl,
         Language(placeholder="<|video_pad|>", positions=positions.of_timed_grid, vision=shapes.qwen2_5_vl),
     ),
+    "qwen3_vl": Family(encoders.qwen3_vl, QWEN3_VL),
     "dinov2": Family(encoders.dinov2),
 }
 

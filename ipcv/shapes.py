@@ -94,6 +94,18 @@ def qwen2_5_vl(config: Any) -> VisionShape:
     )
 
 
+def qwen3_vl(config: Any) -> VisionShape:
+    """The encoder's sizes in a Qwen3-VL configuration."""
+    vision = config.vision_config
+    return _qwen(
+        vision,
+        width=vision.hidden_size,
+        mlp_width=vision.intermediate_size,
+        out_width=vision.out_hidden_size,
+        taps=tuple(vision.deepstack_visual_indexes),
+    )
+
+
 def _qwen(vision: Any, **more: Any) -> VisionShape:
     return VisionShape(
         blocks=vision.depth,

@@ -69,11 +69,10 @@ class _Padded:
 
     def step(self, tokens: Tensor, position: Tensor) -> Tensor:
         """The logits `[batch, vocabulary]` after one more token each."""
-        no_mask = dict.fromkeys(("full_attention", "sliding_attention"))  # each layer gets its own below
         output = self.model(
             input_ids=tokens,
             position_ids=position,
-            attention_mask=no_mask,
+            attention_mask=None,  # each layer gets its own below
             past_key_values=self.cache,
             use_cache=True,
             logits_to_keep=1,

@@ -50,6 +50,7 @@ class Compressed:
     merged: Tensor  # [n / 4, d of the language model]
     keep: list[int]  # the kept tokens
     lengths: list[int]  # kept tokens of each frame
+    taps: list[Tensor] = field(default_factory=list)  # [n / 4, d of the language model] each
 
 
 class Encoder:
@@ -127,10 +128,15 @@ class Encoder:
 
     def plain(self, patches: Tensor) -> Compressed:
         tokens = list(range(len(patches)))
-        x = self.embed(patches)
+        x, taps = self.embed(patches), []
         for block in range(self.depth):
             x = self.block(x, block, tokens)
-        return Compressed(x, self.merge(x), tokens, self.lengths(tokens))
+            taps += self.tap(x, block)
+        return Compressed(x, self.merge(x), tokens, self.lengths(tokens), taps)
+
+    def tap(self, _: Tensor, __: int) -> list[Tensor]:
+        """What the language model gets of all tokens behind a block, besides the last one's."""
+        return []
 
     def compressed(
         self,
@@ -144,9 +150,10 @@ class Encoder:
     ) -> Compressed:
         everything = list(range(len(self.places)))
         candidates = [token for token in everything if token not in self.protected]
-        x = self.embed(patches)
+        x, taps = self.embed(patches), []
         for block in range(layer):
             before, x = x, self.block(x, block, everything)
+            taps += self.tap(x, block)
         likeness = self.describe(x)
         ranking = self.ranking(select, before, x, likeness, candidates, int(len(candidates) * keep))
         chosen = sorted(ranking[: int(len(candidates) * keep)])
@@ -176,8 +183,9 @@ class Encoder:
                 now = now + self.mlp(now, block)
             else:
                 now = self.block(now, block, kept)
+            taps += self.tap(restored(now), block)
         full = restored(now)
-        return Compressed(full, self.merge(full), kept, self.lengths(kept))
+        return Compressed(full, self.merge(full), kept, self.lengths(kept), taps)
 
     def ranking(
         self, select: str, before: Tensor, x: Tensor, likeness: dict[int, Tensor], candidates: list[int], count: int
@@ -355,16 +363,12 @@ class LanguageModel:
         """One token through one layer: it sees the tokens before it, and itself."""
         prefix, eps = f"layers.{layer}", self.config.rms_norm_eps
         heads, groups = self.config.num_attention_heads, self.config.num_key_value_heads
-        width = self.config.hidden_size // heads
 
         x = rms_norm(row.state, self.get(f"{prefix}.input_layernorm.weight"), eps)
-        query, key, value = (
-            self.get(f"{prefix}.self_attn.{name}.weight") @ x + self.get(f"{prefix}.self_attn.{name}.bias")
-            for name in ("q_proj", "k_proj", "v_proj")
-        )
-        angles = self.angles(row.place)
-        query = rotate(query.view(heads, width), angles)
-        self.cache[layer].append(Seen(rotate(key.view(groups, width), angles), value.view(groups, width), row.index))
+        query, key, value = self.heads(x, f"{prefix}.self_attn", heads, groups)
+        width, angles = query.shape[-1], self.angles(row.place)
+        query = rotate(query, angles)
+        self.cache[layer].append(Seen(rotate(key, angles), value, row.index))
         keys = torch.stack([seen.key for seen in self.cache[layer]])
         values = torch.stack([seen.value for seen in self.cache[layer]])
         attention, mixed = [], []
@@ -376,8 +380,19 @@ class LanguageModel:
         state = row.state + self.get(f"{prefix}.self_attn.o_proj.weight") @ torch.cat(mixed)
 
         x = rms_norm(state, self.get(f"{prefix}.post_attention_layernorm.weight"), eps)
-        gate, up = (self.get(f"{prefix}.mlp.{name}_proj.weight") @ x for name in ("gate", "up"))
-        return state + self.get(f"{prefix}.mlp.down_proj.weight") @ (gate * torch.sigmoid(gate) * up)
+        return state + self.mlp(x, f"{prefix}.mlp")
+
+    def heads(self, x: Tensor, attention: str, heads: int, groups: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Query, key and value of a token, a row each head, before they are rotated."""
+        query, key, value = (
+            self.get(f"{attention}.{name}.weight") @ x + self.get(f"{attention}.{name}.bias")
+            for name in ("q_proj", "k_proj", "v_proj")
+        )
+        return query.view(heads, -1), key.view(groups, -1), value.view(groups, -1)
+
+    def mlp(self, x: Tensor, mlp: str) -> Tensor:
+        gate, up = (self.get(f"{mlp}.{name}_proj.weight") @ x for name in ("gate", "up"))
+        return self.get(f"{mlp}.down_proj.weight") @ (gate * torch.sigmoid(gate) * up)
 
     def kept(self, layer: int) -> list[int]:
         return [seen.index for seen in self.cache[layer]]

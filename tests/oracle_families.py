@@ -4,6 +4,7 @@ from typing import Any
 
 import oracle
 import torch
+import torch.nn.functional as F
 from oracle import Place, rms_norm
 from torch import Tensor
 
@@ -42,6 +43,82 @@ class Qwen25Encoder(oracle.Encoder):
         return [windows.count(window) for window in sorted(set(self.windows))]
 
 
+class Qwen3Encoder(oracle.Encoder):
+    """Learnt positions on a square, drawn to the frame's size; other names; taps behind some blocks."""
+
+    def __init__(self, model: Any, grids: Any) -> None:
+        super().__init__(model, grids)
+        self.sizes = [(rows, columns) for frames, rows, columns in grids for _ in range(frames * rows * columns)]
+
+    def embed(self, patches: Tensor) -> Tensor:
+        x = super().embed(patches) + self.get("patch_embed.proj.bias")
+        side = int(self.config.num_position_embeddings**0.5)
+        table = self.get("pos_embed.weight").view(side, side, -1)
+        return x + torch.stack(
+            [self.between(table, *(
+                at * (side - 1) / max(1, size - 1) for at, size in zip(place, sizes, strict=True)
+            )) for place, sizes in zip(self.places, self.sizes, strict=True)]
+        )  # fmt: skip
+
+    def between(self, table: Tensor, row: float, column: float) -> Tensor:
+        """The mean of the four entries around a place, weighted by how near they are."""
+        return sum(
+            table[r, c] * (1 - abs(row - r)) * (1 - abs(column - c))
+            for r in range(len(table))
+            for c in range(len(table))
+            if abs(row - r) < 1 and abs(column - c) < 1
+        )
+
+    def mlp(self, x: Tensor, block: int) -> Tensor:
+        x = self.linear(self.norm(x, f"blocks.{block}.norm2"), f"blocks.{block}.mlp.linear_fc1")
+        return self.linear(F.gelu(x, approximate="tanh"), f"blocks.{block}.mlp.linear_fc2")
+
+    def merge(self, tokens: Tensor) -> Tensor:
+        x = self.norm(tokens, "merger.norm").view(len(tokens) // 4, -1)
+        return self.linear(F.gelu(self.linear(x, "merger.linear_fc1")), "merger.linear_fc2")
+
+    def tap(self, tokens: Tensor, block: int) -> list[Tensor]:
+        if block not in self.config.deepstack_visual_indexes:
+            return []
+        merger = f"deepstack_merger_list.{self.config.deepstack_visual_indexes.index(block)}"
+        x = self.norm(tokens.view(len(tokens) // 4, -1), f"{merger}.norm")
+        return [self.linear(F.gelu(self.linear(x, f"{merger}.linear_fc1")), f"{merger}.linear_fc2")]
+
+
+class Qwen3Language(oracle.LanguageModel):
+    """Queries and keys are normed; axes take turns; `taps` are added to visual tokens behind the first layers."""
+
+    taps: Tensor  # [t, n, d] float64
+
+    def heads(self, x: Tensor, attention: str, heads: int, groups: int) -> tuple[Tensor, Tensor, Tensor]:
+        query, key, value = (self.get(f"{attention}.{name}_proj.weight") @ x for name in "qkv")
+        query, key = query.view(heads, -1), key.view(groups, -1)
+        norms = (self.get(f"{attention}.{name}_norm.weight") for name in "qk")
+        query, key = (rms_norm(x, norm, self.config.rms_norm_eps) for x, norm in zip((query, key), norms, strict=True))
+        return query, key, value.view(groups, -1)
+
+    def angles(self, place: Place) -> Tensor:
+        time, rows, columns = self.config.rope_parameters["mrope_section"]
+        half = time + rows + columns
+        theta = self.config.rope_parameters["rope_theta"]
+        axes = [i % 3 if i < 3 * (0, rows, columns)[i % 3] else 0 for i in range(half)]
+        return torch.tensor([place[axis] * theta ** (-i / half) for i, axis in enumerate(axes)], dtype=torch.float64)
+
+    def feed(self, states: Tensor, places: Any, visual: Any) -> Tensor:
+        if self.length == 0:
+            self.visual = [i for i, is_visual in enumerate(visual) if is_visual]
+        return super().feed(states, places, visual)
+
+    def behind(self, layer: int, rows: list[oracle.Row]) -> list[oracle.Row]:
+        if layer >= len(self.taps):
+            return rows
+        tap = dict(zip(self.visual, self.taps[layer], strict=True))
+        return [
+            oracle.Row(row.state + tap.get(row.index, 0), row.place, row.index, row.visual) if row.visual else row
+            for row in rows
+        ]
+
+
 def places(before: int, grid: Any, times: list[float], words: int, after: int) -> list[Place]:
     """Places of words, a video and words, in a Qwen2-VL."""
     return oracle.places(before, ("video", *grid), after)
@@ -62,3 +139,12 @@ def timed_places(before: int, grid: Any, times: list[float], words: int, after: 
     ]
     start = max(max(place) for place in result) + 1
     return result + [(start + i,) * 3 for i in range(after)]
+
+
+def framed_places(before: int, grid: Any, times: list[float], words: int, after: int) -> list[Place]:
+    """The same in a Qwen3-VL, where every temporal patch is a picture of its own, behind some words."""
+    frames, rows, columns = grid
+    parts: list[Any] = [before]
+    for frame in range(frames):
+        parts += [("image", 1, rows, columns)] if frame == 0 else [words, ("image", 1, rows, columns)]
+    return oracle.places(*parts, after)

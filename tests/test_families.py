@@ -56,6 +56,13 @@ CASES = {
     "qwen2_5_vl": Case(
         build=tiny.qwen2_5_vl, encoder=oracle_families.Qwen25Encoder, places=oracle_families.timed_places
     ),
+    "qwen3_vl": Case(
+        build=tiny.qwen3_vl,
+        encoder=oracle_families.Qwen3Encoder,
+        language=oracle_families.Qwen3Language,
+        places=oracle_families.framed_places,
+        words=4,
+    ),
 }
 MODELS: dict[str, Any] = {}
 
@@ -81,8 +88,15 @@ def test_the_naive_family_is_the_plain_model(family, grids):
     case, model = family
     naive = case.encoder(model, grids)
     want, got = naive.plain(tiny.patches(grids)), case.encode(model, grids)
-    assert error(got.last_hidden_state, want.tokens[naive.stream]) < 1e-5
+    compare(got, want, naive.stream)
+
+
+def compare(got: Any, want: oracle.Compressed, stream: list[int]) -> None:
+    """What the encoder gives is what the naive one does."""
+    assert error(got.last_hidden_state, want.tokens[stream]) < 1e-5
     assert error(got.pooler_output, want.merged) < 1e-5
+    taps = got.get("deepstack_features") or []
+    assert [error(tap, wanted) < 1e-5 for tap, wanted in zip(taps, want.taps, strict=True)] == [True] * len(taps)
 
 
 METHODS = [("change", "mean"), ("coverage", "distance"), ("uniform", "distance"), ("random", "mean")]
@@ -101,8 +115,7 @@ def test_compression_equals_the_method_written_naively(family, grids, select, bl
     with IPCV(**settings)(model) as kept:
         got = case.encode(model, grids)
     assert [each.tolist() for each in kept] == [want.lengths]
-    assert error(got.last_hidden_state, want.tokens[naive.stream]) < 1e-5
-    assert error(got.pooler_output, want.merged) < 1e-5
+    compare(got, want, naive.stream)
 
 
 def test_keeping_everything_is_the_plain_model_bit_for_bit(family):

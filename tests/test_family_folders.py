@@ -47,6 +47,7 @@ class Case:
 CASES = {
     "qwen2_vl": Case(build=tiny.qwen2_vl),
     "qwen2_5_vl": Case(build=tiny.qwen2_5_vl, more=lambda times: {"second_per_grid_ts": [times[2] - times[0]]}),
+    "qwen3_vl": Case(build=tiny.qwen3_vl),
 }
 
 

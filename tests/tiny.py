@@ -12,6 +12,8 @@ from transformers import (
     Qwen2_5_VLForConditionalGeneration,
     Qwen2VLConfig,
     Qwen2VLForConditionalGeneration,
+    Qwen3VLConfig,
+    Qwen3VLForConditionalGeneration,
 )
 
 IMAGE, VIDEO, START, END = 95, 96, 97, 98  # the tiny vocabulary's special tokens; text is 0 to 89
@@ -66,6 +68,34 @@ def qwen2_5_vl(
         **special or SPECIAL,
     )
     return drawn(Qwen2_5_VLForConditionalGeneration(config), seed)
+
+
+def qwen3_vl(
+    depth: int = 6, layers: int = 5, seed: int = 0, width: int = 32, words: int = 100, special: Special = None
+) -> Qwen3VLForConditionalGeneration:
+    """A random Qwen3-VL: 5 × 5 learnt positions, and taps behind blocks 1, 3 and 5."""
+    config = Qwen3VLConfig(
+        vision_config={
+            "depth": depth,
+            "hidden_size": 32,
+            "intermediate_size": 48,
+            "out_hidden_size": width,
+            "num_heads": 2,
+            "patch_size": PATCH,
+            "temporal_patch_size": FRAMES,
+            "num_position_embeddings": 25,
+            "deepstack_visual_indexes": [1, 3, 5],
+        },
+        text_config=interleaved(text(layers, width, words)),
+        **special or SPECIAL,
+    )
+    return drawn(Qwen3VLForConditionalGeneration(config), seed)
+
+
+def interleaved(config: dict[str, Any]) -> dict[str, Any]:
+    """The configuration for a language model with heads of a size of their own and axes that take turns."""
+    rotary = config["rope_parameters"] | {"mrope_interleaved": True, "mrope_section": [4, 2, 2]}
+    return config | {"head_dim": 16, "rope_parameters": rotary}
 
 
 def text(layers: int, width: int, words: int) -> dict[str, Any]:
