@@ -63,6 +63,7 @@ FAMILIES = {
         Language(placeholder="<|video_pad|>", positions=positions.of_timed_grid, vision=shapes.qwen2_5_vl),
     ),
     "qwen3_vl": Family(encoders.qwen3_vl, QWEN3_VL),
+    "qwen3_vl_moe": Family(encoders.qwen3_vl, QWEN3_VL),
     "dinov2": Family(encoders.dinov2),
 }
 

@@ -13,7 +13,8 @@ def prefill_flops(shape: TextShape, length: int, visual: int, pruner: LanguagePr
 
     The vocabulary is scored for the last position only (`logits_to_keep=1`).
     """
-    passes = (_layer(shape, tokens, tokens) for tokens in _lengths(shape, length, visual, pruner))
+    lengths = _lengths(shape, length, visual, pruner)
+    passes = (_layer(shape, index, tokens, tokens) for index, tokens in enumerate(lengths))
     return sum(passes) + linear(1, shape.width, shape.vocabulary) + choice_flops(shape, length, visual, pruner)
 
 
@@ -27,7 +28,7 @@ def decode_flops(
     to the prompt's tokens that its layer holds and to `i` new ones.
     """
     steps = max(0, new_tokens - 1)
-    fixed = shape.layers * _layer(shape, 1, 0) + linear(1, shape.width, shape.vocabulary)
+    fixed = sum(_layer(shape, index, 1, 0) for index in range(shape.layers)) + linear(1, shape.width, shape.vocabulary)
     keys = sum(steps * held + steps * (steps + 1) // 2 for held in _lengths(shape, length, visual, pruner))
     return steps * fixed + attention(shape.query_width, keys)
 
@@ -74,7 +75,7 @@ def _lengths(shape: TextShape, length: int, visual: int, pruner: LanguagePruner 
     return lengths
 
 
-def _layer(shape: TextShape, tokens: int, keys: int) -> int:
-    """One decoder layer over `tokens`, each attending to `keys`; its feed-forward part is gated."""
-    outputs = 2 * shape.query_width + 2 * shape.key_width + 3 * shape.mlp_width
+def _layer(shape: TextShape, index: int, tokens: int, keys: int) -> int:
+    """One decoder layer over `tokens`, each attending to `keys`."""
+    outputs = 2 * shape.query_width + 2 * shape.key_width + shape.feed_forward(index)
     return linear(tokens, shape.width, outputs) + attention(shape.query_width, tokens * keys)

@@ -1,6 +1,7 @@
 """A model's name -> its folder, weights, tokenizer and preprocessing, on the right device."""
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -74,8 +75,20 @@ def read_model(
         quantization=quantization or _prequantized(config),
         attention=network.config._attn_implementation,
     )
-    warnings = (DEMO_NOTICE,) if name == DEMO else ()
-    return Loaded(network, tokenizer, patches, facts, warnings)
+    return Loaded(network, tokenizer, patches, facts, tuple(_notices(name, network, quantization)))
+
+
+def _notices(name: str, network: PreTrainedModel, quantization: str | None) -> Iterator[str]:
+    """What there is to know about a model."""
+    if name == DEMO:
+        yield DEMO_NOTICE
+    experts = sum(weights.numel() for weights in network.get_decoder().parameters() if weights.ndim == 3)
+    if quantization and experts:
+        share = experts / network.num_parameters()
+        yield (
+            f"{share:.0%} of the weights are experts' and are not quantised: bitsandbytes knows linear layers only; "
+            "a checkpoint that is quantised already is smaller"
+        )
 
 
 def foresee(

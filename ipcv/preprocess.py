@@ -19,6 +19,7 @@ _FILES = (
     ("preprocessor_config.json", None),
     ("processor_config.json", "image_processor"),
 )
+OF_CLIPS = ("Qwen3VLVideoProcessor",)  # processors whose limits are for all frames together
 _LONGEST = 200  # Qwen's limit on how many times longer than wide a frame may be
 
 
@@ -34,6 +35,7 @@ class PatchSettings:
     rescale_factor: float = 1 / 255
     min_pixels: int = 56 * 56  # per frame; smaller frames are enlarged
     max_pixels: int = 16384 * 28 * 28  # per frame; larger frames are shrunk
+    clip_pixels: tuple[int, int] | None = None  # at least and at most, all frames together (Qwen3-VL); None: no limits
 
     def __post_init__(self) -> None:
         for name in ("patch_size", "temporal_patch_size", "merge_size", "min_pixels", "max_pixels"):
@@ -68,21 +70,29 @@ class PatchSettings:
     def from_dict(cls, values: Mapping[str, Any], *, origin: str = "the preprocessor config") -> Self:
         """The settings of one config, in either style of pixel limits. Raises `ModelError` naming `origin`."""
         try:
-            size = values.get("size") or {}
             return cls(
+                **cls._limits(values),
                 patch_size=values["patch_size"],
                 temporal_patch_size=values["temporal_patch_size"],
                 merge_size=values["merge_size"],
                 image_mean=tuple(values["image_mean"]) if values.get("do_normalize", True) else (0.0, 0.0, 0.0),
                 image_std=tuple(values["image_std"]) if values.get("do_normalize", True) else (1.0, 1.0, 1.0),
                 rescale_factor=values.get("rescale_factor", 1 / 255) if values.get("do_rescale", True) else 1.0,
-                min_pixels=_first(values.get("min_pixels"), size.get("shortest_edge"), size.get("min_pixels")),
-                max_pixels=_first(values.get("max_pixels"), size.get("longest_edge"), size.get("max_pixels")),
             )
         except KeyError as error:
             raise ModelError(f"{origin} lacks {error}: give a model of the Qwen2-VL family") from error
         except (ValueError, TypeError, AttributeError) as error:
             raise ModelError(f"{origin} makes no sense: {error}") from error
+
+    @staticmethod
+    def _limits(values: Mapping[str, Any]) -> dict[str, Any]:
+        size = values.get("size") or {}
+        lowest = _first(values.get("min_pixels"), size.get("shortest_edge"), size.get("min_pixels"))
+        highest = _first(values.get("max_pixels"), size.get("longest_edge"), size.get("max_pixels"))
+        if values.get("video_processor_type") not in OF_CLIPS:
+            return {"min_pixels": lowest, "max_pixels": highest}
+        smallest, frames = (values["patch_size"] * values["merge_size"]) ** 2, values["temporal_patch_size"]
+        return {"min_pixels": smallest, "max_pixels": highest // frames, "clip_pixels": (lowest, highest)}
 
     @property
     def factor(self) -> int:
@@ -99,24 +109,35 @@ class PatchSettings:
             raise ValueError(f"max_pixels must be {lowest} to {self.max_pixels} for this model, not {max_pixels}")
         return replace(self, max_pixels=min(max(max_pixels, lowest), self.max_pixels))
 
-    def resize(self, height: int, width: int) -> tuple[int, int]:
+    def resize(self, height: int, width: int, frames: int = 1) -> tuple[int, int]:
         """Qwen's rule: the nearest multiples of `factor`, shrunk or enlarged in proportion into the pixel limits.
 
-        Raises `VideoError` for a frame more than 200 times as long as wide.
+        `frames` are those of the clip. Raises `VideoError` for a frame more than 200 times as long as wide.
         """
+        if self.clip_pixels and min(height, width) < self.factor:
+            scale = self.factor / min(height, width)
+            height, width = int(height * scale), int(width * scale)
         if max(height, width) > _LONGEST * min(height, width):
             raise VideoError(
                 f"the picture of {width} x {height} pixels is more than {_LONGEST} times longer than wide: crop it"
             )
         rows, columns = (round(side / self.factor) for side in (height, width))  # in tokens
         pixels = rows * columns * self.factor**2
-        if pixels > self.max_pixels:
-            scale = math.sqrt(height * width / self.max_pixels)
+        lowest, highest = self._of(frames)
+        if highest[0] * pixels > highest[1]:
+            scale = math.sqrt(highest[0] * height * width / highest[1])
             rows, columns = (max(1, math.floor(side / scale / self.factor)) for side in (height, width))
-        elif pixels < self.min_pixels:
-            scale = math.sqrt(self.min_pixels / (height * width))
+        elif lowest[0] * pixels < lowest[1]:
+            scale = math.sqrt(lowest[1] / (lowest[0] * height * width))
             rows, columns = (math.ceil(side * scale / self.factor) for side in (height, width))
         return rows * self.factor, columns * self.factor
+
+    def _of(self, frames: int) -> tuple[tuple[int, int], tuple[int, int]]:
+        """The lower and the upper limit that bind in a clip of so many frames: for how many of them, and the pixels."""
+        if not self.clip_pixels:
+            return (1, self.min_pixels), (1, self.max_pixels)
+        lowest, highest = (frames, self.clip_pixels[0]), (frames, self.clip_pixels[1])
+        return lowest, min(highest, (1, self.max_pixels), key=lambda limit: limit[1] / limit[0])
 
     def patches(self, frames: Tensor) -> tuple[Tensor, tuple[int, int, int]]:
         """Normalised patches, where `frames` lie (uint8 [n, height, width, 3]), and their grid.

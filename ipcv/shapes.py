@@ -44,6 +44,9 @@ class TextShape:
     key_width: int  # key heads × head size: less than `query_width` with grouped-query attention
     heads: int  # query heads
     mlp_width: int
+    sparse: tuple[int, ...] = ()  # layers with experts in place of one feed-forward part
+    expert_width: int = 0  # of all experts together that a token goes through there
+    experts: int = 0  # among which they are chosen
     vocabulary: int
 
     @classmethod
@@ -58,7 +61,21 @@ class TextShape:
             heads=config.num_attention_heads,
             mlp_width=config.intermediate_size,
             vocabulary=config.vocab_size,
+            **(_experts(config) if getattr(config, "num_experts", 0) else {}),
         )
+
+    def feed_forward(self, layer: int) -> int:
+        """How wide all outputs and inputs of a layer's gated feed-forward part are, its router's included."""
+        return 3 * self.expert_width + self.experts if layer in self.sparse else 3 * self.mlp_width
+
+
+def _experts(config: Any) -> dict[str, Any]:
+    every, plain = config.decoder_sparse_step, config.mlp_only_layers
+    return {
+        "sparse": tuple(i for i in range(config.num_hidden_layers) if i not in plain and (i + 1) % every == 0),
+        "expert_width": config.num_experts_per_tok * config.moe_intermediate_size,
+        "experts": config.num_experts,
+    }
 
 
 def linear(rows: int, inputs: int, outputs: int) -> int:

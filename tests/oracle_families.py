@@ -119,6 +119,22 @@ class Qwen3Language(oracle.LanguageModel):
         ]
 
 
+class Qwen3MoeLanguage(Qwen3Language):
+    """In most layers a router chooses some of many MLPs for each token, and their outputs are weighted."""
+
+    def mlp(self, x: Tensor, mlp: str) -> Tensor:
+        if f"model.language_model.{mlp}.gate.weight" not in self.weights:
+            return super().mlp(x, mlp)
+        chances = (self.get(f"{mlp}.gate.weight") @ x).softmax(0)
+        best = sorted(range(len(chances)), key=lambda i: -float(chances[i]))[: self.config.num_experts_per_tok]
+        result = torch.zeros_like(x)
+        for expert in best:
+            gate, up = (self.get(f"{mlp}.experts.gate_up_proj")[expert] @ x).chunk(2)
+            out = self.get(f"{mlp}.experts.down_proj")[expert] @ (silu(gate) * up)
+            result += out * chances[expert] / sum(chances[i] for i in best)
+        return result
+
+
 def places(before: int, grid: Any, times: list[float], words: int, after: int) -> list[Place]:
     """Places of words, a video and words, in a Qwen2-VL."""
     return oracle.places(before, ("video", *grid), after)

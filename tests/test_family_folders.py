@@ -31,6 +31,7 @@ QUESTION = "What colour is the circle?"
 PLAIN = Options(compressor=None, pruner=None, max_new_tokens=8, frame_batch=4)
 PIXELS = {"image_mean": [0.48, 0.46, 0.41], "image_std": [0.27, 0.26, 0.28], "min_pixels": 64, "max_pixels": 64 * 64}
 QWEN = PIXELS | {"patch_size": tiny.PATCH, "temporal_patch_size": tiny.FRAMES, "merge_size": 2}
+OF_CLIPS = QWEN | {"video_processor_type": "Qwen3VLVideoProcessor", "max_pixels": 6 * 64 * 64}
 TOKENS = {"image_token_id": 5, "video_token_id": 6, "vision_start_token_id": 3, "vision_end_token_id": 4}
 
 
@@ -40,6 +41,7 @@ class Case:
 
     build: Callable[..., Any]
     preprocessor: dict[str, Any] = field(default_factory=lambda: QWEN)
+    video_preprocessor: dict[str, Any] | None = None
     more: Callable[[list[float]], dict[str, Any]] = lambda _: {}
     vision: str = "model.visual."  # how the names of the encoder's modules begin
 
@@ -47,7 +49,8 @@ class Case:
 CASES = {
     "qwen2_vl": Case(build=tiny.qwen2_vl),
     "qwen2_5_vl": Case(build=tiny.qwen2_5_vl, more=lambda times: {"second_per_grid_ts": [times[2] - times[0]]}),
-    "qwen3_vl": Case(build=tiny.qwen3_vl),
+    "qwen3_vl": Case(build=tiny.qwen3_vl, video_preprocessor=OF_CLIPS),
+    "qwen3_vl_moe": Case(build=tiny.qwen3_vl_moe, video_preprocessor=OF_CLIPS),
 }
 
 
@@ -58,6 +61,8 @@ def folder(request, tmp_path_factory) -> Path:
     model = case.build(width=64, words=617, special=TOKENS)
     model.save_pretrained(path)
     (path / "preprocessor_config.json").write_text(json.dumps(case.preprocessor))
+    if case.video_preprocessor:
+        (path / "video_preprocessor_config.json").write_text(json.dumps(case.video_preprocessor))
     for name in ("tokenizer.json", "tokenizer_config.json"):
         shutil.copy(find_folder("demo") / name, path / name)
     return path
@@ -183,6 +188,8 @@ def test_four_bits_are_for_the_language_models_linears_only(folder, video):
     quantised = {name for name, module in linears.items() if type(module) is Linear4bit}
     assert quantised == {name for name in linears if name.startswith("model.language_model.")}
     assert any(name.startswith(vision) for name in linears)
+    assert len(model.warnings) == ("moe" in model.facts.family)
+    assert all("experts' and are not quantised" in warning for warning in model.warnings)
     assert model.ask(video, QUESTION, replace(PLAIN, compressor=IPCV(keep=0.5))).answer
 
 

@@ -14,6 +14,8 @@ from transformers import (
     Qwen2VLForConditionalGeneration,
     Qwen3VLConfig,
     Qwen3VLForConditionalGeneration,
+    Qwen3VLMoeConfig,
+    Qwen3VLMoeForConditionalGeneration,
 )
 
 IMAGE, VIDEO, START, END = 95, 96, 97, 98  # the tiny vocabulary's special tokens; text is 0 to 89
@@ -90,6 +92,20 @@ def qwen3_vl(
         **special or SPECIAL,
     )
     return drawn(Qwen3VLForConditionalGeneration(config), seed)
+
+
+def qwen3_vl_moe(
+    depth: int = 6, layers: int = 5, seed: int = 0, width: int = 32, words: int = 100, special: Special = None
+) -> Qwen3VLMoeForConditionalGeneration:
+    """The same with two of five experts for each token in all layers but layer 1."""
+    experts = {"num_experts": 5, "num_experts_per_tok": 2, "moe_intermediate_size": 24, "mlp_only_layers": [1]}
+    dense = qwen3_vl(depth, 1, seed, width, words, special).config
+    config = Qwen3VLMoeConfig(
+        vision_config=dense.vision_config.to_dict() | {"model_type": "qwen3_vl_moe_vision"},
+        text_config=interleaved(text(layers, width, words)) | experts,
+        **special or SPECIAL,
+    )
+    return drawn(Qwen3VLMoeForConditionalGeneration(config), seed)
 
 
 def interleaved(config: dict[str, Any]) -> dict[str, Any]:
