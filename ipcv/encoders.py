@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ipcv.errors import ModelError
 from ipcv.grids import Grid, frame_sizes, window_order, window_sizes
 
 Rotation = tuple[Tensor, Tensor] | None  # cosines and sines [rows, c] of the rows' positions
@@ -69,12 +70,31 @@ def _separate(attention: Any, queries: Tensor, states: Tensor) -> Heads:
     return query, key, value
 
 
+def _normed(attention: Any, queries: Tensor, states: Tensor) -> Heads:
+    parts = (
+        attention.q_norm(attention.q_proj(queries)),
+        attention.k_norm(attention.k_proj(states)),
+        attention.v_proj(states),
+    )
+    query, key, value = (part.unflatten(-1, (attention.num_heads, -1)) for part in parts)
+    return query, key, value
+
+
 QWEN = Attention(module="attn", norm="norm1", project=_fused, output=lambda attention, mixed: attention.proj(mixed))
 DINOV2 = Attention(
     module="attention",
     norm="norm1",
     project=_separate,
     output=lambda attention, mixed: (attention.o_proj(mixed), None),
+)
+
+
+INTERNVL = Attention(
+    module="attention",
+    norm="layernorm_before",
+    scale="scale",
+    project=_normed,
+    output=lambda attention, mixed: (attention.projection_dropout(attention.projection_layer(mixed)), None),
 )
 
 
@@ -114,6 +134,22 @@ def dinov2(model: Any) -> Encoder:
         return [(frames, height // model.config.patch_size, width // model.config.patch_size)]
 
     return Encoder(blocks=model.encoder.layer, attention=DINOV2, entrance=model.embeddings, grids=grids, protected=1)
+
+
+def internvl(model: Any) -> Encoder:
+    """InternVL: frames of one size, one a row, with a class token ahead. Raises `ModelError` where it cannot work."""
+    if model.config.vision_feature_layer != -1:
+        raise ModelError(
+            f"this model reads its encoder's layer {model.config.vision_feature_layer}: compression is supported for "
+            "models that read the last one"
+        )
+    tower = model.model.vision_tower
+
+    def grids(pixel_values: Tensor, **_: Any) -> Sequence[Grid]:
+        frames, height, width = len(pixel_values), *pixel_values.shape[2:]
+        return [(frames, height // tower.config.patch_size[0], width // tower.config.patch_size[1])]
+
+    return Encoder(blocks=tower.encoder.layer, attention=INTERNVL, entrance=tower.embeddings, grids=grids, protected=1)
 
 
 def rotate(heads: Tensor, rotation: Rotation) -> Tensor:

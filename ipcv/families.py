@@ -13,7 +13,8 @@ from ipcv import encoders, positions, shapes, visual
 from ipcv.encoders import Encoder
 from ipcv.errors import ModelError
 from ipcv.grids import Grid
-from ipcv.preprocess import PatchSettings
+from ipcv.preprocess import FrameSettings, PatchSettings
+from ipcv.stills import StillSettings
 from ipcv.visual import Visual
 
 Known = TypeVar("Known")
@@ -27,7 +28,7 @@ class Language:
     frame: str | None = None  # what goes there, per temporal patch, with {number} from 1 and {time}; None: the same
     between: str = ""  # and between two of those
     kind: Literal["image", "video"] = "video"  # what the visual tokens pass for
-    settings: Callable[[Path], PatchSettings] = PatchSettings.from_folder  # how frames become the encoder's input
+    settings: Callable[[Path, Any], FrameSettings] = lambda folder, _: PatchSettings.from_folder(folder)  # of a config
     encode: Callable[[Any, Tensor, Grid], Visual] = visual.of_video  # (model, that input, its grid)
     taken: Callable[[Visual], Any] = visual.as_video  # in place of the encoder's output in the model's own pass
     positions: Callable[..., Tensor] = positions.of_grid  # (model, ids, types, grid, times): of a prompt with a video
@@ -64,6 +65,21 @@ FAMILIES = {
     ),
     "qwen3_vl": Family(encoders.qwen3_vl, QWEN3_VL),
     "qwen3_vl_moe": Family(encoders.qwen3_vl, QWEN3_VL),
+    "internvl": Family(
+        encoders.internvl,
+        Language(
+            placeholder="<video>",
+            frame="Frame{number}: <img><IMG_CONTEXT></img>",
+            between="\n",
+            kind="image",
+            settings=StillSettings.from_folder,
+            encode=visual.of_frames,
+            taken=visual.as_frames,
+            positions=positions.of_text,
+            whole=("model.vision_tower", "model.multi_modal_projector", "lm_head"),
+            vision=shapes.internvl,
+        ),
+    ),
     "dinov2": Family(encoders.dinov2),
 }
 

@@ -23,7 +23,7 @@ from ipcv.answer import ModelFacts
 from ipcv.errors import ModelError, first_line, memory_errors
 from ipcv.families import find_language
 from ipcv.hub import DEFAULT_MODEL, DEMO, find_folder
-from ipcv.preprocess import PatchSettings
+from ipcv.preprocess import FrameSettings
 from ipcv.prompt import build_prompt
 
 __all__ = ["DEFAULT_MODEL", "DEMO_NOTICE", "Dtype", "Loaded", "Quant", "find_folder", "read_model"]
@@ -41,7 +41,7 @@ class Loaded:
 
     network: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
-    patches: PatchSettings
+    patches: FrameSettings
     facts: ModelFacts
     warnings: tuple[str, ...]
 
@@ -62,7 +62,7 @@ def read_model(
         raise ValueError(f"quant {quant!r} is not known: use {', '.join(get_args(Quant))}")
     folder = find_folder(name, revision=revision, offline=offline)
     config = _read_config(folder)
-    tokenizer, patches = _read_tokenizer(folder, config), find_language(config.model_type).settings(folder)
+    tokenizer, patches = _read_tokenizer(folder, config), find_language(config.model_type).settings(folder, config)
     quantization = choose_quantization(quant, where, config)
     network = _read_weights(folder, where, kind, quantization, config)
     facts = ModelFacts(

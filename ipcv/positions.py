@@ -53,6 +53,11 @@ def of_timed_grid(model: Any, ids: Tensor, types: Tensor, grid: Grid, times: Seq
     return without_overlap(positions, types[0])
 
 
+def of_text(_: Any, ids: Tensor, *__: Any) -> Tensor:
+    """Position ids `[1, length]` of a prompt in which visual tokens count like words."""
+    return torch.arange(ids.shape[1])[None]
+
+
 def without_overlap(positions: Tensor, types: Tensor) -> Tensor:
     """Shift everything behind each visual span so that it continues at the span's largest position plus one.
 
@@ -68,5 +73,5 @@ def without_overlap(positions: Tensor, types: Tensor) -> Tensor:
 
 
 def next_positions(positions: Tensor) -> Tensor:
-    """Position `[..., 1, 1]` of the token that follows a prompt with `positions` `[..., 1, length]`."""
+    """Position `[3, 1, 1]`, or `[1, 1]`, of the token that follows a prompt with `positions` `[3, 1, length]`."""
     return (positions.max() + 1).expand(*positions.shape[:-1], 1)

@@ -5,7 +5,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 import torch
 from torch import Tensor
@@ -21,6 +21,39 @@ _FILES = (
 )
 OF_CLIPS = ("Qwen3VLVideoProcessor",)  # processors whose limits are for all frames together
 _LONGEST = 200  # Qwen's limit on how many times longer than wide a frame may be
+
+
+class FrameSettings(Protocol):
+    """How a model wants its frames."""
+
+    @property
+    def patch_size(self) -> int:
+        """Pixels per side of a patch."""
+
+    @property
+    def temporal_patch_size(self) -> int:
+        """Frames per patch."""
+
+    @property
+    def factor(self) -> int:
+        """Pixels per side of one token."""
+
+    @property
+    def min_pixels(self) -> int:
+        """Of a frame, at least."""
+
+    @property
+    def max_pixels(self) -> int:
+        """Of a frame, at most."""
+
+    def limited(self, max_pixels: int, *, strict: bool = True) -> Self:
+        """The same with fewer pixels per frame. Raises `ValueError` where the model cannot, if `strict`."""
+
+    def resize(self, height: int, width: int, frames: int = 1) -> tuple[int, int]:
+        """The size of `frames` that are of `height` and `width` now."""
+
+    def patches(self, frames: Tensor) -> tuple[Tensor, tuple[int, int, int]]:
+        """What the encoder takes for `frames` (uint8 [n, height, width, 3]), and temporal patches, rows and columns."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,29 +75,15 @@ class PatchSettings:
             value = getattr(self, name)
             if type(value) is not int or value < 1:
                 raise ValueError(f"{name} must be a whole number above 0, not {value!r}")
-        for name, lowest in (("image_mean", -math.inf), ("image_std", 0.0)):
-            value = getattr(self, name)
-            if len(value) != 3 or not all(_is_number(part) and part > lowest for part in value):
-                raise ValueError(f"{name} must be three numbers{' above 0' if lowest == 0 else ''}, not {value!r}")
-        if not _is_number(self.rescale_factor) or self.rescale_factor <= 0:
-            raise ValueError(f"rescale_factor must be a number above 0, not {self.rescale_factor!r}")
+        check_normalising(self)
         if self.min_pixels > self.max_pixels:
             raise ValueError(f"min_pixels ({self.min_pixels}) must not exceed max_pixels ({self.max_pixels})")
 
     @classmethod
     def from_folder(cls, folder: str | Path) -> Self:
         """The settings of a model folder; video settings are preferred to those for images. Raises `ModelError`."""
-        for name, section in _FILES:
-            path = Path(folder) / name
-            if not path.is_file():
-                continue
-            try:
-                values = json.loads(path.read_text(encoding="utf-8"))
-            except (OSError, ValueError) as error:
-                raise ModelError(f"{path} cannot be read ({error}): fetch the model again") from error
-            if section is None or section in values:
-                return cls.from_dict(values if section is None else values[section], origin=str(path))
-        raise ModelError(f"{folder} has no preprocessor_config.json: give the folder of a complete model")
+        values, origin = read_settings(folder)
+        return cls.from_dict(values, origin=origin)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any], *, origin: str = "the preprocessor config") -> Self:
@@ -75,9 +94,7 @@ class PatchSettings:
                 patch_size=values["patch_size"],
                 temporal_patch_size=values["temporal_patch_size"],
                 merge_size=values["merge_size"],
-                image_mean=tuple(values["image_mean"]) if values.get("do_normalize", True) else (0.0, 0.0, 0.0),
-                image_std=tuple(values["image_std"]) if values.get("do_normalize", True) else (1.0, 1.0, 1.0),
-                rescale_factor=values.get("rescale_factor", 1 / 255) if values.get("do_rescale", True) else 1.0,
+                **normalising(values),
             )
         except KeyError as error:
             raise ModelError(f"{origin} lacks {error}: give a model of the Qwen2-VL family") from error
@@ -151,13 +168,52 @@ class PatchSettings:
                 f"{count} frames of {height} x {width} do not divide into patches of "
                 f"{self.temporal_patch_size} frames and tokens of {self.factor} x {self.factor} pixels"
             )
-        mean, std = (torch.tensor(part, device=frames.device) for part in (self.image_mean, self.image_std))
-        values = (frames * (self.rescale_factor / std)).sub_(mean / std)
+        values = normalised(self, frames)
         time, merge, side = self.temporal_patch_size, self.merge_size, self.patch_size
         rows, columns = height // side, width // side
         split = values.view(-1, time, rows // merge, merge, side, columns // merge, merge, side, 3)
         ordered = split.permute(0, 2, 5, 3, 6, 8, 1, 4, 7)  # t, token row and column, row and column in it, C, T, h, w
         return ordered.reshape(-1, 3 * time * side * side), (count // time, rows, columns)
+
+
+def read_settings(folder: str | Path) -> tuple[Any, str]:
+    """What a model folder says of preprocessing, and the file that says so. Raises `ModelError`."""
+    for name, section in _FILES:
+        path = Path(folder) / name
+        if path.is_file():
+            try:
+                values = json.loads(path.read_text(encoding="utf-8"))
+            except (OSError, ValueError) as error:
+                raise ModelError(f"{path} cannot be read ({error}): fetch the model again") from error
+            if section is None or section in values:
+                return values if section is None else values[section], str(path)
+    raise ModelError(f"{folder} has no preprocessor_config.json: give the folder of a complete model")
+
+
+def check_normalising(settings: Any) -> None:
+    """Raise `ValueError` unless the mean, the deviation and the factor of `settings` can be computed with."""
+    for name, lowest in (("image_mean", -math.inf), ("image_std", 0.0)):
+        value = getattr(settings, name)
+        if len(value) != 3 or not all(_is_number(part) and part > lowest for part in value):
+            raise ValueError(f"{name} must be three numbers{' above 0' if lowest == 0 else ''}, not {value!r}")
+    if not _is_number(settings.rescale_factor) or settings.rescale_factor <= 0:
+        raise ValueError(f"rescale_factor must be a number above 0, not {settings.rescale_factor!r}")
+
+
+def normalising(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The mean, the deviation and the factor in a config, which may switch them off. Raises `KeyError`."""
+    is_on = values.get("do_normalize", True)
+    return {
+        "image_mean": tuple(values["image_mean"]) if is_on else (0.0, 0.0, 0.0),
+        "image_std": tuple(values["image_std"]) if is_on else (1.0, 1.0, 1.0),
+        "rescale_factor": values.get("rescale_factor", 1 / 255) if values.get("do_rescale", True) else 1.0,
+    }
+
+
+def normalised(settings: Any, frames: Tensor) -> Tensor:
+    """`frames` (uint8, channels last) as float32, rescaled, less the mean, over the deviation of `settings`."""
+    mean, std = (torch.tensor(part, device=frames.device) for part in (settings.image_mean, settings.image_std))
+    return (frames * (settings.rescale_factor / std)).sub_(mean / std)
 
 
 def _is_number(value: object) -> bool:

@@ -93,7 +93,8 @@ class _Hooks:
         self.model = model
         self.layers = layers
         self.steps = steps
-        self.visual_ids = (model.config.image_token_id, model.config.video_token_id)
+        ids = (getattr(model.config, name, None) for name in ("image_token_id", "video_token_id"))
+        self.visual_ids = [number for number in ids if number is not None]
         self.is_visual: Tensor  # [length] of the pass under way
         self.query: Tensor  # [1, 1, ...] of its last token, before rotation
         self.before: Tensor  # [1, tokens, d] input of the layer before a pruning layer

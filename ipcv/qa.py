@@ -18,7 +18,7 @@ from ipcv.errors import memory_errors
 from ipcv.families import find_encoder
 from ipcv.hub import DEFAULT_MODEL
 from ipcv.load import Dtype, Loaded, Quant, read_model
-from ipcv.preprocess import PatchSettings
+from ipcv.preprocess import FrameSettings
 from ipcv.prompt import check_text
 from ipcv.run import Run
 from ipcv.savings import compare
@@ -138,7 +138,7 @@ class Model:
                     pass
             return run.encoded(clip)
 
-    def check(self, options: Options, *questions: str) -> PatchSettings:
+    def check(self, options: Options, *questions: str) -> FrameSettings:
         """How frames are cut into patches under `options`. Raises `ValueError` for what does not fit this model."""
         for question in questions or ("?",):
             check_text(self.loaded.tokenizer, question, options.system)
@@ -156,7 +156,7 @@ class Model:
             self._busy.release()
 
     @torch.no_grad()
-    def _about(self, video: Encoded, question: str, options: Options, patches: PatchSettings) -> Iterator[Event]:
+    def _about(self, video: Encoded, question: str, options: Options, patches: FrameSettings) -> Iterator[Event]:
         if options.baseline:
             raise ValueError("a baseline encodes the video again: give the video itself")
         run = Run(self.loaded, patches, options)
@@ -173,7 +173,7 @@ class Model:
         video: Source,
         question: str,
         options: Options,
-        patches: PatchSettings,
+        patches: FrameSettings,
         keep: Callable[[Encoded], None] = lambda _: None,
     ) -> Iterator[Event]:
         clip = _open(video, options, patches)
@@ -213,7 +213,7 @@ class Model:
             options.pruner.steps(len(network.get_decoder().layers))
 
 
-def _open(video: Source, options: Options, patches: PatchSettings) -> Clip:
+def _open(video: Source, options: Options, patches: FrameSettings) -> Clip:
     if isinstance(video, Clip):
         return video
     batch, multiple = options.frame_batch, patches.temporal_patch_size

@@ -26,7 +26,7 @@ from ipcv.encoded import Encoded
 from ipcv.families import find_encoder, find_language
 from ipcv.generate import Chooser, Decoding, decode, pieces, prefill
 from ipcv.load import Loaded
-from ipcv.preprocess import PatchSettings
+from ipcv.preprocess import FrameSettings
 from ipcv.probe import VideoFacts
 from ipcv.prompt import Prompt, build_prompt
 from ipcv.reducers import EVS
@@ -40,7 +40,7 @@ from ipcv.visual import Visual
 class Run:
     """The stages of one answer as a stream of events; what they found stays on the object."""
 
-    def __init__(self, model: Loaded, patches: PatchSettings, options: Options) -> None:
+    def __init__(self, model: Loaded, patches: FrameSettings, options: Options) -> None:
         self.model = model
         self.network: Any = model.network
         self.language = find_language(model.network.config.model_type)
@@ -155,7 +155,7 @@ class Run:
         with self.clock.stage("encode"):
             visual = self.language.encode(self.network, patches, (time, rows, columns))
         self.work.frames += len(frames)
-        self.work.passes.append([rows * columns] * time)
+        self.work.passes.append(find_encoder(self.network).frames([(time, rows, columns)]))
         self.work.size = (rows, columns)
         self.grid = [self.grid[0] + time, rows, columns]
         return visual

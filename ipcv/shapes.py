@@ -123,6 +123,22 @@ def qwen3_vl(config: Any) -> VisionShape:
     )
 
 
+def internvl(config: Any) -> VisionShape:
+    """The encoder's sizes in an InternVL configuration."""
+    vision, text = config.vision_config, config.get_text_config()
+    return VisionShape(
+        blocks=vision.num_hidden_layers,
+        width=vision.hidden_size,
+        heads=vision.num_attention_heads,
+        mlp_width=vision.intermediate_size,
+        patch_values=vision.num_channels * vision.patch_size[0] * vision.patch_size[1],
+        merge=int(1 / config.downsample_ratio) ** 2,
+        hidden_width=text.hidden_size,
+        out_width=text.hidden_size,
+        head=1,
+    )
+
+
 def _qwen(vision: Any, **more: Any) -> VisionShape:
     return VisionShape(
         blocks=vision.depth,

@@ -25,7 +25,7 @@ def decode_together(
     layers = model.get_decoder().layers
     padded = _Padded([decoding.cache for decoding in decodings], limit, layers, model)
     logits = torch.cat([decoding.logits for decoding in decodings])
-    position = torch.cat([decoding.position for decoding in decodings], dim=1)  # [3, batch, 1]
+    position = torch.cat([decoding.position for decoding in decodings], dim=-2)  # [3, batch, 1], or [batch, 1]
     seen = [decoding.seen for decoding in decodings]
     ends, open_ = end_tokens(model), set(range(len(decodings)))
     last = torch.zeros(len(decodings), 1, dtype=torch.long, device=model.device)  # ended ones go on with anything

@@ -45,3 +45,14 @@ def of_video(model: Any, patches: Tensor, grid: Grid) -> Visual:
 def as_video(visual: Visual) -> Any:
     """As the output of that encoder."""
     return SimpleNamespace(pooler_output=[visual.tokens], deepstack_features=[[each] for each in visual.taps])
+
+
+def of_frames(model: Any, pixels: Tensor, _: Grid) -> Visual:
+    """Frames `[n, 3, height, width]` through the encoder of an InternVL."""
+    tokens = model.get_image_features(pixels).pooler_output.flatten(0, 1)
+    return Visual(tokens, tokens.new_empty(0, *tokens.shape))
+
+
+def as_frames(visual: Visual) -> Any:
+    """As the output of that encoder."""
+    return SimpleNamespace(pooler_output=visual.tokens[None])

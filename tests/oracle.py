@@ -127,7 +127,7 @@ class Encoder:
         return self.linear(torch.nn.functional.gelu(self.linear(x, "merger.mlp.0")), "merger.mlp.2")
 
     def plain(self, patches: Tensor) -> Compressed:
-        tokens = list(range(len(patches)))
+        tokens = list(range(len(self.places)))
         x, taps = self.embed(patches), []
         for block in range(self.depth):
             x = self.block(x, block, tokens)

@@ -85,6 +85,75 @@ class Qwen3Encoder(oracle.Encoder):
         return [self.linear(F.gelu(self.linear(x, f"{merger}.linear_fc1")), f"{merger}.linear_fc2")]
 
 
+class InternVLEncoder(oracle.Dinov2):
+    """Each frame by itself behind a class token; queries and keys are normed; squares of four become one token."""
+
+    def __init__(self, model: Any, grids: Any) -> None:
+        ((frames, rows, columns),) = grids
+        super().__init__(model.model.vision_tower, frames, rows, columns)
+        self.weights = oracle.weights_of(model)
+        self.grid = (frames, rows, columns)
+
+    def get(self, name: str) -> Tensor:
+        return self.weights[f"model.{name}"]
+
+    def embed(self, patches: Tensor) -> Tensor:
+        rows, columns = self.grid[1:]
+        side, result = patches.shape[-1] // columns, []
+        weight, bias = (
+            self.get(f"vision_tower.embeddings.patch_embeddings.projection.{name}") for name in ("weight", "bias")
+        )
+        places = self.get("vision_tower.embeddings.position_embeddings")[0]
+        for frame in patches.double():
+            result.append(self.get("vision_tower.embeddings.cls_token")[0, 0] + places[0])
+            for row in range(rows):
+                for column in range(columns):
+                    pixels = frame[:, row * side : (row + 1) * side, column * side : (column + 1) * side]
+                    result.append((weight * pixels).sum((1, 2, 3)) + bias + places[1 + row * columns + column])
+        return torch.stack(result)
+
+    def attention(self, x: Tensor, block: int, tokens: list[int]) -> Tensor:
+        heads, layer = self.config.num_attention_heads, f"vision_tower.encoder.layer.{block}"
+        x = self.norm(x, f"{layer}.layernorm_before")
+        query, key, value = (self.linear(x, f"{layer}.attention.{name}_proj") for name in "qkv")
+        query, key = (
+            rms_norm(each, self.get(f"{layer}.attention.{name}_norm.weight"), 1e-6)
+            for each, name in ((query, "q"), (key, "k"))
+        )
+        query, key, value = (each.view(len(tokens), heads, -1) for each in (query, key, value))
+        rows = []
+        for i, token in enumerate(tokens):
+            seen = [j for j, other in enumerate(tokens) if self.frames[other] == self.frames[token]]
+            logits = torch.einsum("hc,shc->sh", query[i], key[seen]) / query.shape[-1] ** 0.5
+            rows.append(torch.einsum("sh,shc->hc", logits.softmax(0), value[seen]).flatten())
+        return self.linear(torch.stack(rows), f"{layer}.attention.projection_layer") * self.get(f"{layer}.lambda_1")
+
+    def mlp(self, x: Tensor, block: int) -> Tensor:
+        layer = f"vision_tower.encoder.layer.{block}"
+        x = self.linear(self.norm(x, f"{layer}.layernorm_after"), f"{layer}.mlp.fc1")
+        return self.linear(F.gelu(x), f"{layer}.mlp.fc2") * self.get(f"{layer}.lambda_2")
+
+    def merge(self, tokens: Tensor) -> Tensor:
+        frames, rows, columns = self.grid
+        patches = tokens.view(frames, 1 + rows * columns, -1)[:, 1:].view(frames, rows, columns, -1)
+        squares = torch.stack([
+            torch.cat([frame[row + down, column + right] for down in (0, 1) for right in (0, 1)])
+            for frame in patches for row in range(0, rows, 2) for column in range(0, columns, 2)
+        ])  # fmt: skip
+        projector = "multi_modal_projector"
+        x = oracle.layer_norm(squares, *(self.get(f"{projector}.layer_norm.{n}") for n in ("weight", "bias")), eps=1e-5)
+        return self.linear(F.gelu(self.linear(x, f"{projector}.linear_1")), f"{projector}.linear_2")
+
+
+class InternVLLanguage(oracle.LanguageModel):
+    """Places have one axis."""
+
+    def angles(self, place: Place) -> Tensor:
+        half = self.config.hidden_size // self.config.num_attention_heads // 2
+        theta = self.config.rope_parameters["rope_theta"]
+        return torch.tensor([place[0] * theta ** (-i / half) for i in range(half)], dtype=torch.float64)
+
+
 class Qwen3Language(oracle.LanguageModel):
     """Queries and keys are normed; axes take turns; `taps` are added to visual tokens behind the first layers."""
 
@@ -164,3 +233,9 @@ def framed_places(before: int, grid: Any, times: list[float], words: int, after:
     for frame in range(frames):
         parts += [("image", 1, rows, columns)] if frame == 0 else [words, ("image", 1, rows, columns)]
     return oracle.places(*parts, after)
+
+
+def plain_places(before: int, grid: Any, times: list[float], words: int, after: int) -> list[Place]:
+    """The same in an InternVL, where visual tokens count like words."""
+    frames, rows, columns = grid
+    return [(i,) for i in range(before + frames * rows * columns // 4 + (frames - 1) * words + after)]

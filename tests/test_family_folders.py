@@ -1,7 +1,6 @@
 """Every family from a folder, as users have them: loaded, asked, compressed, quantised, captioned."""
 
 import json
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -13,6 +12,7 @@ import tiny
 import torch
 from bitsandbytes.nn import Linear4bit
 from torch import Tensor, nn
+from transformers import AutoTokenizer
 from typer.testing import CliRunner
 
 import ipcv
@@ -25,12 +25,18 @@ from ipcv.generate import Chooser, pieces
 from ipcv.hub import find_folder
 from ipcv.run import Run
 from ipcv.together import decode_together
+from ipcv.video import clip_from_frames
 from ipcv_cli.main import app
 
 QUESTION = "What colour is the circle?"
 PLAIN = Options(compressor=None, pruner=None, max_new_tokens=8, frame_batch=4)
 PIXELS = {"image_mean": [0.48, 0.46, 0.41], "image_std": [0.27, 0.26, 0.28], "min_pixels": 64, "max_pixels": 64 * 64}
 QWEN = PIXELS | {"patch_size": tiny.PATCH, "temporal_patch_size": tiny.FRAMES, "merge_size": 2}
+STILL = {"image_mean": [0.485, 0.456, 0.406], "image_std": [0.229, 0.224, 0.225]}
+INTERNVL = (  # its tokenizer has these tokens of its own, and its chat template names them
+    ["<img>", "</img>", "<IMG_CONTEXT>", "<video>"],
+    {"<|vision_start|><|video_pad|><|vision_end|>": "<video>\n"},
+)
 OF_CLIPS = QWEN | {"video_processor_type": "Qwen3VLVideoProcessor", "max_pixels": 6 * 64 * 64}
 TOKENS = {"image_token_id": 5, "video_token_id": 6, "vision_start_token_id": 3, "vision_end_token_id": 4}
 
@@ -43,6 +49,7 @@ class Case:
     preprocessor: dict[str, Any] = field(default_factory=lambda: QWEN)
     video_preprocessor: dict[str, Any] | None = None
     more: Callable[[list[float]], dict[str, Any]] = lambda _: {}
+    words: tuple[list[str], dict[str, str]] = ([], {})  # more tokens, and changes of the chat template
     vision: str = "model.visual."  # how the names of the encoder's modules begin
 
 
@@ -51,6 +58,7 @@ CASES = {
     "qwen2_5_vl": Case(build=tiny.qwen2_5_vl, more=lambda times: {"second_per_grid_ts": [times[2] - times[0]]}),
     "qwen3_vl": Case(build=tiny.qwen3_vl, video_preprocessor=OF_CLIPS),
     "qwen3_vl_moe": Case(build=tiny.qwen3_vl_moe, video_preprocessor=OF_CLIPS),
+    "internvl": Case(build=tiny.internvl, preprocessor=STILL, words=INTERNVL, vision="model.vision_tower."),
 }
 
 
@@ -58,13 +66,19 @@ CASES = {
 def folder(request, tmp_path_factory) -> Path:
     """A family's folder with random weights and the demo model's tokenizer."""
     case, path = CASES[request.param], tmp_path_factory.mktemp(request.param)
-    model = case.build(width=64, words=617, special=TOKENS)
+    tokens, changes = case.words
+    tokenizer = AutoTokenizer.from_pretrained(find_folder("demo"))
+    tokenizer.add_special_tokens({"additional_special_tokens": tokens}, replace_extra_special_tokens=False)
+    for old, new in changes.items():
+        assert old in tokenizer.chat_template
+        tokenizer.chat_template = tokenizer.chat_template.replace(old, new)
+    tokenizer.save_pretrained(path)
+    special = TOKENS | ({"image_token_id": tokenizer.convert_tokens_to_ids("<IMG_CONTEXT>")} if tokens else {})
+    model = case.build(width=64, words=len(tokenizer), special=special)
     model.save_pretrained(path)
     (path / "preprocessor_config.json").write_text(json.dumps(case.preprocessor))
     if case.video_preprocessor:
         (path / "video_preprocessor_config.json").write_text(json.dumps(case.video_preprocessor))
-    for name in ("tokenizer.json", "tokenizer_config.json"):
-        shutil.copy(find_folder("demo") / name, path / name)
     return path
 
 
@@ -97,10 +111,13 @@ def encoded(model: ipcv.Model, video: TimedFrames, options: Options = PLAIN) -> 
 
 def transformers_inputs(model: ipcv.Model, case: Case, video: TimedFrames, ids: Tensor) -> dict[str, Any]:
     """What transformers' `generate` takes for a whole video."""
-    language, network = find_language(model.facts.family), model.loaded.network
-    patches, grid = model.loaded.patches.patches(torch.from_numpy(np.asarray(video.frames)))
+    settings, network = model.loaded.patches, model.loaded.network
+    with clip_from_frames(video.frames, video.times, resize=settings.resize, multiple=1) as clip:
+        (frames,) = clip
+    patches, grid = settings.patches(torch.from_numpy(frames))
+    if find_language(model.facts.family).kind == "image":
+        return {"input_ids": ids, "pixel_values": patches}
     types = torch.where(ids == network.config.video_token_id, 2, 0)
-    assert language.kind == "video"
     return {
         "input_ids": ids,
         "mm_token_type_ids": types,

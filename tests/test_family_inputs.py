@@ -1,19 +1,27 @@
 """Pixels and prompts of the families beside transformers' own processors, as far as these run without torchvision."""
 
+import json
+from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
+import tiny
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from transformers.models.got_ocr2.image_processing_pil_got_ocr2 import GotOcr2ImageProcessorPil
+from transformers.models.internvl.processing_internvl import InternVLProcessor
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 from transformers.models.qwen3_vl.processing_qwen3_vl import Qwen3VLProcessor
 from transformers.models.qwen3_vl.video_processing_qwen3_vl import Qwen3VLVideoProcessor, smart_resize
 
-from ipcv.families import find_language
+from ipcv.errors import ModelError
+from ipcv.families import find_encoder, find_language
 from ipcv.preprocess import PatchSettings
 from ipcv.prompt import build_prompt
+from ipcv.stills import StillSettings
 
 QWEN3 = {  # as Qwen3-VL's own file has it
     "size": {"longest_edge": 25165824, "shortest_edge": 4096},
@@ -111,3 +119,61 @@ def test_a_template_that_shows_a_video_otherwise_is_refused(demo):
         patch.setattr(tokenizer, "chat_template", "<|video_pad|>")
         with pytest.raises(ValueError, match="gives 0 places for one video"):
             build_prompt(tokenizer, config, QUESTION, [0.0], 1)
+
+
+# --------------------------------------------------------------------------------------------------- InternVL
+
+STILL: dict[str, Any] = {"image_mean": [0.485, 0.456, 0.406], "image_std": [0.229, 0.224, 0.225]}
+
+
+def stills(folder: Path, **changes: Any) -> StillSettings:
+    """The settings of a model with frames of 32 × 32."""
+    values = {name: value for name, value in (STILL | changes).items() if value is not None}
+    (folder / "preprocessor_config.json").write_text(json.dumps(values))
+    return StillSettings.from_folder(folder, tiny.internvl(depth=1, layers=1).config)
+
+
+def test_internvl_frames_equal_the_familys_image_processor(tmp_path):
+    settings, frames = stills(tmp_path), pictures(3)[:, :32, :32]
+    processor = GotOcr2ImageProcessorPil(**STILL, size={"height": 32, "width": 32}, crop_to_patches=False)
+    want = processor(images=list(frames.numpy()), return_tensors="pt")["pixel_values"]
+    pixels, grid = settings.patches(frames)
+    assert grid == (3, 8, 8)
+    torch.testing.assert_close(pixels, want, rtol=0, atol=1e-5)
+
+
+def test_internvl_has_one_size_of_frames(tmp_path):
+    settings = stills(tmp_path)
+    assert settings.resize(1080, 1920, 64) == (32, 32)
+    assert settings.limited(448 * 448) == settings.limited(100, strict=False) == settings
+    with pytest.raises(
+        ValueError, match="max_pixels must be 1024 or more, not 1023: this model's frames are all of 32"
+    ):
+        settings.limited(1023)
+    with pytest.raises(ValueError, match="frames must be 32 x 32, not 64 x 96"):
+        settings.patches(pictures(1))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [({"image_std": None}, "lacks 'image_std'"), ({"image_mean": [1]}, "makes no sense: image_mean must be three")],
+)
+def test_an_internvl_config_without_sense_is_an_error_that_names_it(tmp_path, changes, message):
+    with pytest.raises(ModelError, match=message) as caught:
+        stills(tmp_path, **changes)
+    assert str(caught.value).startswith(str(tmp_path / "preprocessor_config.json"))
+
+
+def test_internvl_prompts_have_the_text_of_the_familys_processor_for_a_video():
+    processor = InternVLProcessor.__new__(InternVLProcessor)  # its construction would ask for torchvision
+    processor.start_image_token, processor.image_token, processor.end_image_token = "<img>", "<IMG_CONTEXT>", "</img>"
+    processor.image_seq_length = 1
+    want = processor.replace_video_token({"pixel_values_videos": [torch.zeros(3, 3, 32, 32)]}, 0)
+    assert find_language("internvl").text([0.0, 0.5, 1.0]) == want
+
+
+def test_an_internvl_that_reads_another_layer_than_the_last_is_refused():
+    model = tiny.internvl(depth=2, layers=1)
+    model.config.vision_feature_layer = -2
+    with pytest.raises(ModelError, match="reads its encoder's layer -2: compression is supported for models that read"):
+        find_encoder(model)

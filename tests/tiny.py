@@ -7,6 +7,8 @@ from torch import Tensor, nn
 from transformers import (
     Dinov2Config,
     Dinov2Model,
+    InternVLConfig,
+    InternVLForConditionalGeneration,
     PreTrainedModel,
     Qwen2_5_VLConfig,
     Qwen2_5_VLForConditionalGeneration,
@@ -112,6 +114,30 @@ def interleaved(config: dict[str, Any]) -> dict[str, Any]:
     """The configuration for a language model with heads of a size of their own and axes that take turns."""
     rotary = config["rope_parameters"] | {"mrope_interleaved": True, "mrope_section": [4, 2, 2]}
     return config | {"head_dim": 16, "rope_parameters": rotary}
+
+
+def internvl(
+    depth: int = 6, layers: int = 5, seed: int = 0, width: int = 32, words: int = 100, special: Special = None
+) -> InternVLForConditionalGeneration:
+    """A random InternVL: frames of 8 × 8 patches, over a Qwen2."""
+    language = text(layers, width, words) | {"model_type": "qwen2"}
+    del language["rope_parameters"]["mrope_section"]
+    config = InternVLConfig(
+        vision_config={
+            "hidden_size": 32,
+            "num_hidden_layers": depth,
+            "num_attention_heads": 2,
+            "intermediate_size": 48,
+            "image_size": 8 * PATCH,
+            "patch_size": PATCH,
+            "use_qk_norm": True,
+            "attention_bias": True,
+        },
+        text_config=language,
+        image_token_id=(special or SPECIAL)["image_token_id"],
+        image_seq_length=16,
+    )
+    return drawn(InternVLForConditionalGeneration(config), seed)
 
 
 def text(layers: int, width: int, words: int) -> dict[str, Any]:
