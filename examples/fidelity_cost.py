@@ -1,6 +1,6 @@
 """What a pass of DINOv2 costs in FLOPs, and how many tokens a rule may keep for a given sum.
 
-Counted as in `ipcv.flops`: matrix products, and all that compression adds.
+Counted as in `ipcv.shapes`: matrix products, and all that compression adds.
 """
 
 from bisect import bisect_right
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ipcv import IPCV
-from ipcv.flops import restore_flops, split_flops
+from ipcv.encoder_flops import restore_flops, split_flops
 from ipcv.tokens import kept_count
 
 

@@ -55,13 +55,16 @@ class Segments:
         return torch.arange(self.longest, device=lengths.device) < lengths
 
 
-def attend(attention: Any, heads: tuple[Tensor, Tensor, Tensor], queries: Segments, keys: Segments) -> Tensor:
+def attend(
+    attention: Any, heads: tuple[Tensor, Tensor, Tensor], queries: Segments, keys: Segments, scale: float
+) -> Tensor:
     """Mixed values `[k, heads · c]` of queries `[k, heads, c]` over keys and values `[n, heads, c]`.
 
-    Query segment i attends to key segment i, which must not be empty. Flash attention, where the model uses it, takes
-    the packed rows as they are; else all segments go through torch's fused kernel at once, padded.
+    Query segment i attends to key segment i, which must not be empty; logits are multiplied by `scale`. Flash
+    attention, where the model uses it, takes the packed rows as they are; else all segments go through torch's fused
+    kernel at once, padded.
     """
-    settings = {"scaling": attention.scaling, "dropout": 0.0, "is_causal": False}
+    settings = {"scaling": scale, "dropout": 0.0, "is_causal": False}
     if is_flash_attention_requested(attention.config):
         kernel = ALL_ATTENTION_FUNCTIONS[attention.config._attn_implementation]
         packed = (each.transpose(0, 1)[None] for each in heads)
@@ -72,5 +75,5 @@ def attend(attention: Any, heads: tuple[Tensor, Tensor, Tensor], queries: Segmen
     query, key, value = (
         part.pad(each).transpose(1, 2) for part, each in zip((queries, keys, keys), heads, strict=True)
     )
-    mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=keys.mask(), scale=attention.scaling)
+    mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=keys.mask(), scale=scale)
     return queries.unpad(mixed.transpose(1, 2)).flatten(1)

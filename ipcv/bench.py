@@ -187,7 +187,8 @@ def _options(model: Model, clip: Clip, setting: Setting) -> Options:
     if setting.pixels == 1:
         return setting.options
     patches = model.loaded.patches
-    height, width = patches.limited(PIXELS, strict=False).resize(*clip.frames.shape[1:3])
+    frames, height, width = clip.frames.shape[:3]
+    height, width = patches.limited(PIXELS, strict=False).resize(height, width, frames)
     lowest = max(patches.min_pixels, patches.factor**2)
     return replace(setting.options, max_pixels=max(lowest, round(height * width * setting.pixels)))
 

@@ -18,9 +18,10 @@ from torch import Tensor
 from ipcv.encoded import Encoded
 from ipcv.files import replaced
 from ipcv.probe import VideoFacts
+from ipcv.visual import Visual
 
 LIMIT = 10 * 10**9  # bytes
-VERSION = 1
+VERSION = 2
 _NAME = re.compile(r"[0-9a-f]{32}\.safetensors")
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
 
@@ -50,7 +51,7 @@ class EncodingCache:
         try:
             with safe_open(path, "pt") as file:
                 about = json.loads(file.metadata()["ipcv"])
-                visual = file.get_tensor("visual")
+                visual = Visual(file.get_tensor("visual"), file.get_tensor("taps"))
             found = _encoded(visual, about)
         except FileNotFoundError:
             return None
@@ -64,10 +65,11 @@ class EncodingCache:
 
     def store(self, key: str, encoded: Encoded) -> None:
         """Keep an encoding. What cannot be written is a warning: the answer does not depend on it."""
-        visual = encoded.visual.detach().cpu().contiguous()
+        parts = {"visual": encoded.visual.tokens, "taps": encoded.visual.taps}
+        tensors = {name: part.detach().cpu().contiguous() for name, part in parts.items()}
         about = {
             "version": VERSION,
-            "hash": _hash(visual),
+            "hash": _hash(*tensors.values()),
             "grid": encoded.grid,
             "video": asdict(encoded.video),
             "times": encoded.times,
@@ -76,7 +78,7 @@ class EncodingCache:
             "kept": encoded.kept,
             "warnings": encoded.warnings,
         }
-        data = save({"visual": visual}, {"ipcv": json.dumps(about)})
+        data = save(tensors, {"ipcv": json.dumps(about)})
         if len(data) > self.limit:
             self._warn(f"an encoding of {len(data):,} bytes is more than the cache may hold")
             return
@@ -138,13 +140,16 @@ def parse_size(text: str) -> int:
     return int(float(found[1]) * _UNITS[found[2]])
 
 
-def _hash(visual: Tensor) -> str:
-    return blake2b(visual.view(torch.uint8).numpy().tobytes(), digest_size=16).hexdigest()
+def _hash(*tensors: Tensor) -> str:
+    found = blake2b(digest_size=16)
+    for tensor in tensors:
+        found.update(tensor.view(torch.uint8).numpy().tobytes())
+    return found.hexdigest()
 
 
-def _encoded(visual: Tensor, about: dict[str, Any]) -> Encoded:
+def _encoded(visual: Visual, about: dict[str, Any]) -> Encoded:
     """What was stored. Raises `ValueError` if it is not whole."""
-    if about["version"] != VERSION or about["hash"] != _hash(visual):
+    if about["version"] != VERSION or about["hash"] != _hash(visual.tokens, visual.taps):
         raise ValueError("its checksum is another one")
     time, rows, columns = about["grid"]
     height, width = about["size"]

@@ -11,8 +11,10 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from ipcv.attention import Segments, attend
-from ipcv.encoders import Encoder, Grid, Rotation, find_encoder, rotate, segment_bounds
+from ipcv.encoders import Encoder, Rotation, rotate
+from ipcv.families import find_encoder
 from ipcv.features import describe
+from ipcv.grids import Grid, bounds
 from ipcv.hooks import Handle, Override, installed
 from ipcv.selection import Select, Stream, choose, sufficient
 from ipcv.tokens import Blend, Split, kept_bounds, kept_count, positions
@@ -82,7 +84,8 @@ class IPCV:
     def __call__(self, model: PreTrainedModel) -> Iterator[list[Tensor]]:
         """Compress the encoder of `model` for the length of the `with`; the model is left as it was.
 
-        Yields a list that grows by one tensor per forward pass: how many tokens of each frame are kept, `[frames]`.
+        Yields a list that grows by one tensor per forward pass: how many tokens of each frame are kept, `[frames]`, or
+        of each window, `[windows]`, where the family attends within windows.
         With `keep=1` nothing is changed and the list stays empty.
         """
         encoder = find_encoder(model)
@@ -139,32 +142,35 @@ class _Hooks:
         """Put the hooks on the blocks and take over their attention, one handle each."""
         first, last = self.settings.layer, self.settings.layer + self.settings.stable(len(self.blocks))
         yield self.encoder.entrance.register_forward_pre_hook(self.begin, with_kwargs=True)
-        yield self.blocks[first - 1].register_forward_hook(self.split, with_kwargs=True)
+        yield self.blocks[first - 1].register_forward_hook(self.split)
         for number, block in enumerate(self.blocks[first:], first):
             yield block.register_forward_pre_hook(self.enter)
             attention = block.get_submodule(self.encoder.attention.module)
             yield Override(attention, partial(self.attend, block, everything=number < last))
+        for number, tap in self.encoder.taps.items():
+            if first - 1 <= number < len(self.blocks) - 1:
+                yield tap.register_forward_pre_hook(self.tap)
         yield self.blocks[-1].register_forward_hook(self.restore)
 
     def begin(self, _: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Before the blocks: how large each visual input is."""
         self.grids = self.encoder.grids(*args, **kwargs)
 
-    def split(self, _: nn.Module, args: tuple[Tensor, ...], kwargs: dict[str, Any], output: Tensor) -> Tensor:
+    def split(self, _: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> Tensor:
         """After the last whole block: choose what stays, and hand on only that."""
-        settings, protected = self.settings, self.encoder.protected
-        bounds = segment_bounds(output, kwargs)
+        settings, encoder, device = self.settings, self.encoder, output.device
         before, states = (each.reshape(-1, output.shape[-1]) for each in (args[0], output))
-        everything = torch.arange(len(states), device=states.device)
-        frame = torch.searchsorted(bounds, everything, right=True) - 1
-        place = everything - bounds[frame]
-        patches = positions(place >= protected, len(states) - protected * (len(bounds) - 1))
+        frames = bounds(encoder.frames(self.grids), device)
+        everything, order = torch.arange(len(states), device=device), encoder.order(self.grids, device)
+        frame = torch.searchsorted(frames, everything, right=True) - 1
+        place = (everything if order is None else order) - frames[frame]
+        patches = positions(place >= encoder.protected, len(states) - encoder.protected * (len(frames) - 1))
         if kept_count(len(patches), settings.keep) < 1:
             raise ValueError(
                 f"keep={settings.keep} of {len(patches)} visual tokens keeps none; raise keep or add frames"
             )
         own = states[patches]
-        features = describe(own, self.grids, self.encoder.merge) if settings.compares_features else own
+        features = describe(own, self.grids, encoder.merge, order) if settings.compares_features else own
         stream = Stream(before[patches], own, features, frame[patches], place[patches])
         likeness = features if settings.blend == "distance" else own
         if settings.quality is None:
@@ -172,8 +178,9 @@ class _Hooks:
         else:
             chosen = sufficient(stream, settings.quality).sort().values
         split = Split.of(own, chosen, likeness, settings.neighbors, settings.blend).among(states, patches)
-        self.kept.append(kept_bounds(bounds, split.keep, len(states)).diff())
-        self.current = _Pass(split, output.shape, bounds, split.kept)
+        parts = bounds(encoder.parts(self.grids), device)
+        self.kept.append(kept_bounds(parts, split.keep, len(states)).diff())
+        self.current = _Pass(split, output.shape, frames, split.kept)
         return self.shaped(split.kept)
 
     def shaped(self, kept: Tensor) -> Tensor:
@@ -196,24 +203,32 @@ class _Hooks:
             kept = (rotations[0][split.keep], rotations[1][split.keep])
             query, key = rotate(query, kept), rotate(key, rotations if everything else kept)
         segments = self.segments(named.get("cu_seqlens", self.current.bounds), everything=everything)
-        mixed = attend(attention, (query, key, value), *segments)
+        mixed = attend(attention, (query, key, value), *segments, scale=getattr(attention, style.scale))
         return style.output(attention, self.shaped(mixed))
 
-    def segments(self, bounds: Tensor, *, everything: bool) -> tuple[Segments, Segments]:
-        """How queries and keys divide at `bounds` of the whole stream; worked out once per pass."""
-        known, key = self.current.segments, (id(bounds), everything)
+    def segments(self, all_bounds: Tensor, *, everything: bool) -> tuple[Segments, Segments]:
+        """How queries and keys divide at `all_bounds`, those of the whole stream; worked out once per pass."""
+        known, key = self.current.segments, (id(all_bounds), everything)
         if key not in known:
             keep, length = self.current.split.keep, self.current.length
-            kept = kept_bounds(bounds, keep, length)
+            kept = kept_bounds(all_bounds, keep, length)
             if everything:
-                known[key] = Segments.of(kept, len(keep)), Segments.of(bounds, length)
+                known[key] = Segments.of(kept, len(keep)), Segments.of(all_bounds, length)
             else:
                 alone = Segments.of(kept.unique_consecutive(), len(keep))
                 known[key] = alone, alone
         return known[key]
 
+    def tap(self, _: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        """What reads the output of a block reads every token."""
+        return (self.restored(args[0]), *args[1:])
+
     def restore(self, _: nn.Module, __: tuple[Tensor, ...], output: Tensor) -> Tensor:
         """After the last block: every token again."""
-        restored = self.current.split.restore(output.view(-1, output.shape[-1])).view(self.current.shape)
+        restored = self.restored(output)
         del self.current
         return restored
+
+    def restored(self, output: Tensor) -> Tensor:
+        """Every token, from a block's `output`, which has the kept ones."""
+        return self.current.split.restore(output.view(-1, output.shape[-1])).view(self.current.shape)

@@ -3,17 +3,16 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from torch import Tensor
-
 from ipcv.answer import StageName
 from ipcv.probe import VideoFacts
+from ipcv.visual import Visual
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Encoded:
     """The visual embeddings of one video under one set of options; `Model.encode` makes them."""
 
-    visual: Tensor  # [n, d] embeddings for the language model
+    visual: Visual  # for the language model
     grid: tuple[int, int, int]  # temporal patches, rows, columns
     video: VideoFacts
     times: tuple[float, ...]  # seconds of source time, one per frame

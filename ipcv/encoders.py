@@ -1,27 +1,27 @@
 """Where each model family keeps its vision encoder, and how its attention works: one entry each."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from transformers import PreTrainedModel
 
 from ipcv.errors import ModelError
+from ipcv.grids import Grid, frame_sizes, window_order, window_sizes
 
-Grid = tuple[int, int, int]  # frames, rows and columns of patches
 Rotation = tuple[Tensor, Tensor] | None  # cosines and sines [rows, c] of the rows' positions
 Heads = tuple[Tensor, Tensor, Tensor]  # queries [k, heads, c], keys [n, heads, c], values [n, heads, c]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Attention:
     """How a family's blocks attend, so that queries can be had of fewer tokens than keys and values."""
 
     module: str  # the block's attention
     norm: str  # the norm before it
+    scale: str = "scaling"  # its field with the factor on the logits
     project: Callable[[Any, Tensor, Tensor], Heads]  # (attention, normed [k, d], normed [n, d]): nothing rotated
     output: Callable[[Any, Tensor], Any]  # (attention, mixed values [k, heads · c]): what the module returns
 
@@ -31,7 +31,7 @@ class Encoder:
     """A vision encoder, as far as compression needs to know it.
 
     Its blocks take the tokens first: packed ones `[n, d]`, with `cu_seqlens` by name, or one frame a row `[frames, m,
-    d]`. Rotations come as `position_embeddings` by name, where the family has any.
+    d]`. Rotations come as `position_embeddings` by name, where the family has any. A frame's tokens follow each other.
     """
 
     blocks: Sequence[nn.Module]
@@ -39,7 +39,21 @@ class Encoder:
     entrance: nn.Module  # called once per pass, before the blocks, with what tells the sizes
     grids: Callable[..., Sequence[Grid]]  # these sizes, from its arguments
     merge: int = 1  # patches come in squares of so many a side
+    window: int = 0  # patches come window by window, of so many a side at most; 0: there are none
     protected: int = 0  # tokens at the head of each frame that are no patches (CLS, registers): always kept
+    taps: Mapping[int, nn.Module] = field(default_factory=dict)  # what reads the output of a block, by its number
+
+    def frames(self, grids: Sequence[Grid]) -> list[int]:
+        """Tokens of each frame."""
+        return frame_sizes(grids, self.protected)
+
+    def parts(self, grids: Sequence[Grid]) -> list[int]:
+        """Tokens of the smallest parts within which blocks attend: of each window, or of each frame."""
+        return window_sizes(grids, self.window) if self.window else self.frames(grids)
+
+    def order(self, grids: Sequence[Grid], device: torch.device) -> Tensor | None:
+        """Which patch `[n]` each token is, counted frame by frame in squares; None: they come like that."""
+        return window_order(grids, self.window, self.merge, device) if self.window else None
 
 
 def _fused(attention: Any, queries: Tensor, states: Tensor) -> Heads:
@@ -56,20 +70,65 @@ def _separate(attention: Any, queries: Tensor, states: Tensor) -> Heads:
     return query, key, value
 
 
-QWEN2_VL = Attention("attn", "norm1", _fused, lambda attention, mixed: attention.proj(mixed))
-DINOV2 = Attention("attention", "norm1", _separate, lambda attention, mixed: (attention.o_proj(mixed), None))
+def _normed(attention: Any, queries: Tensor, states: Tensor) -> Heads:
+    parts = (
+        attention.q_norm(attention.q_proj(queries)),
+        attention.k_norm(attention.k_proj(states)),
+        attention.v_proj(states),
+    )
+    query, key, value = (part.unflatten(-1, (attention.num_heads, -1)) for part in parts)
+    return query, key, value
 
 
-def _qwen2_vl(model: Any) -> Encoder:
+QWEN = Attention(module="attn", norm="norm1", project=_fused, output=lambda attention, mixed: attention.proj(mixed))
+DINOV2 = Attention(
+    module="attention",
+    norm="norm1",
+    project=_separate,
+    output=lambda attention, mixed: (attention.o_proj(mixed), None),
+)
+
+
+INTERNVL = Attention(
+    module="attention",
+    norm="layernorm_before",
+    scale="scale",
+    project=_normed,
+    output=lambda attention, mixed: (attention.projection_dropout(attention.projection_layer(mixed)), None),
+)
+
+
+def _qwen(model: Any, **more: Any) -> Encoder:
     tower = model.model.visual
 
     def grids(_: Tensor, grid_thw: Tensor, **__: Any) -> Sequence[Grid]:
         return [(frames, rows, columns) for frames, rows, columns in grid_thw.tolist()]
 
-    return Encoder(blocks=tower.blocks, attention=QWEN2_VL, entrance=tower, grids=grids, merge=tower.spatial_merge_size)
+    merge = tower.spatial_merge_size
+    return Encoder(blocks=tower.blocks, attention=QWEN, entrance=tower, grids=grids, merge=merge, **more)
 
 
-def _dinov2(model: Any) -> Encoder:
+def qwen2_vl(model: Any) -> Encoder:
+    """Qwen2-VL: frames packed, rotated."""
+    return _qwen(model)
+
+
+def qwen2_5_vl(model: Any) -> Encoder:
+    """Qwen2.5-VL: most blocks attend within windows, and the tokens come in their order."""
+    tower = model.model.visual
+    squares = tower.window_size // tower.spatial_merge_size // tower.patch_size
+    return _qwen(model, window=squares * tower.spatial_merge_size)
+
+
+def qwen3_vl(model: Any) -> Encoder:
+    """Qwen3-VL: visual tokens are also made of what some of the blocks give (DeepStack)."""
+    tower = model.model.visual
+    return _qwen(model, taps=dict(zip(tower.deepstack_visual_indexes, tower.deepstack_merger_list, strict=True)))
+
+
+def dinov2(model: Any) -> Encoder:
+    """DINOv2: one frame a row, with a class token ahead."""
+
     def grids(pixel_values: Tensor, **_: Any) -> Sequence[Grid]:
         frames, height, width = len(pixel_values), *pixel_values.shape[2:]
         return [(frames, height // model.config.patch_size, width // model.config.patch_size)]
@@ -77,8 +136,20 @@ def _dinov2(model: Any) -> Encoder:
     return Encoder(blocks=model.encoder.layer, attention=DINOV2, entrance=model.embeddings, grids=grids, protected=1)
 
 
-ENCODERS: dict[str, Callable[[Any], Encoder]] = {"qwen2_vl": _qwen2_vl, "dinov2": _dinov2}
-LANGUAGE = ("qwen2_vl",)  # those that also answer
+def internvl(model: Any) -> Encoder:
+    """InternVL: frames of one size, one a row, with a class token ahead. Raises `ModelError` where it cannot work."""
+    if model.config.vision_feature_layer != -1:
+        raise ModelError(
+            f"this model reads its encoder's layer {model.config.vision_feature_layer}: compression is supported for "
+            "models that read the last one"
+        )
+    tower = model.model.vision_tower
+
+    def grids(pixel_values: Tensor, **_: Any) -> Sequence[Grid]:
+        frames, height, width = len(pixel_values), *pixel_values.shape[2:]
+        return [(frames, height // tower.config.patch_size[0], width // tower.config.patch_size[1])]
+
+    return Encoder(blocks=tower.encoder.layer, attention=INTERNVL, entrance=tower.embeddings, grids=grids, protected=1)
 
 
 def rotate(heads: Tensor, rotation: Rotation) -> Tensor:
@@ -88,28 +159,3 @@ def rotate(heads: Tensor, rotation: Rotation) -> Tensor:
     cos, sin = (table[:, None].float() for table in rotation)
     first, second = heads.float().chunk(2, -1)
     return (heads * cos + torch.cat((-second, first), -1) * sin).to(heads.dtype)
-
-
-def segment_bounds(states: Tensor, named: dict[str, Any]) -> Tensor:
-    """Bounds `[segments + 1]` (`cu_seqlens`) within which a block lets `states` attend, called with `named`."""
-    bounds: Tensor | None = named.get("cu_seqlens")
-    if bounds is not None:
-        return bounds
-    frames, tokens = states.shape[:2]
-    return torch.arange(frames + 1, dtype=torch.int32, device=states.device) * tokens
-
-
-def find_encoder(model: PreTrainedModel) -> Encoder:
-    """The vision encoder of `model`. Raises `ModelError` for a family that is not supported, naming those that are."""
-    return ENCODERS[_check(model.config.model_type, tuple(ENCODERS), "its encoder's layout is not known here")](model)
-
-
-def check_family(family: str) -> str:
-    """`family` (a config's `model_type`) if it can answer here, else `ModelError` with those that can."""
-    return _check(family, LANGUAGE, "it is not known here how it answers")
-
-
-def _check(family: str, known: Sequence[str], why: str) -> str:
-    if family not in known:
-        raise ModelError(f"model family {family!r} is not supported: {why}; supported: {', '.join(sorted(known))}")
-    return family

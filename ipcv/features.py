@@ -10,22 +10,26 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ipcv.grids import Grid
+
 FRAME = 10.0  # weight of the frame; that of the patch itself and of the 3 × 3 patches around it is 1
 
 
-def describe(states: Tensor, grids: Sequence[tuple[int, int, int]], merge: int) -> Tensor:
+def describe(states: Tensor, grids: Sequence[Grid], merge: int, order: Tensor | None = None) -> Tensor:
     """Features `[n, d]` (float32) of patches with these `states` `[n, d]`.
 
     `grids` are the frames, rows and columns of each visual input; patches come frame by frame, row by row, in squares
-    of `merge` × `merge`.
+    of `merge` × `merge`, or else in `order` `[n]`: which of those each one is.
     """
+    if order is not None:
+        return describe(states[order.argsort()], grids, merge)[order]
     normed = F.layer_norm(states.float(), states.shape[-1:])
     parts = normed.split([frames * rows * columns for frames, rows, columns in grids])
     features = torch.cat([_described(part, grid, merge) for part, grid in zip(parts, grids, strict=True)])
     return features - features.mean(0)  # what all have in common would drown their distances in float32
 
 
-def _described(normed: Tensor, grid: tuple[int, int, int], merge: int) -> Tensor:
+def _described(normed: Tensor, grid: Grid, merge: int) -> Tensor:
     frames, rows, columns = grid
     squares = normed.view(frames, rows // merge, columns // merge, merge, merge, -1)
     image = squares.permute(0, 5, 1, 3, 2, 4).reshape(frames, -1, rows, columns)

@@ -9,8 +9,10 @@ from tokenizers.decoders import DecodeStream
 from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase, RepetitionPenaltyLogitsProcessor
 
+from ipcv.families import find_language
 from ipcv.positions import next_positions
-from ipcv.prompt import VIDEO, Prompt
+from ipcv.prompt import Prompt
+from ipcv.visual import Visual
 
 
 @dataclass
@@ -18,20 +20,18 @@ class Decoding:
     """A prompt in the cache, and the tokens that follow it."""
 
     cache: DynamicCache
-    position: Tensor  # [3, 1, 1] of the next token
+    position: Tensor  # [3, 1, 1] of the next token, or [1, 1] where positions have no axes
     logits: Tensor  # [1, vocabulary] for the next token
     seen: Tensor  # [1, length] ids of the prompt and all tokens since
     tokens: list[int] = field(default_factory=list)  # generated so far, without the end-of-sequence token
 
 
-def prefill(model: PreTrainedModel, prompt: Prompt, visual: Tensor, positions: Tensor) -> Decoding:
-    """Run the prompt with `visual` `[n, d]` in place of its video tokens; `positions` are `[3, 1, length]`."""
-    ids = prompt.ids.to(model.device)
-    embeds = model.get_input_embeddings()(ids)
-    embeds[prompt.types.to(model.device) == VIDEO] = visual.to(embeds.dtype)
+def prefill(model: PreTrainedModel, prompt: Prompt, visual: Visual, positions: Tensor) -> Decoding:
+    """Run the prompt with `visual` in place of its visual tokens; `positions` are `[3, 1, length]` or `[1, length]`."""
+    ids, language = prompt.ids.to(model.device), find_language(model.config.model_type)
     cache = DynamicCache(config=model.config.get_text_config())
-    # with the embeddings given, the ids only tell the language model's pruners where the visual tokens are
-    output = _forward(model, input_ids=ids, inputs_embeds=embeds, position_ids=positions, past_key_values=cache)
+    encoded = {language.kind: language.taken(visual)}
+    output = _forward(model, input_ids=ids, mm_encoder_outputs=encoded, position_ids=positions, past_key_values=cache)
     return Decoding(cache, next_positions(positions), output.logits[:, -1], ids)
 
 

@@ -1,6 +1,7 @@
 """A model's name -> its folder, weights, tokenizer and preprocessing, on the right device."""
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -19,10 +20,10 @@ from transformers import (
 from transformers.utils.import_utils import is_flash_attn_2_available
 
 from ipcv.answer import ModelFacts
-from ipcv.encoders import check_family
 from ipcv.errors import ModelError, first_line, memory_errors
+from ipcv.families import find_language
 from ipcv.hub import DEFAULT_MODEL, DEMO, find_folder
-from ipcv.preprocess import PatchSettings
+from ipcv.preprocess import FrameSettings
 from ipcv.prompt import build_prompt
 
 __all__ = ["DEFAULT_MODEL", "DEMO_NOTICE", "Dtype", "Loaded", "Quant", "find_folder", "read_model"]
@@ -40,7 +41,7 @@ class Loaded:
 
     network: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
-    patches: PatchSettings
+    patches: FrameSettings
     facts: ModelFacts
     warnings: tuple[str, ...]
 
@@ -61,9 +62,9 @@ def read_model(
         raise ValueError(f"quant {quant!r} is not known: use {', '.join(get_args(Quant))}")
     folder = find_folder(name, revision=revision, offline=offline)
     config = _read_config(folder)
-    tokenizer, patches = _read_tokenizer(folder, config), PatchSettings.from_folder(folder)
+    tokenizer, patches = _read_tokenizer(folder, config), find_language(config.model_type).settings(folder, config)
     quantization = choose_quantization(quant, where, config)
-    network = _read_weights(folder, where, kind, quantization)
+    network = _read_weights(folder, where, kind, quantization, config)
     facts = ModelFacts(
         name=name,
         revision=_commit(folder),
@@ -74,8 +75,20 @@ def read_model(
         quantization=quantization or _prequantized(config),
         attention=network.config._attn_implementation,
     )
-    warnings = (DEMO_NOTICE,) if name == DEMO else ()
-    return Loaded(network, tokenizer, patches, facts, warnings)
+    return Loaded(network, tokenizer, patches, facts, tuple(_notices(name, network, quantization)))
+
+
+def _notices(name: str, network: PreTrainedModel, quantization: str | None) -> Iterator[str]:
+    """What there is to know about a model."""
+    if name == DEMO:
+        yield DEMO_NOTICE
+    experts = sum(weights.numel() for weights in network.get_decoder().parameters() if weights.ndim == 3)
+    if quantization and experts:
+        share = experts / network.num_parameters()
+        yield (
+            f"{share:.0%} of the weights are experts' and are not quantised: bitsandbytes knows linear layers only; "
+            "a checkpoint that is quantised already is smaller"
+        )
 
 
 def foresee(
@@ -105,7 +118,7 @@ def _read_config(folder: Path) -> PretrainedConfig:
         config = AutoConfig.from_pretrained(folder, local_files_only=True)
     except (OSError, ValueError) as error:
         raise ModelError(f"{str(folder)!r} holds no model: {first_line(error)}; {WHAT_WORKS}") from error
-    check_family(config.model_type)
+    find_language(config.model_type)  # which must be there
     return config
 
 
@@ -117,7 +130,7 @@ def _read_tokenizer(folder: Path, config: PretrainedConfig) -> PreTrainedTokeniz
     except Exception as error:  # the tokenizers library raises nothing more special
         raise ModelError(f"cannot load the tokenizer in {str(folder)!r}: {first_line(error)}") from error
     try:
-        build_prompt(tokenizer, config, "?", 1)
+        build_prompt(tokenizer, config, "?", [0.0], 1)
     except Exception as error:  # a template is a program
         raise ModelError(
             f"the chat template in {str(folder)!r} cannot ask about a video: {first_line(error)}; {WHAT_WORKS}"
@@ -175,11 +188,13 @@ def choose_quantization(quant: Quant, device: torch.device, config: PretrainedCo
     return None if quant == "none" else quant
 
 
-def _read_weights(folder: Path, device: torch.device, dtype: torch.dtype, quant: str | None) -> Any:
+def _read_weights(
+    folder: Path, device: torch.device, dtype: torch.dtype, quant: str | None, config: PretrainedConfig
+) -> Any:
     options: dict[str, Any] = {"dtype": dtype, "device_map": {"": device}, "local_files_only": True}
     if quant:
         # names are matched from their start: "visual" alone would quantise the vision encoder as well
-        skipped = ["model.visual", "lm_head"]
+        skipped = list(find_language(config.model_type).whole)
         options["quantization_config"] = BitsAndBytesConfig(
             load_in_4bit=quant == "4bit",
             load_in_8bit=quant == "8bit",

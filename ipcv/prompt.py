@@ -1,5 +1,6 @@
 """A question about a video -> token ids, in the model's own chat template."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -7,7 +8,10 @@ import torch
 from torch import Tensor
 from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
+from ipcv.families import find_language
+
 TEXT, IMAGE, VIDEO = 0, 1, 2  # token types, as transformers numbers them
+TYPES = {"image": IMAGE, "video": VIDEO}
 
 
 @dataclass(frozen=True)
@@ -32,22 +36,29 @@ def build_prompt(
     tokenizer: PreTrainedTokenizerBase,
     config: PretrainedConfig,
     question: str,
-    visual_tokens: int,
+    times: Sequence[float],
+    tokens: int,
     system: str | None = None,
 ) -> Prompt:
-    """The prompt for `question` after one video of `visual_tokens` merged tokens. Errors as in `check_text`."""
+    """The prompt for `question` after one video, in its model's own form. Errors as in `check_text`.
+
+    `times` are those of the video's temporal patches, in seconds; each has as many visual `tokens`.
+    """
     check_text(tokenizer, question, system)
+    language = find_language(config.model_type)
     messages: list[dict[str, Any]] = [] if system is None else [{"role": "system", "content": system}]
     messages.append({"role": "user", "content": [{"type": "video"}, {"type": "text", "text": question}]})
-    rendered = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
-    ids = tokenizer(rendered, add_special_tokens=False, return_tensors="pt")["input_ids"][0]
-    (places,) = (ids == config.video_token_id).nonzero(as_tuple=True)
-    if len(places) != 1:
-        raise ValueError(f"the model's chat template gives {len(places)} places for one video")
-    counts = torch.ones_like(ids)
-    counts[places] = visual_tokens
-    ids = ids.repeat_interleave(counts)[None]
-    return Prompt(ids, torch.where(ids == config.video_token_id, VIDEO, TEXT))
+    rendered: Any = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+    if (found := rendered.count(language.placeholder)) != 1:
+        raise ValueError(f"the model's chat template gives {found} places for one video")
+    shown = rendered.replace(language.placeholder, language.text(times))
+    ids = tokenizer(shown, add_special_tokens=False, return_tensors="pt")["input_ids"][0]
+    is_visual = ids == getattr(config, f"{language.kind}_token_id")
+    if not (places := int(is_visual.sum())) or len(times) % places:
+        raise ValueError(f"the model's chat template gives {places} visual tokens for {len(times)} temporal patches")
+    counts = torch.where(is_visual, tokens * len(times) // places, 1)
+    types = torch.where(is_visual, TYPES[language.kind], TEXT)
+    return Prompt(ids.repeat_interleave(counts)[None], types.repeat_interleave(counts)[None])
 
 
 def check_text(tokenizer: PreTrainedTokenizerBase, question: str, system: str | None = None) -> None:

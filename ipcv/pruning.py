@@ -6,9 +6,10 @@ enter the cache there, and the tokens that stay keep their positions. Text is ne
 
 from abc import ABC, abstractmethod
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from sys import modules
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -18,7 +19,7 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 from transformers import Cache, DynamicCache, PreTrainedModel
 
-from ipcv.encoders import check_family
+from ipcv.families import find_encoder, find_language
 from ipcv.hooks import installed
 
 
@@ -49,7 +50,7 @@ class LanguagePruner(ABC):
     @contextmanager
     def __call__(self, model: PreTrainedModel) -> Iterator[None]:
         """Prune in the language model of `model` for the length of the `with`; the model is left as it was."""
-        check_family(model.config.model_type)
+        find_language(model.config.model_type)  # which must be there
         layers = model.get_decoder().layers
         steps = self.steps(len(layers))
         with installed(_Hooks(self, model, layers, steps), layers) if self.prunes else nullcontext():
@@ -92,22 +93,53 @@ class _Hooks:
         self.model = model
         self.layers = layers
         self.steps = steps
-        self.visual_ids = (model.config.image_token_id, model.config.video_token_id)
+        ids = (getattr(model.config, name, None) for name in ("image_token_id", "video_token_id"))
+        self.visual_ids = [number for number in ids if number is not None]
         self.is_visual: Tensor  # [length] of the pass under way
-        self.query: Tensor  # [1, 1, query heads * head_dim] of its last token, before rotation
+        self.query: Tensor  # [1, 1, ...] of its last token, before rotation
         self.before: Tensor  # [1, tokens, d] input of the layer before a pruning layer
+        self.taps: Sequence[Tensor] | None  # [n, d] each, what its visual tokens get behind the first layers
         self.kept: WeakKeyDictionary[Cache, _Kept] = WeakKeyDictionary()
 
     def install(self) -> Iterator[RemovableHandle]:
         """Put the hooks on the model, one handle each."""
         yield self.model.model.register_forward_pre_hook(self.read_ids, with_kwargs=True)
+        yield from self.install_taps()
         for layer in range(self.steps[0], len(self.layers)):
             hook = self.narrow
             if layer in self.steps:
-                yield self.layers[layer - 1].self_attn.q_proj.register_forward_hook(self.read_query)
+                attention = self.layers[layer - 1].self_attn
+                yield getattr(attention, "q_norm", attention.q_proj).register_forward_hook(self.read_query)
                 yield self.layers[layer - 1].register_forward_hook(self.read_input)
                 hook = self.prune
             yield self.layers[layer].register_forward_pre_hook(hook, with_kwargs=True)
+
+    def install_taps(self) -> Iterator[RemovableHandle]:
+        """Hooks that add to visual tokens what the language model would, where some are dropped before (DeepStack)."""
+        taps = len(find_encoder(self.model).taps)
+        if self.steps[0] < taps:
+            yield self.model.get_decoder().register_forward_pre_hook(self.take_taps, with_kwargs=True)
+            for index, layer in enumerate(self.layers[:taps]):
+                yield layer.register_forward_hook(partial(self.add_tap, index), with_kwargs=True)
+
+    def take_taps(
+        self, _: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        self.taps = kwargs.get("deepstack_visual_embeds")
+        return args, kwargs | {"deepstack_visual_embeds": None}
+
+    def add_tap(
+        self, index: int, _: nn.Module, __: tuple[Tensor, ...], kwargs: dict[str, Any], output: Tensor
+    ) -> Tensor:
+        """Behind a layer: the output of an encoder's block, made to visual tokens, on top of those that are left."""
+        if self.taps is None:
+            return output
+        passed = bisect_right(self.steps, index)
+        whole = torch.arange(len(self.is_visual), device=output.device)
+        rows = self.kept[kwargs["past_key_values"]].rows[passed - 1] if passed else whole
+        visual = self.is_visual[rows]
+        left = (self.is_visual.cumsum(0) - 1)[rows[visual]]  # which of the visual tokens
+        return output.index_add(1, visual.nonzero()[:, 0], self.taps[index][left].to(output.dtype)[None])
 
     def read_ids(self, _: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         ids = args[0] if args else kwargs.get("input_ids")

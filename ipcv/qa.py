@@ -14,14 +14,15 @@ from ipcv import identity
 from ipcv.answer import Answer, Baseline, Event, Final, ModelFacts, Options, StageDone, Warned
 from ipcv.cache import EncodingCache
 from ipcv.encoded import Encoded
-from ipcv.encoders import find_encoder
 from ipcv.errors import memory_errors
+from ipcv.families import find_encoder
 from ipcv.hub import DEFAULT_MODEL
 from ipcv.load import Dtype, Loaded, Quant, read_model
-from ipcv.preprocess import PatchSettings
+from ipcv.preprocess import FrameSettings
 from ipcv.prompt import check_text
 from ipcv.run import Run
 from ipcv.savings import compare
+from ipcv.tome import ToMe
 from ipcv.video import Clip, clip_from_frames, open_video
 
 PIXELS = 448 * 448  # per frame, unless asked for otherwise
@@ -137,7 +138,7 @@ class Model:
                     pass
             return run.encoded(clip)
 
-    def check(self, options: Options, *questions: str) -> PatchSettings:
+    def check(self, options: Options, *questions: str) -> FrameSettings:
         """How frames are cut into patches under `options`. Raises `ValueError` for what does not fit this model."""
         for question in questions or ("?",):
             check_text(self.loaded.tokenizer, question, options.system)
@@ -155,7 +156,7 @@ class Model:
             self._busy.release()
 
     @torch.no_grad()
-    def _about(self, video: Encoded, question: str, options: Options, patches: PatchSettings) -> Iterator[Event]:
+    def _about(self, video: Encoded, question: str, options: Options, patches: FrameSettings) -> Iterator[Event]:
         if options.baseline:
             raise ValueError("a baseline encodes the video again: give the video itself")
         run = Run(self.loaded, patches, options)
@@ -172,7 +173,7 @@ class Model:
         video: Source,
         question: str,
         options: Options,
-        patches: PatchSettings,
+        patches: FrameSettings,
         keep: Callable[[Encoded], None] = lambda _: None,
     ) -> Iterator[Event]:
         clip = _open(video, options, patches)
@@ -198,17 +199,21 @@ class Model:
         )
         for _ in plain.events(clip, question):
             pass
-        return compare(run.answer, run.stages(), run.visual, plain.answer, plain.stages(), plain.visual)
+        visual, truth = run.visual.tokens, plain.visual.tokens
+        return compare(run.answer, run.stages(), visual, plain.answer, plain.stages(), truth)
 
     def _check_depths(self, options: Options) -> None:
         network = self.loaded.network
         if options.compressor:
-            options.compressor.check_depth(len(find_encoder(network).blocks))
+            encoder = find_encoder(network)
+            options.compressor.check_depth(len(encoder.blocks))
+            if isinstance(options.compressor, ToMe):
+                options.compressor.check_encoder(encoder, network.config.model_type)
         if options.pruner:
             options.pruner.steps(len(network.get_decoder().layers))
 
 
-def _open(video: Source, options: Options, patches: PatchSettings) -> Clip:
+def _open(video: Source, options: Options, patches: FrameSettings) -> Clip:
     if isinstance(video, Clip):
         return video
     batch, multiple = options.frame_batch, patches.temporal_patch_size

@@ -8,7 +8,7 @@ from tempfile import TemporaryDirectory
 
 from ipcv.container import shown
 from ipcv.errors import VideoError
-from ipcv.preprocess import PatchSettings
+from ipcv.preprocess import FrameSettings
 from ipcv.probe import Video, probe
 from ipcv.remote import fetch, is_remote
 from ipcv.sampling import Sampling
@@ -23,7 +23,7 @@ class ReadJob:
     video: str  # a path or a URL
     sampling: Sampling
     segments: Segments | None  # None: the whole video is one clip
-    patches: PatchSettings  # how frames are resized
+    patches: FrameSettings  # how frames are resized
     frame_batch: int
     max_download: int  # bytes of a remote file
 

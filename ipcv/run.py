@@ -23,11 +23,10 @@ from ipcv.answer import (
     Token,
 )
 from ipcv.encoded import Encoded
-from ipcv.encoders import find_encoder
+from ipcv.families import find_encoder, find_language
 from ipcv.generate import Chooser, Decoding, decode, pieces, prefill
 from ipcv.load import Loaded
-from ipcv.positions import prompt_positions
-from ipcv.preprocess import PatchSettings
+from ipcv.preprocess import FrameSettings
 from ipcv.probe import VideoFacts
 from ipcv.prompt import Prompt, build_prompt
 from ipcv.reducers import EVS
@@ -35,20 +34,23 @@ from ipcv.savings import Clock, Work, savings, stages
 from ipcv.tokens import kept_count
 from ipcv.tome import ToMe
 from ipcv.video import Clip
+from ipcv.visual import Visual
 
 
 class Run:
     """The stages of one answer as a stream of events; what they found stays on the object."""
 
-    def __init__(self, model: Loaded, patches: PatchSettings, options: Options) -> None:
+    def __init__(self, model: Loaded, patches: FrameSettings, options: Options) -> None:
         self.model = model
         self.network: Any = model.network
+        self.language = find_language(model.network.config.model_type)
         self.patches = patches
         self.options = options
         self.clock = Clock(model.network.device)
         self.work = Work()
         self.grid = [0, 0, 0]  # temporal patches, rows, columns of all that was encoded
-        self.visual: Tensor  # [n, d] embeddings that the encoder gave
+        self.times: tuple[float, ...]  # of the frames
+        self.visual: Visual  # what the encoder gave
         self.stays: Tensor  # [n] those of them that the language model was given, as a mask
         self.answer = ""
         self.finish_reason: FinishReason = "stop"
@@ -71,7 +73,8 @@ class Run:
     def take(self, encoded: Encoded) -> None:
         """Go on from `encoded` as if it had been encoded here; its seconds are taken over."""
         self.visual, self.grid = encoded.visual.to(self.network.device), list(encoded.grid)
-        self.work.frames = len(encoded.times)
+        self.times, self.work.frames = encoded.times, len(encoded.times)
+        self.work.size = encoded.grid[1:]
         self.work.passes = [list(frames) for frames in encoded.passes]
         self.work.kept = [list(frames) for frames in encoded.kept]
         self.clock.seconds = dict(encoded.seconds)
@@ -92,16 +95,18 @@ class Run:
 
     def prompt(self, question: str) -> Prompt:
         """`question` about what was encoded."""
-        return build_prompt(self.model.tokenizer, self.network.config, question, len(self.visual), self.options.system)
+        patches, step = self.grid[0], len(self.times) // self.grid[0]
+        middles = [(self.times[i * step] + self.times[(i + 1) * step - 1]) / 2 for i in range(patches)]
+        config, tokens = self.network.config, len(self.visual) // patches
+        return build_prompt(self.model.tokenizer, config, question, middles, tokens, self.options.system)
 
     def warm_up(self, size: tuple[int, int], frames: int) -> None:
         """Run a frame batch, plain and compressed, and a short prompt for nothing: what is timed next is not cold."""
         pixels = torch.zeros(frames, *size, 3, dtype=torch.uint8, device=self.network.device)
         patches, grid = self.patches.patches(pixels)
-        grids = torch.tensor([grid], device=self.network.device)
         for compressed in (nullcontext(), self.compressed()):
             with compressed:
-                self.network.get_video_features(patches, video_grid_thw=grids)
+                self.language.encode(self.network, patches, grid)
         self.network(input_ids=torch.zeros(1, 8, dtype=torch.long, device=self.network.device))
 
     def compressed(self) -> AbstractContextManager[list[Tensor]]:
@@ -112,7 +117,8 @@ class Run:
     def encode(self, clip: Clip) -> Iterator[Event]:
         """Frame batch by frame batch through the compressed encoder; leaves `visual`."""
         self.check_kept(clip)
-        embeddings: list[Tensor] = []
+        embeddings: list[Visual] = []
+        self.times = clip.times
         with self.compressed() as kept:
             for frames in clip:
                 before = self.clock.seconds.get("encode", 0.0)
@@ -126,7 +132,7 @@ class Run:
                     seconds=self.clock.seconds["encode"] - before,
                 )
             self.work.kept = [each.tolist() for each in kept]
-        self.visual = torch.cat(embeddings)
+        self.visual = Visual.cat(embeddings)
         self.clock.seconds = {"read": clip.read_seconds, **self.clock.seconds}
         yield from self.stages_done("read", "preprocess", "encode")
 
@@ -141,19 +147,18 @@ class Run:
         elif compressor and not compressor.quality and kept_count(patches, compressor.keep) < 1:
             raise ValueError(f"keep={compressor.keep} of a batch of {patches} patches keeps none: raise keep")
 
-    def encode_batch(self, frames: np.ndarray) -> Tensor:
-        """Embeddings `[n, d]` of `frames` uint8 `[frames, height, width, 3]`."""
+    def encode_batch(self, frames: np.ndarray) -> Visual:
+        """What the encoder makes of `frames` uint8 `[frames, height, width, 3]`."""
         with self.clock.stage("preprocess"):
             pixels = torch.from_numpy(frames).to(self.network.device)
             patches, (time, rows, columns) = self.patches.patches(pixels)
         with self.clock.stage("encode"):
-            grid = torch.tensor([[time, rows, columns]], device=self.network.device)
-            output = self.network.get_video_features(patches, video_grid_thw=grid)
+            visual = self.language.encode(self.network, patches, (time, rows, columns))
         self.work.frames += len(frames)
-        self.work.passes.append([rows * columns] * time)
+        self.work.passes.append(find_encoder(self.network).frames([(time, rows, columns)]))
+        self.work.size = (rows, columns)
         self.grid = [self.grid[0] + time, rows, columns]
-        embeddings: Tensor = output.pooler_output[0]
-        return embeddings
+        return visual
 
     def reduce(self) -> None:
         """Choose the visual tokens of the prompt; leaves `stays`."""
@@ -162,7 +167,7 @@ class Run:
             self.stays = torch.ones(count, dtype=torch.bool)
             self.work.visual = count
             return
-        self.stays = reducer.choose(self.visual.view(self.grid[0], -1, self.visual.shape[1])).flatten()
+        self.stays = reducer.choose(self.visual.tokens.unflatten(0, (self.grid[0], -1))).flatten()
         self.work.visual = int(self.stays.sum())
         self.work.left_out = count - self.work.visual
         if isinstance(reducer, EVS) and self.work.visual > kept_count(count, reducer.keep):
@@ -192,9 +197,9 @@ class Run:
             rows = prompt.rows(self.stays)
         self.work.length = len(rows)
         self.check_context()
-        grid = torch.tensor([self.grid])
+        grid = (self.grid[0], self.grid[1], self.grid[2])
         with self.clock.stage("prefill"):
-            positions = prompt_positions(network, prompt.ids, prompt.types, video_grid_thw=grid)[..., rows]
+            positions = self.language.positions(network, prompt.ids, prompt.types, grid, self.times)[..., rows]
             visual = self.visual[self.stays.to(network.device)]
             return prefill(network, prompt.only(rows), visual, positions.to(network.device))
 

@@ -9,8 +9,12 @@ import torch
 from torch import Tensor
 from transformers import PretrainedConfig
 
-from ipcv import flops
 from ipcv.answer import Baseline, Options, Savings, Stage, StageName
+from ipcv.encoder_flops import encoder_flops, tome_flops
+from ipcv.families import find_language
+from ipcv.grids import window_sizes
+from ipcv.language_flops import cache_share, decode_flops, prefill_flops
+from ipcv.shapes import TextShape, VisionShape
 from ipcv.tome import ToMe
 
 COMPARED: tuple[StageName, ...] = ("encode", "prefill", "generate")  # stages that compression changes
@@ -54,8 +58,9 @@ class Work:
     """What one run did, as far as tokens and FLOPs depend on it."""
 
     frames: int = 0
-    passes: list[list[int]] = field(default_factory=list)  # per encoder pass, patches of each of its frames
-    kept: list[list[int]] = field(default_factory=list)  # the same once only kept tokens are left
+    passes: list[list[int]] = field(default_factory=list)  # per encoder pass, tokens of each of its frames
+    size: tuple[int, int] = (0, 0)  # rows and columns of patches in a frame
+    kept: list[list[int]] = field(default_factory=list)  # tokens left of each frame or window once some are dropped
     length: int = 0  # of the prompt
     visual: int = 0  # visual tokens in it
     left_out: int = 0  # visual tokens that a reducer left out of it
@@ -78,7 +83,7 @@ def stages(config: PretrainedConfig, options: Options, clock: Clock, work: Work)
 
 def _counted(config: PretrainedConfig, options: Options, work: Work) -> dict[StageName, dict[str, int]]:
     """Per stage the fields of `Stage` that are counted or computed."""
-    vision, text = flops.VisionShape.of(config.vision_config), flops.TextShape.of(config.get_text_config())
+    vision, text = find_language(config.model_type).vision(config), TextShape.of(config.get_text_config())
     pruner, length, visual, chosen = options.pruner, work.length, work.visual, work.chosen
     whole = length + work.left_out
     kept = work.kept or work.passes
@@ -91,32 +96,35 @@ def _counted(config: PretrainedConfig, options: Options, work: Work) -> dict[Sta
         "encode": {
             "tokens_in": sum(map(sum, work.passes)),
             "tokens_computed": sum(map(sum, kept)),
-            "flops": sum(_encoder_flops(vision, options, before, after) for before, after in passes),
-            "flops_dense": sum(flops.encoder_flops(vision, before) for before in work.passes),
+            "flops": sum(_encoder_flops(vision, options, work, before, after) for before, after in passes),
+            "flops_dense": sum(_encoder_flops(vision, None, work, before) for before in work.passes),
         },
         "prefill": {
             "tokens_in": whole,
             "tokens_computed": length - visual + later,
-            "flops": flops.prefill_flops(text, length, visual, pruner) + _reducer_flops(text, options, work),
-            "flops_dense": flops.prefill_flops(text, whole, visual + work.left_out),
+            "flops": prefill_flops(text, length, visual, pruner) + _reducer_flops(text, options, work),
+            "flops_dense": prefill_flops(text, whole, visual + work.left_out),
         },
         "generate": {
             "tokens_in": chosen,
             "tokens_computed": chosen,
-            "flops": flops.decode_flops(text, length, visual, chosen, pruner),
-            "flops_dense": flops.decode_flops(text, whole, visual + work.left_out, chosen),
+            "flops": decode_flops(text, length, visual, chosen, pruner),
+            "flops_dense": decode_flops(text, whole, visual + work.left_out, chosen),
         },
     }
 
 
-def _encoder_flops(shape: flops.VisionShape, options: Options, frames: Sequence[int], kept: Sequence[int]) -> int:
-    compressor = options.compressor
+def _encoder_flops(
+    shape: VisionShape, options: Options | None, work: Work, frames: Sequence[int], kept: Sequence[int] = ()
+) -> int:
+    compressor = options.compressor if options else None
     if isinstance(compressor, ToMe):
-        return flops.tome_flops(shape, frames, compressor)
-    return flops.encoder_flops(shape, frames, compressor, kept)
+        return tome_flops(shape, frames, compressor)
+    windows = window_sizes([(len(frames), *work.size)], shape.window) if shape.window else ()
+    return encoder_flops(shape, frames, compressor, kept, windows)
 
 
-def _reducer_flops(shape: flops.TextShape, options: Options, work: Work) -> int:
+def _reducer_flops(shape: TextShape, options: Options, work: Work) -> int:
     """What choosing the visual tokens of the prompt cost: counted with the prefill, which it makes shorter."""
     frames = sum(map(len, work.passes))
     if not options.reducer or not options.reducer.reduces or not frames:
@@ -129,12 +137,12 @@ def savings(
 ) -> Savings:
     """Shares of the uncompressed work, computed from the stages, beside what was measured."""
     stage = {each.name: each for each in done}
-    shape = flops.TextShape.of(config.get_text_config())
+    shape = TextShape.of(config.get_text_config())
     return Savings(
         encode_flops=_share(stage["encode"]),
         prefill_flops=_share(stage["prefill"]),
         total_flops=_share(*(stage[name] for name in COMPARED)),
-        cache_share=flops.cache_share(shape, work.held, work.visual, options.pruner, work.left_out),
+        cache_share=cache_share(shape, work.held, work.visual, options.pruner, work.left_out),
         baseline=baseline,
     )
 

@@ -25,7 +25,7 @@ def decode_together(
     layers = model.get_decoder().layers
     padded = _Padded([decoding.cache for decoding in decodings], limit, layers, model)
     logits = torch.cat([decoding.logits for decoding in decodings])
-    position = torch.cat([decoding.position for decoding in decodings], dim=1)  # [3, batch, 1]
+    position = torch.cat([decoding.position for decoding in decodings], dim=-2)  # [3, batch, 1], or [batch, 1]
     seen = [decoding.seen for decoding in decodings]
     ends, open_ = end_tokens(model), set(range(len(decodings)))
     last = torch.zeros(len(decodings), 1, dtype=torch.long, device=model.device)  # ended ones go on with anything
@@ -69,11 +69,10 @@ class _Padded:
 
     def step(self, tokens: Tensor, position: Tensor) -> Tensor:
         """The logits `[batch, vocabulary]` after one more token each."""
-        no_mask = dict.fromkeys(("full_attention", "sliding_attention"))  # each layer gets its own below
         output = self.model(
             input_ids=tokens,
             position_ids=position,
-            attention_mask=no_mask,
+            attention_mask=None,  # each layer gets its own below
             past_key_values=self.cache,
             use_cache=True,
             logits_to_keep=1,

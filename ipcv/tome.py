@@ -14,7 +14,9 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
-from ipcv.encoders import Encoder, check_family, find_encoder
+from ipcv.encoders import QWEN, Encoder
+from ipcv.errors import ModelError
+from ipcv.families import find_encoder
 from ipcv.hooks import Handle, Override, installed
 from ipcv.tokens import kept_count
 
@@ -56,12 +58,20 @@ class ToMe:
         Yields a list that grows by one tensor per forward pass: how many tokens of each frame the last merge leaves.
         With `keep=1` nothing is changed and the list stays empty.
         """
-        check_family(model.config.model_type)  # it is known how to merge in these only
         encoder = find_encoder(model)
+        self.check_encoder(encoder, model.config.model_type)
         self.check_depth(len(encoder.blocks))
         hooks = _Hooks(self, encoder)
         with installed(hooks, encoder.blocks) if self.keep < 1 else nullcontext():
             yield hooks.left
+
+    def check_encoder(self, encoder: Encoder, family: str) -> None:
+        """Raise `ModelError` if it is not known how to merge in an `encoder` of this `family`."""
+        if encoder.attention is not QWEN or encoder.window or encoder.taps:
+            raise ModelError(
+                f"ToMe is not supported in model family {family!r}: it merges tokens that attend to their whole frame "
+                "in every block, and are read behind the last one only; supported: qwen2_vl"
+            )
 
     def check_depth(self, depth: int) -> None:
         """Raise `ValueError` if in an encoder of `depth` blocks the last would have to merge more than half."""

@@ -16,7 +16,7 @@ from ipcv.readers import DecordError, Frames, FrameStream, Size, decord_frames, 
 from ipcv.sampling import Sampling, choose
 
 __all__ = ["Clip", "Sampling", "VideoFacts", "clip_from_frames", "open_video"]
-Resize = Callable[[int, int], Size]  # (height, width) as displayed -> (height, width) wanted
+Resize = Callable[[int, int, int], Size]  # (height, width) as displayed, frames -> (height, width) wanted
 
 
 def open_video(
@@ -29,14 +29,14 @@ def open_video(
 ) -> "Clip":
     """A clip of the file, or of one that is probed already, sampled by timestamp; only its first frame is decoded yet.
 
-    `resize(height, width)` gives the size of the frames handed out; their count is a multiple of `multiple`.
+    `resize(height, width, frames)` gives the size of the frames handed out; their count is a multiple of `multiple`.
     Raises `VideoError` if the file cannot be read or `sampling` starts after its end.
     """
     started = time.perf_counter()
     _check_batch(frame_batch, multiple)
     video = path if isinstance(path, Video) else probe(path)
     choice = choose(video.times.tolist(), sampling or Sampling(), duration=video.facts.duration, multiple=multiple)
-    size = _size(resize, video.facts.height, video.facts.width)
+    size = _size(resize, video.facts.height, video.facts.width, len(choice.positions))
     times = video.times[list(choice.positions)].tolist()
     source = _File(video, size, choice.positions, frame_batch, [*video.warnings, *choice.warnings])
     return Clip(source, times, size, frame_batch, spent=time.perf_counter() - started)
@@ -62,7 +62,8 @@ def clip_from_frames(
     positions = [*range(count), *[count - 1] * (-count % multiple)]
     if len(positions) > count:
         warnings.append(f"the last frame is repeated: frames are encoded {multiple} at a time")
-    size = _size(resize, *frames.shape[1:3])
+    height, width = frames.shape[1:3]
+    size = _size(resize, height, width, len(positions))
     source = _Memory(frames, size, positions, stamps, warnings)
     return Clip(source, [stamps[position] for position in positions], size, frame_batch)
 
@@ -210,5 +211,5 @@ def _check_batch(frame_batch: int, multiple: int) -> None:
         raise ValueError(f"frame_batch must be a multiple of {multiple} above 0, not {frame_batch}")
 
 
-def _size(resize: Resize | None, height: int, width: int) -> Size:
-    return resize(height, width) if resize else (height, width)
+def _size(resize: Resize | None, height: int, width: int, frames: int) -> Size:
+    return resize(height, width, frames) if resize else (height, width)

@@ -50,6 +50,7 @@ class Compressed:
     merged: Tensor  # [n / 4, d of the language model]
     keep: list[int]  # the kept tokens
     lengths: list[int]  # kept tokens of each frame
+    taps: list[Tensor] = field(default_factory=list)  # [n / 4, d of the language model] each
 
 
 class Encoder:
@@ -58,6 +59,7 @@ class Encoder:
     def __init__(self, model: Qwen2VLForConditionalGeneration, grids: Sequence[Grid]) -> None:
         self.config = model.config.vision_config
         self.depth = self.config.depth
+        self.width = getattr(self.config, "embed_dim", None) or self.config.hidden_size
         self.weights = weights_of(model)
         self.protected: list[int] = []
         self.places: list[Place] = []
@@ -70,6 +72,7 @@ class Encoder:
                     for column in range(0, w, 2):
                         self.places += [(row + down, column + right) for down in (0, 1) for right in (0, 1)]
                 self.frames += [frame] * (h * w)
+        self.stream = list(range(len(self.places)))  # in which order the model has them
 
     def get(self, name: str) -> Tensor:
         return self.weights[f"model.visual.{name}"]
@@ -80,23 +83,27 @@ class Encoder:
     def norm(self, x: Tensor, name: str) -> Tensor:
         return layer_norm(x, self.get(f"{name}.weight"), self.get(f"{name}.bias"))
 
+    def parts(self, _: int) -> list[int]:
+        """Which part of the tokens each one attends to in a block: its frame."""
+        return self.frames
+
     def angles(self, place: Place) -> Tensor:
-        quarter = self.config.embed_dim // self.config.num_heads // 4
+        quarter = self.width // self.config.num_heads // 4
         frequencies = torch.tensor([10000.0 ** (-i / quarter) for i in range(quarter)], dtype=torch.float64)
         row, column = place
         return torch.cat([row * frequencies, column * frequencies])
 
     def attention(self, x: Tensor, block: int, tokens: list[int]) -> Tensor:
-        """Attention of the rows of `x`, which are these `tokens`: each sees the rows of its own frame only."""
-        heads = self.config.num_heads
-        width = self.config.embed_dim // heads
+        """Attention of the rows of `x`, which are these `tokens`: each sees the rows of its own part only."""
+        heads, parts = self.config.num_heads, self.parts(block)
+        width = self.width // heads
         qkv = self.linear(self.norm(x, f"blocks.{block}.norm1"), f"blocks.{block}.attn.qkv")
         qkv = qkv.view(len(tokens), 3, heads, width)
         query = [rotate(qkv[i, 0], self.angles(self.places[token])) for i, token in enumerate(tokens)]
         key = torch.stack([rotate(qkv[i, 1], self.angles(self.places[token])) for i, token in enumerate(tokens)])
         rows = []
         for i, token in enumerate(tokens):
-            seen = [j for j, other in enumerate(tokens) if self.frames[other] == self.frames[token]]
+            seen = [j for j, other in enumerate(tokens) if parts[other] == parts[token]]
             mixed = []
             for head in range(heads):
                 logits = key[seen, head] @ query[i][head] / width**0.5
@@ -120,11 +127,16 @@ class Encoder:
         return self.linear(torch.nn.functional.gelu(self.linear(x, "merger.mlp.0")), "merger.mlp.2")
 
     def plain(self, patches: Tensor) -> Compressed:
-        tokens = list(range(len(patches)))
-        x = self.embed(patches)
+        tokens = list(range(len(self.places)))
+        x, taps = self.embed(patches), []
         for block in range(self.depth):
             x = self.block(x, block, tokens)
-        return Compressed(x, self.merge(x), tokens, self.lengths(tokens))
+            taps += self.tap(x, block)
+        return Compressed(x, self.merge(x), tokens, self.lengths(tokens), taps)
+
+    def tap(self, _: Tensor, __: int) -> list[Tensor]:
+        """What the language model gets of all tokens behind a block, besides the last one's."""
+        return []
 
     def compressed(
         self,
@@ -138,9 +150,10 @@ class Encoder:
     ) -> Compressed:
         everything = list(range(len(self.places)))
         candidates = [token for token in everything if token not in self.protected]
-        x = self.embed(patches)
+        x, taps = self.embed(patches), []
         for block in range(layer):
             before, x = x, self.block(x, block, everything)
+            taps += self.tap(x, block)
         likeness = self.describe(x)
         ranking = self.ranking(select, before, x, likeness, candidates, int(len(candidates) * keep))
         chosen = sorted(ranking[: int(len(candidates) * keep)])
@@ -170,8 +183,9 @@ class Encoder:
                 now = now + self.mlp(now, block)
             else:
                 now = self.block(now, block, kept)
+            taps += self.tap(restored(now), block)
         full = restored(now)
-        return Compressed(full, self.merge(full), kept, self.lengths(kept))
+        return Compressed(full, self.merge(full), kept, self.lengths(kept), taps)
 
     def ranking(
         self, select: str, before: Tensor, x: Tensor, likeness: dict[int, Tensor], candidates: list[int], count: int
@@ -181,7 +195,8 @@ class Encoder:
             return sorted(candidates, key=lambda token: -float((x[token] - before[token]).norm()))
         if select == "random":
             order = torch.randperm(len(candidates), generator=torch.Generator().manual_seed(0))
-            return [candidates[i] for i in order]
+            in_stream = [token for token in self.stream if token in candidates]
+            return [in_stream[i] for i in order]
         inside: dict[int, int] = {}  # place of each token among those of its frame
         for token, frame in enumerate(self.frames):
             inside[token] = token - self.frames.index(frame)
@@ -239,6 +254,7 @@ class Dinov2(Encoder):
         self.places = [place for _ in range(frames) for place in [(-1, -1), *grid]]
         self.frames = [frame for frame in range(frames) for _ in range(1 + len(grid))]
         self.protected = [token for token, place in enumerate(self.places) if place == (-1, -1)]
+        self.stream = list(range(len(self.places)))
 
     def get(self, name: str) -> Tensor:
         return self.weights[f"encoder.layer.{name}"]
@@ -335,24 +351,24 @@ class LanguageModel:
             if is_prompt and layer == self.layer and self.pruner and any(row.visual for row in rows):
                 stays = self.pruner(rows, self, layer)
                 rows = [row for row in rows if row.index in stays]
-            rows = [Row(self.through(row, layer), row.place, row.index, row.visual) for row in rows]
+            rows = self.behind(layer, [Row(self.through(row, layer), row.place, row.index, row.visual) for row in rows])
         final = rms_norm(rows[-1].state, self.get("norm.weight"), self.config.rms_norm_eps)
         return self.weights["lm_head.weight"] @ final
+
+    def behind(self, _: int, rows: list[Row]) -> list[Row]:
+        """What becomes of a layer's output before the next one."""
+        return rows
 
     def through(self, row: Row, layer: int) -> Tensor:
         """One token through one layer: it sees the tokens before it, and itself."""
         prefix, eps = f"layers.{layer}", self.config.rms_norm_eps
         heads, groups = self.config.num_attention_heads, self.config.num_key_value_heads
-        width = self.config.hidden_size // heads
 
         x = rms_norm(row.state, self.get(f"{prefix}.input_layernorm.weight"), eps)
-        query, key, value = (
-            self.get(f"{prefix}.self_attn.{name}.weight") @ x + self.get(f"{prefix}.self_attn.{name}.bias")
-            for name in ("q_proj", "k_proj", "v_proj")
-        )
-        angles = self.angles(row.place)
-        query = rotate(query.view(heads, width), angles)
-        self.cache[layer].append(Seen(rotate(key.view(groups, width), angles), value.view(groups, width), row.index))
+        query, key, value = self.heads(x, f"{prefix}.self_attn", heads, groups)
+        width, angles = query.shape[-1], self.angles(row.place)
+        query = rotate(query, angles)
+        self.cache[layer].append(Seen(rotate(key, angles), value, row.index))
         keys = torch.stack([seen.key for seen in self.cache[layer]])
         values = torch.stack([seen.value for seen in self.cache[layer]])
         attention, mixed = [], []
@@ -364,8 +380,19 @@ class LanguageModel:
         state = row.state + self.get(f"{prefix}.self_attn.o_proj.weight") @ torch.cat(mixed)
 
         x = rms_norm(state, self.get(f"{prefix}.post_attention_layernorm.weight"), eps)
-        gate, up = (self.get(f"{prefix}.mlp.{name}_proj.weight") @ x for name in ("gate", "up"))
-        return state + self.get(f"{prefix}.mlp.down_proj.weight") @ (gate * torch.sigmoid(gate) * up)
+        return state + self.mlp(x, f"{prefix}.mlp")
+
+    def heads(self, x: Tensor, attention: str, heads: int, groups: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Query, key and value of a token, a row each head, before they are rotated."""
+        query, key, value = (
+            self.get(f"{attention}.{name}.weight") @ x + self.get(f"{attention}.{name}.bias")
+            for name in ("q_proj", "k_proj", "v_proj")
+        )
+        return query.view(heads, -1), key.view(groups, -1), value.view(groups, -1)
+
+    def mlp(self, x: Tensor, mlp: str) -> Tensor:
+        gate, up = (self.get(f"{mlp}.{name}_proj.weight") @ x for name in ("gate", "up"))
+        return self.get(f"{mlp}.down_proj.weight") @ (gate * torch.sigmoid(gate) * up)
 
     def kept(self, layer: int) -> list[int]:
         return [seen.index for seen in self.cache[layer]]

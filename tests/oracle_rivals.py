@@ -104,6 +104,7 @@ class LanguageModel(oracle.LanguageModel):
                 rows = [row for row in rows if not row.visual or row.index in stays]
             before = {row.index: row.state for row in rows}
             rows = [oracle.Row(self.through(row, layer), row.place, row.index, row.visual) for row in rows]
+            rows = self.behind(layer, rows)
         final = oracle.rms_norm(rows[-1].state, self.get("norm.weight"), self.config.rms_norm_eps)
         return self.weights["lm_head.weight"] @ final
 

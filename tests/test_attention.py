@@ -21,12 +21,13 @@ def bounds(*lengths: int) -> Tensor:
 def test_each_segment_of_queries_sees_its_own_segment_of_keys_only(queries, keys):
     generator = torch.Generator().manual_seed(0)
     query, key, value = (torch.randn(n, 2, 4, generator=generator) for n in (sum(queries), sum(keys), sum(keys)))
-    module = SimpleNamespace(scaling=0.5, config=SimpleNamespace(_attn_implementation="sdpa"))
+    module = SimpleNamespace(config=SimpleNamespace(_attn_implementation="sdpa"))
     got = attend(
         module,
         (query, key, value),
         Segments.of(bounds(*queries), sum(queries)),
         Segments.of(bounds(*keys), sum(keys)),
+        scale=0.5,
     )
     rows = []
     for q, k, v in zip(query.split(queries), key.split(keys), value.split(keys), strict=True):

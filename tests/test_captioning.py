@@ -285,7 +285,7 @@ def test_the_least_recently_used_encodings_go(demo, clips, tmp_path):
         os.utime(tmp_path / f"{key}.safetensors", (at, at))
     size = cache.entries()[0].size
     (tmp_path / "other.txt").write_text("mine")
-    assert torch.equal(cache.load(keys[0], "x.mp4").visual, encoded.visual)
+    assert torch.equal(cache.load(keys[0], "x.mp4").visual.tokens, encoded.visual.tokens)
     EncodingCache(tmp_path, limit=2 * size + 10).store(keys[2], encoded)
     assert {entry.path.stem for entry in cache.entries()} == {keys[0], keys[2]}
     assert cache.clear() == (2, 2 * size)

@@ -75,7 +75,9 @@ def test_a_plain_pass_costs_what_torch_counts(model, cost):
 def test_a_compressed_pass_costs_what_torch_counts(model, cost, monkeypatch, select, keep, layer, stabilize):
     compressor = IPCV(keep=keep, layer=layer, stabilize=stabilize, select=select)
     counted, kept = products(model, compressor, pixels())
-    with monkeypatch.context() as patch:  # choosing and rebuilding are counted by ipcv.flops, which has its own tests
+    with (
+        monkeypatch.context() as patch
+    ):  # choosing and rebuilding are counted by ipcv.encoder_flops, which has its own tests
         patch.setattr("fidelity_cost.split_flops", lambda *_: 0)
         patch.setattr("fidelity_cost.restore_flops", lambda *_: 0)
         blocks = cost.compressed(compressor, kept)

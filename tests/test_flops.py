@@ -16,24 +16,13 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 from transformers import DynamicCache, Qwen2VLForConditionalGeneration
 
-from ipcv import IPCV, Dart, FastV, ToMe, V2Drop
+from ipcv import IPCV, Dart, FastV, ToMe, V2Drop, shapes
+from ipcv.encoder_flops import encoder_flops, merge_flops, restore_flops, split_flops, tome_flops
 from ipcv.features import describe
-from ipcv.flops import (
-    TextShape,
-    VisionShape,
-    cache_share,
-    cache_tokens,
-    choice_flops,
-    decode_flops,
-    encoder_flops,
-    merge_flops,
-    prefill_flops,
-    restore_flops,
-    split_flops,
-    tome_flops,
-)
+from ipcv.language_flops import cache_share, cache_tokens, choice_flops, decode_flops, prefill_flops
 from ipcv.pruning import Prompt
 from ipcv.selection import Stream, choose
+from ipcv.shapes import TextShape, VisionShape
 from ipcv.tokens import Split
 from ipcv.tome import Frames
 
@@ -77,9 +66,14 @@ def count(run: Callable[[], Any], also: dict[Any, Any] | None = None) -> FlopCou
 
 def count_encoder(model, grid, compressor=None) -> tuple[FlopCounterMode, list[int]]:
     """The counter, and how many tokens each frame kept."""
+    return count_pass(model, lambda: model.model.visual(pixels(grid), grid_thw=torch.tensor(grid)), compressor)
+
+
+def count_pass(model, run, compressor=None) -> tuple[FlopCounterMode, list[int]]:
+    """The same of any pass of an encoder."""
     with compressor(model) if compressor else nullcontext([]) as passes:
         counter = count(
-            lambda: model.model.visual(pixels(grid), grid_thw=torch.tensor(grid)),
+            run,
             also={
                 aten._embedding_bag: rows_added,
                 aten._embedding_bag_forward_only: rows_added,
@@ -156,7 +150,7 @@ ELEMENTWISE = {
 @pytest.mark.parametrize("grid", [IMAGE, CLIP, MIXED])
 def test_the_dense_encoder_costs_what_torch_counts(model, grid):
     counter, _ = count_encoder(model, grid)
-    shape = VisionShape.of(model.config.vision_config)
+    shape = shapes.qwen2_vl(model.config)
     assert encoder_flops(shape, patches_per_frame(grid)) == pytest.approx(counter.get_total_flops(), rel=0.01)
 
 
@@ -185,7 +179,7 @@ def test_the_compressed_encoder_costs_what_torch_counts(model, grid, keep, layer
     for settings in ({}, {"select": "change", "blend": "mean"}, {"select": "uniform", "blend": "mean"}):
         compressor = IPCV(keep=keep, layer=layer, stabilize=stabilize, **settings)
         counter, kept = count_encoder(model, grid, compressor)
-        shape = VisionShape.of(model.config.vision_config)
+        shape = shapes.qwen2_vl(model.config)
         computed = encoder_flops(shape, patches_per_frame(grid), compressor, kept)
         assert computed == pytest.approx(counter.get_total_flops(), rel=0.015)
 
@@ -194,7 +188,7 @@ def test_the_compressed_encoder_costs_what_torch_counts(model, grid, keep, layer
 def test_what_a_quality_tries_is_counted(model, quality):
     compressor = IPCV(quality=quality, layer=1)
     counter, kept = count_encoder(model, CLIP, compressor)
-    shape = VisionShape.of(model.config.vision_config)
+    shape = shapes.qwen2_vl(model.config)
     computed = encoder_flops(shape, patches_per_frame(CLIP), compressor, kept)
     assert computed == pytest.approx(counter.get_total_flops(), rel=0.015)
 
@@ -202,7 +196,7 @@ def test_what_a_quality_tries_is_counted(model, quality):
 def test_kept_tokens_spread_unevenly_here_so_that_an_assumed_spread_would_show(model):
     compressor = IPCV.paper(keep=0.5, layer=1, stabilize=0)
     _, kept = count_encoder(model, CLIP, compressor)
-    shape, frames = VisionShape.of(model.config.vision_config), patches_per_frame(CLIP)
+    shape, frames = shapes.qwen2_vl(model.config), patches_per_frame(CLIP)
     even = [frame // 2 for frame in frames]
     assert 0 in kept
     assert encoder_flops(shape, frames, compressor, even) < 0.97 * encoder_flops(shape, frames, compressor, kept)
@@ -211,7 +205,7 @@ def test_kept_tokens_spread_unevenly_here_so_that_an_assumed_spread_would_show(m
 @pytest.mark.parametrize(("layer", "stabilize"), [(1, 0), (2, 3), (3, 7)])
 def test_every_restoration_is_counted(model, layer, stabilize):
     """More neighbours change nothing but the mean over them: once per stabilised block and once at the end."""
-    shape, frames = VisionShape.of(model.config.vision_config), patches_per_frame(CLIP)
+    shape, frames = shapes.qwen2_vl(model.config), patches_per_frame(CLIP)
     computed, counted = [], []
     for neighbors in (1, 9):
         compressor = IPCV.paper(keep=0.4, layer=layer, stabilize=stabilize, neighbors=neighbors)
@@ -253,7 +247,7 @@ def test_kept_tokens_that_do_not_fit_the_settings_are_refused():
 @pytest.mark.parametrize("grid", [IMAGE, CLIP, MIXED])
 def test_merging_costs_what_torch_counts(model, grid, keep):
     counter, _ = count_encoder(model, grid, ToMe(keep=keep))
-    shape = VisionShape.of(model.config.vision_config)
+    shape = shapes.qwen2_vl(model.config)
     computed = tome_flops(shape, patches_per_frame(grid), ToMe(keep=keep))
     assert computed == pytest.approx(counter.get_total_flops(), rel=0.003)
 

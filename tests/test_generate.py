@@ -8,6 +8,7 @@ from transformers import PreTrainedTokenizerFast
 from ipcv.generate import Chooser, decode, pieces, prefill
 from ipcv.positions import prompt_positions
 from ipcv.prompt import Prompt
+from ipcv.visual import Visual
 
 
 @pytest.fixture
@@ -18,7 +19,8 @@ def prompt(demo):
 
 
 def start(network, prompt):
-    visual = torch.zeros(0, network.config.text_config.hidden_size)
+    width = network.config.text_config.hidden_size
+    visual = Visual(torch.zeros(0, width), torch.zeros(0, 0, width))
     return prefill(network, prompt, visual, prompt_positions(network, prompt.ids, prompt.types))
 
 

@@ -78,7 +78,7 @@ def test_a_folder_without_a_model_is_refused(tmp_path):
 
 def test_another_family_is_refused_with_the_known_ones(folder):
     (folder / "config.json").write_text(json.dumps({"model_type": "llama", "architectures": ["LlamaForCausalLM"]}))
-    with pytest.raises(ModelError, match=r"'llama' is not supported.*supported: qwen2_vl"):
+    with pytest.raises(ModelError, match=r"'llama' is not supported.*supported: .*qwen2_vl"):
         ipcv.load(str(folder))
 
 

@@ -1,15 +1,17 @@
 """Multimodal positions against the rule written naively, and against a model class that is right already."""
 
 from itertools import pairwise
+from typing import Any
 
 import oracle
+import oracle_families
 import pytest
 import tiny
 import torch
 from torch import Tensor
 from transformers import Qwen2VLForConditionalGeneration
 
-from ipcv.positions import next_positions, prompt_positions, without_overlap
+from ipcv.positions import next_positions, of_timed_grid, prompt_positions, without_overlap
 
 SHORT, LONG = ("video", 2, 4, 6), ("video", 7, 4, 6)  # fewer and more temporal patches than the larger merged side
 WIDE, PHOTO, LARGE = ("video", 3, 2, 12), ("image", 1, 4, 6), ("image", 1, 10, 4)
@@ -95,3 +97,49 @@ def test_the_next_token_follows_the_largest_position(qwen2_vl, parts):
     got = next_positions(positions(qwen2_vl, *parts))
     assert got.shape == (3, 1, 1)
     assert torch.equal(got, want)
+
+
+# --------------------------------------------------------------------------------------- positions that are times
+
+
+RATES = {
+    "two frames a second": [0.5 * i for i in range(12)],
+    "a clip from the middle, a little off": [30 + 0.5005 * i for i in range(12)],
+    "a film": [i / 1.7 for i in range(12)],
+    "one pair": [4.0, 4.5],
+    "a gap": [0, 0.5, 1, 1.5, 9, 9.5, 10, 10.5],
+    "ever slower": [float(i * i) for i in range(8)],
+}
+
+
+def timed(times: list[float]) -> tuple[Any, tuple[int, int, int], Tensor, Tensor]:
+    model, grid = tiny.qwen2_5_vl(depth=1, layers=1), (len(times) // 2, 4, 6)
+    inputs = tiny.prompt(3, ("video", *grid), 4)
+    return model, grid, inputs["input_ids"], inputs["mm_token_type_ids"]
+
+
+@pytest.mark.parametrize("name", RATES)
+def test_timed_positions_follow_the_rule(name):
+    times = RATES[name]
+    model, grid, ids, types = timed(times)
+    want = oracle_families.timed_places(3, grid, times[::2], 0, 4)
+    assert of_timed_grid(model, ids, types, grid, times)[:, 0].T.tolist() == [list(place) for place in want]
+
+
+@pytest.mark.parametrize("name", list(RATES)[:3])
+def test_at_a_steady_rate_timed_positions_are_those_of_the_model(name):
+    times = RATES[name]
+    model, grid, ids, types = timed(times)
+    seconds = torch.tensor([round(times[2] - times[0], 3)])
+    want, _ = model.model.get_rope_index(
+        ids, mm_token_type_ids=types, video_grid_thw=torch.tensor([grid]), second_per_grid_ts=seconds
+    )
+    got = of_timed_grid(model, ids, types, grid, times)
+    assert torch.equal(got[:, types != 0], want[:, types != 0])
+
+
+def test_behind_a_gap_positions_are_late_by_that_gap():
+    times = RATES["a gap"]
+    model, grid, ids, types = timed(times)
+    own = of_timed_grid(model, ids, types, grid, times)[0, 0, types[0] != 0]
+    assert own.unique().tolist() == [3, 3 + 2, 3 + 18, 3 + 20]

@@ -7,7 +7,7 @@ from ipcv.prompt import TEXT, VIDEO, build_prompt, check_text
 
 def test_a_prompt_has_one_placeholder_per_visual_token_and_the_question_after_them(demo):
     tokenizer, config = demo.loaded.tokenizer, demo.loaded.network.config
-    prompt = build_prompt(tokenizer, config, "What colour is the circle?", 7)
+    prompt = build_prompt(tokenizer, config, "What colour is the circle?", [0.0], 7)
     ids = prompt.ids[0].tolist()
     places = [index for index, token in enumerate(ids) if token == config.video_token_id]
     assert len(places) == 7
@@ -20,7 +20,7 @@ def test_a_prompt_has_one_placeholder_per_visual_token_and_the_question_after_th
 
 def test_a_system_prompt_comes_before_the_video(demo):
     tokenizer, config = demo.loaded.tokenizer, demo.loaded.network.config
-    prompt = build_prompt(tokenizer, config, "What colour is the circle?", 1, system="Answer in one word.")
+    prompt = build_prompt(tokenizer, config, "What colour is the circle?", [0.0], 1, system="Answer in one word.")
     text = tokenizer.decode(prompt.ids[0])
     assert text.index("Answer in one word.") < text.index("<|video_pad|>") < text.index("What colour")
 

@@ -30,7 +30,7 @@ def visual(model, clip, options):
         for event in run.events(video, COLOUR):
             if isinstance(event, StageDone) and event.stage.name == "encode":
                 break
-    return run.visual
+    return run.visual.tokens
 
 
 def test_the_demo_model_answers_questions_about_a_file(demo, clip, truth):

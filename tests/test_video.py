@@ -232,7 +232,7 @@ def test_odd_sizes_are_read_whole(tmp_path):
 def test_frames_come_at_the_size_asked_for(films):
     asked = []
     with open_video(films / "libx264.mp4", resize=lambda *size: asked.append(size) or (56, 112)) as clip:
-        assert asked == [(64, 160)]
+        assert asked == [(64, 160, 6)]
         assert clip.size == (56, 112)
         assert {batch.shape for batch in clip} == {(6, 56, 112, 3)}
 
@@ -499,7 +499,7 @@ def peak(frames, wait):
         while not done.wait(0.005):
             top[0] = max(top[0], psutil.Process().memory_info().rss)
     watcher = threading.Thread(target=watch); watcher.start()
-    with open_video(sys.argv[1], Sampling(fps=15, max_frames=frames), resize=lambda h, w: (252, 448)) as clip:
+    with open_video(sys.argv[1], Sampling(fps=15, max_frames=frames), resize=lambda h, w, n: (252, 448)) as clip:
         batches = iter(clip)
         count = len(next(batches))
         time.sleep(wait)
@@ -563,7 +563,7 @@ def test_frames_in_memory_come_out_as_they_went_in():
 
 def test_frames_in_memory_are_resized_and_paired():
     pictures = np.stack([number_picture(number) for number in range(3)])
-    with clip_from_frames(pictures, resize=lambda height, width: (height // 2, width // 2)) as clip:
+    with clip_from_frames(pictures, resize=lambda height, width, frames: (height // 2, width // 2)) as clip:
         (batch,) = clip
     assert batch.shape == (4, 32, 80, 3)
     assert [number_in(picture) for picture in batch] == [0, 1, 2, 2]

@@ -4,43 +4,166 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import Dinov2Config, Dinov2Model, PreTrainedModel, Qwen2VLConfig, Qwen2VLForConditionalGeneration
+from transformers import (
+    Dinov2Config,
+    Dinov2Model,
+    InternVLConfig,
+    InternVLForConditionalGeneration,
+    PreTrainedModel,
+    Qwen2_5_VLConfig,
+    Qwen2_5_VLForConditionalGeneration,
+    Qwen2VLConfig,
+    Qwen2VLForConditionalGeneration,
+    Qwen3VLConfig,
+    Qwen3VLForConditionalGeneration,
+    Qwen3VLMoeConfig,
+    Qwen3VLMoeForConditionalGeneration,
+)
 
 IMAGE, VIDEO, START, END = 95, 96, 97, 98  # the tiny vocabulary's special tokens; text is 0 to 89
 CHANNELS, FRAMES, PATCH = 3, 2, 4  # of one patch
+SPECIAL = {
+    "image_token_id": IMAGE,
+    "video_token_id": VIDEO,
+    "vision_start_token_id": START,
+    "vision_end_token_id": END,
+}
+Special = dict[str, int] | None  # other numbers of these tokens
 
 
-def qwen2_vl(depth: int = 6, layers: int = 5, seed: int = 0) -> Qwen2VLForConditionalGeneration:
+def qwen2_vl(
+    depth: int = 6, layers: int = 5, seed: int = 0, width: int = 32, words: int = 100, special: Special = None
+) -> Qwen2VLForConditionalGeneration:
     """A random Qwen2-VL in float32 with `depth` vision blocks and `layers` decoder layers."""
     config = Qwen2VLConfig(
         vision_config={
             "depth": depth,
             "embed_dim": 32,
-            "hidden_size": 32,
+            "hidden_size": width,
             "num_heads": 2,
             "mlp_ratio": 2,
             "patch_size": PATCH,
             "temporal_patch_size": FRAMES,
         },
-        text_config={
-            "vocab_size": 100,
+        text_config=text(layers, width, words),
+        **special or SPECIAL,
+    )
+    return drawn(Qwen2VLForConditionalGeneration(config), seed)
+
+
+def qwen2_5_vl(
+    depth: int = 6, layers: int = 5, seed: int = 0, width: int = 32, words: int = 100, special: Special = None
+) -> Qwen2_5_VLForConditionalGeneration:
+    """A random Qwen2.5-VL: windows of 4 × 4 patches, whole frames in blocks 1 and 4."""
+    config = Qwen2_5_VLConfig(
+        vision_config={
+            "depth": depth,
             "hidden_size": 32,
             "intermediate_size": 48,
-            "num_hidden_layers": layers,
-            "num_attention_heads": 4,
-            "num_key_value_heads": 2,
-            "max_position_embeddings": 1024,
-            "bos_token_id": None,
-            "eos_token_id": None,
-            "pad_token_id": None,
-            "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [2, 1, 1]},
+            "out_hidden_size": width,
+            "num_heads": 2,
+            "patch_size": PATCH,
+            "temporal_patch_size": FRAMES,
+            "window_size": 4 * PATCH,
+            "fullatt_block_indexes": [1, 4],
+            "tokens_per_second": 2,
         },
-        image_token_id=IMAGE,
-        video_token_id=VIDEO,
-        vision_start_token_id=START,
-        vision_end_token_id=END,
+        text_config=text(layers, width, words),
+        **special or SPECIAL,
     )
-    model = Qwen2VLForConditionalGeneration(config).eval().requires_grad_(False)
+    return drawn(Qwen2_5_VLForConditionalGeneration(config), seed)
+
+
+def qwen3_vl(
+    depth: int = 6, layers: int = 5, seed: int = 0, width: int = 32, words: int = 100, special: Special = None
+) -> Qwen3VLForConditionalGeneration:
+    """A random Qwen3-VL: 5 × 5 learnt positions, and taps behind blocks 1, 3 and 5."""
+    config = Qwen3VLConfig(
+        vision_config={
+            "depth": depth,
+            "hidden_size": 32,
+            "intermediate_size": 48,
+            "out_hidden_size": width,
+            "num_heads": 2,
+            "patch_size": PATCH,
+            "temporal_patch_size": FRAMES,
+            "num_position_embeddings": 25,
+            "deepstack_visual_indexes": [1, 3, 5],
+        },
+        text_config=interleaved(text(layers, width, words)),
+        **special or SPECIAL,
+    )
+    return drawn(Qwen3VLForConditionalGeneration(config), seed)
+
+
+def qwen3_vl_moe(
+    depth: int = 6, layers: int = 5, seed: int = 0, width: int = 32, words: int = 100, special: Special = None
+) -> Qwen3VLMoeForConditionalGeneration:
+    """The same with two of five experts for each token in all layers but layer 1."""
+    experts = {"num_experts": 5, "num_experts_per_tok": 2, "moe_intermediate_size": 24, "mlp_only_layers": [1]}
+    dense = qwen3_vl(depth, 1, seed, width, words, special).config
+    config = Qwen3VLMoeConfig(
+        vision_config=dense.vision_config.to_dict() | {"model_type": "qwen3_vl_moe_vision"},
+        text_config=interleaved(text(layers, width, words)) | experts,
+        **special or SPECIAL,
+    )
+    return drawn(Qwen3VLMoeForConditionalGeneration(config), seed)
+
+
+def interleaved(config: dict[str, Any]) -> dict[str, Any]:
+    """The configuration for a language model with heads of a size of their own and axes that take turns."""
+    rotary = config["rope_parameters"] | {"mrope_interleaved": True, "mrope_section": [4, 2, 2]}
+    return config | {"head_dim": 16, "rope_parameters": rotary}
+
+
+def internvl(
+    depth: int = 6, layers: int = 5, seed: int = 0, width: int = 32, words: int = 100, special: Special = None
+) -> InternVLForConditionalGeneration:
+    """A random InternVL: frames of 8 × 8 patches, over a Qwen2."""
+    language = text(layers, width, words) | {"model_type": "qwen2"}
+    del language["rope_parameters"]["mrope_section"]
+    config = InternVLConfig(
+        vision_config={
+            "hidden_size": 32,
+            "num_hidden_layers": depth,
+            "num_attention_heads": 2,
+            "intermediate_size": 48,
+            "image_size": 8 * PATCH,
+            "patch_size": PATCH,
+            "use_qk_norm": True,
+            "attention_bias": True,
+        },
+        text_config=language,
+        image_token_id=(special or SPECIAL)["image_token_id"],
+        image_seq_length=16,
+    )
+    return drawn(InternVLForConditionalGeneration(config), seed)
+
+
+def text(layers: int, width: int, words: int) -> dict[str, Any]:
+    """The language model's configuration."""
+    return {
+        "vocab_size": words,
+        "hidden_size": width,
+        "intermediate_size": width * 3 // 2 if width % 64 else 2 * width,
+        "num_hidden_layers": layers,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "max_position_embeddings": 1024,
+        "bos_token_id": None,
+        "eos_token_id": None,
+        "pad_token_id": None,
+        "rope_parameters": {
+            "rope_type": "default",
+            "rope_theta": 10000.0,
+            "mrope_section": [width // 16, width // 32, width // 32],
+        },
+    }
+
+
+def drawn(model: Any, seed: int) -> Any:
+    """The model with unit gain weights, for inference, with no end token."""
+    model.eval().requires_grad_(False)
     model.generation_config.eos_token_id = None
     model.generation_config.pad_token_id = 0
     unit_gain(model, seed)

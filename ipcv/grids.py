@@ -1,0 +1,46 @@
+"""How the patches of a pass follow each other: frame by frame, and in a frame in squares or window by window."""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+Grid = tuple[int, int, int]  # frames, rows and columns of patches
+
+
+def frame_sizes(grids: Sequence[Grid], head: int = 0) -> list[int]:
+    """Tokens of each frame, `head` of them ahead of its patches."""
+    return [head + rows * columns for frames, rows, columns in grids for _ in range(frames)]
+
+
+def window_sizes(grids: Sequence[Grid], side: int) -> list[int]:
+    """Patches of each window of each frame, row by row; a frame's last ones are smaller than `side` × `side`."""
+    sizes = []
+    for frames, rows, columns in grids:
+        heights = [min(side, rows - top) for top in range(0, rows, side)]
+        widths = [min(side, columns - left) for left in range(0, columns, side)]
+        sizes += [height * width for height in heights for width in widths] * frames
+    return sizes
+
+
+def window_order(grids: Sequence[Grid], side: int, merge: int, device: torch.device) -> Tensor:
+    """Which patch `[n]` each token is, where tokens come window by window.
+
+    Patches are counted frame by frame, row by row, in squares of `merge` × `merge`; a window's keep that order.
+    """
+    parts, start = [], 0
+    for frames, rows, columns in grids:
+        squares = torch.arange(rows * columns // merge**2, device=device)
+        above, left = squares * merge // columns * merge // side, squares * merge % columns // side  # windows
+        order = (above * -(-columns // side) + left).argsort(stable=True)
+        order = (order[:, None] * merge**2 + torch.arange(merge**2, device=device)).flatten()
+        frame = start + rows * columns * torch.arange(frames, device=device)
+        parts.append((frame[:, None] + order).flatten())
+        start += frames * rows * columns
+    return torch.cat(parts)
+
+
+def bounds(sizes: Sequence[int], device: torch.device) -> Tensor:
+    """Bounds `[s + 1]` (`cu_seqlens`, int32) of segments of these sizes that follow each other."""
+    return F.pad(torch.tensor(sizes, dtype=torch.int32).cumsum(0, dtype=torch.int32), (1, 0)).to(device)

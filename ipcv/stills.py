@@ -1,0 +1,79 @@
+"""Frames of one size, each by itself: how InternVL wants them."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from torch import Tensor
+from transformers import PretrainedConfig
+
+from ipcv.errors import ModelError
+from ipcv.preprocess import check_normalising, normalised, normalising, read_settings
+
+
+@dataclass(frozen=True, kw_only=True)
+class StillSettings:
+    """How a model wants frames that are all of one size: from the files beside its weights."""
+
+    height: int  # pixels
+    width: int
+    patch_size: int  # pixels per side
+    merge_size: int  # patches per side that become one token
+    image_mean: tuple[float, float, float]  # per channel, of 0 … 1
+    image_std: tuple[float, float, float]
+    rescale_factor: float = 1 / 255
+    temporal_patch_size: int = 1  # frames per patch
+
+    def __post_init__(self) -> None:
+        check_normalising(self)
+        if min(self.height, self.width) < 1 or self.height % self.factor or self.width % self.factor:
+            raise ValueError(f"{self.width} x {self.height} pixels do not divide into tokens of {self.factor} a side")
+
+    @classmethod
+    def from_folder(cls, folder: str | Path, config: PretrainedConfig) -> Self:
+        """The settings of a model folder; sizes are those of the encoder in its `config`. Raises `ModelError`."""
+        values, origin = read_settings(folder)
+        (height, width), (side, _) = config.vision_config.image_size, config.vision_config.patch_size
+        merge = int(1 / config.downsample_ratio)
+        try:
+            return cls(height=height, width=width, patch_size=side, merge_size=merge, **normalising(values))
+        except KeyError as error:
+            raise ModelError(f"{origin} lacks {error}: fetch the model again") from error
+        except (ValueError, TypeError, AttributeError) as error:
+            raise ModelError(f"{origin} makes no sense: {error}") from error
+
+    @property
+    def factor(self) -> int:
+        """Pixels per side of one token."""
+        return self.patch_size * self.merge_size
+
+    @property
+    def min_pixels(self) -> int:
+        """Of every frame."""
+        return self.height * self.width
+
+    max_pixels = min_pixels
+
+    def limited(self, max_pixels: int, *, strict: bool = True) -> Self:
+        """The same. Raises `ValueError`, if `strict`, where frames would have to be smaller."""
+        if strict and max_pixels < self.max_pixels:
+            raise ValueError(
+                f"max_pixels must be {self.max_pixels} or more, not {max_pixels}: this model's frames are all of "
+                f"{self.width} x {self.height}"
+            )
+        return self
+
+    def resize(self, height: int, width: int, frames: int = 1) -> tuple[int, int]:  # noqa: ARG002
+        """The one size, whatever the frames are like."""
+        return self.height, self.width
+
+    def patches(self, frames: Tensor) -> tuple[Tensor, tuple[int, int, int]]:
+        """Normalised pixels, where `frames` lie (uint8 [n, height, width, 3]), and how many patches they are.
+
+        Returns float32 [n, 3, height, width] and (n, rows, columns).
+        """
+        count, height, width, _ = frames.shape
+        if (height, width) != (self.height, self.width):
+            raise ValueError(f"frames must be {self.height} x {self.width}, not {height} x {width}")
+        pixels = normalised(self, frames).permute(0, 3, 1, 2).contiguous()
+        return pixels, (count, height // self.patch_size, width // self.patch_size)

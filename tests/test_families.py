@@ -1,0 +1,330 @@
+"""Every family through the same tests: against its plain model and against itself written naively."""
+
+import math
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext, suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+import oracle
+import oracle_families
+import oracle_rivals
+import pytest
+import tiny
+import torch
+from probes import BombError, attention, bomb, error, hooks
+from test_flops import count, count_pass
+from torch import Tensor
+from transformers import DynamicCache
+
+from ipcv import IPCV, Dart, FastV, V2Drop
+from ipcv.encoder_flops import encoder_flops
+from ipcv.families import FAMILIES, find_encoder, find_language
+from ipcv.generate import decode, prefill
+from ipcv.language_flops import cache_tokens, decode_flops, prefill_flops
+from ipcv.prompt import TEXT, TYPES, Prompt
+from ipcv.pruning import LanguagePruner
+from ipcv.shapes import TextShape
+from ipcv.visual import Visual
+
+Grids = list[tuple[int, int, int]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """A family, a tiny model of it, and itself written naively."""
+
+    build: Callable[[], Any]
+    encoder: type[oracle.Encoder]
+    language: type[oracle.LanguageModel] = oracle.LanguageModel
+    places: Callable[..., list[oracle.Place]] = oracle_families.places  # of a prompt, as in `ask`
+    words: int = 0  # of text between two temporal patches
+    one: Grids = field(default_factory=lambda: [(3, 8, 6)])
+    several: Grids = field(default_factory=lambda: [(2, 6, 10), (1, 6, 4), (3, 4, 4)])  # all in one pass
+    large: Grids = field(default_factory=lambda: [(1, 8, 12), (3, 16, 14)])
+    grid: tuple[int, int, int] = (5, 6, 4)  # more patches in time than on the larger side: transformers is wrong there
+    step: int = tiny.FRAMES  # frames in a temporal patch
+
+    def input(self, grids: Grids, seed: int = 0) -> Tensor:
+        """What the encoder takes."""
+        return tiny.patches(grids, seed)
+
+    def encode(self, model: Any, grids: Grids, seed: int = 0) -> Any:
+        """What it gives."""
+        return model.model.visual(self.input(grids, seed), grid_thw=torch.tensor(grids))
+
+
+class StillCase(Case):
+    """A family that takes frames of one size as they are."""
+
+    def input(self, grids: Grids, seed: int = 0) -> Tensor:
+        ((frames, rows, columns),) = grids
+        size = (frames, tiny.CHANNELS, rows * tiny.PATCH, columns * tiny.PATCH)
+        return torch.randn(size, generator=torch.Generator().manual_seed(seed))
+
+    def encode(self, model: Any, grids: Grids, seed: int = 0) -> Any:
+        return model.get_image_features(self.input(grids, seed))
+
+
+CASES = {
+    "qwen2_vl": Case(build=tiny.qwen2_vl, encoder=oracle.Encoder),
+    "qwen2_5_vl": Case(
+        build=tiny.qwen2_5_vl, encoder=oracle_families.Qwen25Encoder, places=oracle_families.timed_places
+    ),
+    "qwen3_vl": Case(
+        build=tiny.qwen3_vl,
+        encoder=oracle_families.Qwen3Encoder,
+        language=oracle_families.Qwen3Language,
+        places=oracle_families.framed_places,
+        words=4,
+    ),
+    "qwen3_vl_moe": Case(
+        build=tiny.qwen3_vl_moe,
+        encoder=oracle_families.Qwen3Encoder,
+        language=oracle_families.Qwen3MoeLanguage,
+        places=oracle_families.framed_places,
+        words=4,
+    ),
+}
+CASES["internvl"] = StillCase(
+    build=tiny.internvl,
+    encoder=oracle_families.InternVLEncoder,
+    language=oracle_families.InternVLLanguage,
+    places=oracle_families.plain_places,
+    words=3,
+    one=[(1, 8, 8)],
+    several=[(4, 8, 8)],
+    large=[(5, 8, 8)],
+    grid=(5, 8, 8),
+    step=1,
+)
+MODELS: dict[str, Any] = {}
+
+
+@pytest.fixture(params=CASES)
+def family(request) -> tuple[Case, Any]:
+    """A family and its tiny model. Tests leave it as they found it."""
+    case = CASES[request.param]
+    if request.param not in MODELS:
+        MODELS[request.param] = case.build()
+    return case, MODELS[request.param]
+
+
+def test_every_family_that_answers_is_tested():
+    assert set(CASES) == {name for name, family in FAMILIES.items() if family.language}
+
+
+# ------------------------------------------------------------------------------------------------- the encoder
+
+
+@pytest.mark.parametrize("inputs", ["one", "several"])
+def test_the_naive_family_is_the_plain_model(family, inputs):
+    case, model = family
+    grids = getattr(case, inputs)
+    naive = case.encoder(model, grids)
+    want, got = naive.plain(case.input(grids)), case.encode(model, grids)
+    compare(got, want, naive.stream)
+
+
+def compare(got: Any, want: oracle.Compressed, stream: list[int]) -> None:
+    """What the encoder gives is what the naive one does."""
+    assert error(got.last_hidden_state.view(len(stream), -1), want.tokens[stream]) < 1e-5
+    assert error(got.pooler_output.view(want.merged.shape), want.merged) < 1e-5
+    taps = got.get("deepstack_features") or []
+    assert [error(tap, wanted) < 1e-5 for tap, wanted in zip(taps, want.taps, strict=True)] == [True] * len(taps)
+
+
+METHODS = [("change", "mean"), ("coverage", "distance"), ("uniform", "distance"), ("random", "mean")]
+
+
+@pytest.mark.parametrize(("layer", "stabilize"), [(1, 0), (2, 2), (3, 99), (5, 1)])
+@pytest.mark.parametrize(("select", "blend"), METHODS)
+@pytest.mark.parametrize("inputs", ["one", "several"])
+def test_compression_equals_the_method_written_naively(family, inputs, select, blend, layer, stabilize):
+    case, model = family
+    grids = getattr(case, inputs)
+    settings = {
+        "keep": 0.3, "layer": layer, "stabilize": stabilize, "neighbors": 3, "select": select, "blend": blend
+    }  # fmt: skip
+    naive = case.encoder(model, grids)
+    want = naive.compressed(case.input(grids), **settings)
+    with IPCV(**settings)(model) as kept:
+        got = case.encode(model, grids)
+    assert [each.tolist() for each in kept] == [want.lengths]
+    compare(got, want, naive.stream)
+
+
+def test_keeping_everything_is_the_plain_model_bit_for_bit(family):
+    case, model = family
+    plain = case.encode(model, case.several)
+    with IPCV(keep=1)(model):
+        got = case.encode(model, case.several)
+    assert torch.equal(got.pooler_output, plain.pooler_output)
+
+
+@pytest.mark.parametrize(
+    "settings", [IPCV(keep=0.4), IPCV.paper(keep=0.4, layer=2, stabilize=1)], ids=["ours", "paper"]
+)
+def test_an_exception_inside_a_pass_leaves_nothing_behind(family, settings):
+    case, model = family
+    plain, before = case.encode(model, case.several).pooler_output, hooks(model)
+    blocks = find_encoder(model).blocks
+    with suppress(BombError), settings(model):
+        want = case.encode(model, case.several).pooler_output
+        with bomb(blocks[4]):
+            case.encode(model, case.one)
+        assert torch.equal(case.encode(model, case.several).pooler_output, want)
+        raise BombError
+    assert hooks(model) == before  # transformers leaves some of its own on an InternVL
+    assert torch.equal(case.encode(model, case.several).pooler_output, plain)
+    assert not torch.equal(want, plain)
+
+
+def test_eager_attention_equals_sdpa(family):
+    case, model = family
+    with IPCV(keep=0.4)(model):
+        want = case.encode(model, case.several).pooler_output
+        with attention(model, "eager"):
+            got = case.encode(model, case.several).pooler_output
+    assert error(got, want) < 1e-5
+
+
+COMPRESSORS = [
+    None,
+    IPCV(keep=1),
+    IPCV(keep=0.35),
+    IPCV(quality=0.9, layer=1),
+    IPCV.paper(keep=0.35, layer=2, stabilize=2),
+    IPCV.paper(keep=0.1, layer=1, stabilize=0),
+]
+
+
+@pytest.mark.parametrize("compressor", COMPRESSORS, ids=str)
+def test_an_encoder_costs_what_torch_counts(family, compressor):
+    case, model = family
+    grids = case.large
+    shape, encoder = find_language(model.config.model_type).vision(model.config), find_encoder(model)
+    with attention(model, "eager"):  # the counter knows no fused kernel
+        counter, kept = count_pass(model, lambda: case.encode(model, grids), compressor)
+    computed = encoder_flops(shape, encoder.frames(grids), compressor, kept, encoder.parts(grids))
+    assert computed == pytest.approx(counter.get_total_flops(), rel=0.015)
+
+
+# ------------------------------------------------------------------------------------------- the language model
+
+
+TIMES = [2.0, 2.4, 2.8, 3.2, 3.6, 4.0, 4.4, 4.8, 5.2, 5.6]  # of frames
+PRUNERS = [
+    None,
+    Dart(keep=0.5, layer=3),
+    Dart(keep=0.4, layer=1),
+    FastV(keep=0.4, layer=2),
+    FastV(keep=0.5, layer=4),
+    V2Drop(keep=(0.6, 0.5), layers=(2, 4)),
+    V2Drop(),
+]
+
+
+def ask(case: Case, model: Any, before: int = 3, after: int = 5) -> tuple[Any, ...]:
+    """A prompt of words, a video and words: the prompt, its video and its positions, as `ipcv ask` makes them."""
+    language = find_language(model.config.model_type)
+    visual = language.encode(model, case.input([case.grid]), case.grid)
+    tokens, random = len(visual) // case.grid[0], torch.Generator().manual_seed(0)
+    pads = torch.full((tokens,), getattr(model.config, f"{language.kind}_token_id"))
+    parts = [torch.randint(0, 90, (before,), generator=random)]
+    for patch in range(case.grid[0]):
+        parts += [pads] if patch == 0 else [torch.randint(0, 90, (case.words,), generator=random), pads]
+    ids = torch.cat([*parts, torch.randint(0, 90, (after,), generator=random)])[None]
+    prompt = Prompt(ids, torch.where(ids == pads[0], TYPES[language.kind], TEXT))
+    times = TIMES[: case.step * case.grid[0]]
+    return prompt, visual, language.positions(model, ids, prompt.types, case.grid, times)
+
+
+def run(model: Any, prompt: Prompt, visual: Visual, positions: Tensor, steps: int) -> tuple[list[Tensor], DynamicCache]:
+    """The logits behind the prompt and behind each of `steps` greedy tokens."""
+    logits: list[Tensor] = []
+
+    def greedy(_: Tensor, scores: Tensor) -> Tensor:
+        logits.append(scores[0])
+        return scores.argmax(-1)
+
+    decoding = prefill(model, prompt, visual, positions)
+    for _ in decode(model, decoding, greedy, steps + 1):
+        pass
+    return logits, decoding.cache
+
+
+def naive_run(case: Case, model: Any, pruner: LanguagePruner | None, steps: int) -> tuple[list[Tensor], Any]:
+    """The same by the family written naively."""
+    prompt, visual, _ = ask(case, model)
+    layers = model.config.get_text_config().num_hidden_layers
+    if isinstance(pruner, V2Drop):
+        own = () if case.language is oracle.LanguageModel else (case.language,)
+        both = type("Both", (*own, oracle_rivals.LanguageModel), {})
+        language = both(model, steps=pruner.steps(layers), shares=pruner.keep)
+    elif pruner is None:
+        language = case.language(model)
+    else:
+        method = oracle.dart if isinstance(pruner, Dart) else oracle.fastv
+        language = case.language(model, pruner.layer, method(pruner.keep))
+    is_visual = (prompt.types[0] != TEXT).tolist()
+    places = case.places(3, case.grid, TIMES[:: case.step], case.words, 5 + steps)
+    rows, given = iter(visual.tokens.double()), language.embed(prompt.ids[0].tolist())
+    states = torch.stack([next(rows) if seen else word for seen, word in zip(is_visual, given, strict=True)])
+    language.taps = visual.taps.double()
+    logits = [language.feed(states, places[: len(states)], is_visual)]
+    for step in range(steps):
+        word = language.embed([int(logits[-1].argmax())])
+        logits.append(language.feed(word, [places[len(states) + step]], [False]))
+    return logits, language
+
+
+def test_positions_follow_the_rule_of_the_family(family):
+    case, model = family
+    _, _, positions = ask(case, model)
+    want = torch.tensor(case.places(3, case.grid, TIMES[:: case.step], case.words, 5))
+    assert torch.equal(positions.reshape(-1, len(want)), want.T)
+
+
+@pytest.mark.parametrize("pruner", PRUNERS, ids=str)
+def test_pruning_equals_the_method_written_naively_in_prompt_and_decoding(family, pruner):
+    case, model = family
+    want, language = naive_run(case, model, pruner, 3)
+    before = hooks(model)
+    with pruner(model) if pruner else nullcontext():
+        got, cache = run(model, *ask(case, model), 3)
+    assert [layer.keys.shape[2] for layer in cache.layers] == [len(seen) for seen in language.cache]
+    assert [error(g, w) < 1e-5 for g, w in zip(got, want, strict=True)] == [True] * 4
+    assert hooks(model) == before
+
+
+def test_pruning_equals_the_naive_one_on_a_compressed_encoder(family):
+    case, model = family
+    with IPCV(keep=0.5, layer=2)(model):
+        want, _ = naive_run(case, model, Dart(keep=0.5), 2)
+        with Dart(keep=0.5)(model):
+            got, _ = run(model, *ask(case, model), 2)
+    assert all(error(g, w) < 1e-5 for g, w in zip(got, want, strict=True))
+
+
+def of_experts(rows: Sequence[int], weights: Sequence[int], *_: Any, **__: Any) -> int:
+    """FLOPs of tokens `[n, d]`, each through one of the `weights` `[experts, d, out]`: the counter leaves them out."""
+    return 2 * math.prod(rows) * weights[-1]
+
+
+@pytest.mark.parametrize("pruner", PRUNERS, ids=str)
+def test_prefill_and_decoding_cost_what_torch_counts(family, pruner):
+    case, model = family
+    shape, asked = TextShape.of(model.config.get_text_config()), ask(case, model)
+    length, visual = asked[0].ids.shape[1], len(asked[1])
+    with attention(model, "eager"), pruner(model) if pruner else nullcontext():
+        first, all_ = (
+            count(lambda steps=steps: run(model, *asked, steps), also={torch.ops.aten._grouped_mm: of_experts})
+            for steps in (0, 6)
+        )
+        _, cache = run(model, *asked, 6)
+    assert prefill_flops(shape, length, visual, pruner) == pytest.approx(first.get_total_flops(), rel=0.02)
+    assert decode_flops(shape, length, visual, 7, pruner) == pytest.approx(
+        all_.get_total_flops() - first.get_total_flops(), rel=0.01
+    )
+    assert cache_tokens(shape, length + 6, visual, pruner) == sum(layer.keys.shape[2] for layer in cache.layers)

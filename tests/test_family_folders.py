@@ -1,0 +1,228 @@
+"""Every family from a folder, as users have them: loaded, asked, compressed, quantised, captioned."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tiny
+import torch
+from bitsandbytes.nn import Linear4bit
+from torch import Tensor, nn
+from transformers import AutoTokenizer
+from typer.testing import CliRunner
+
+import ipcv
+from ipcv import EVS, IPCV, Dart, FastV, Options, TimedFrames, ToMe, V2Drop
+from ipcv.answer import Final, StageDone, Token
+from ipcv.cache import EncodingCache
+from ipcv.errors import ModelError
+from ipcv.families import FAMILIES, find_language
+from ipcv.generate import Chooser, pieces
+from ipcv.hub import find_folder
+from ipcv.run import Run
+from ipcv.together import decode_together
+from ipcv.video import clip_from_frames
+from ipcv_cli.main import app
+
+QUESTION = "What colour is the circle?"
+PLAIN = Options(compressor=None, pruner=None, max_new_tokens=8, frame_batch=4)
+PIXELS = {"image_mean": [0.48, 0.46, 0.41], "image_std": [0.27, 0.26, 0.28], "min_pixels": 64, "max_pixels": 64 * 64}
+QWEN = PIXELS | {"patch_size": tiny.PATCH, "temporal_patch_size": tiny.FRAMES, "merge_size": 2}
+STILL = {"image_mean": [0.485, 0.456, 0.406], "image_std": [0.229, 0.224, 0.225]}
+INTERNVL = (  # its tokenizer has these tokens of its own, and its chat template names them
+    ["<img>", "</img>", "<IMG_CONTEXT>", "<video>"],
+    {"<|vision_start|><|video_pad|><|vision_end|>": "<video>\n"},
+)
+OF_CLIPS = QWEN | {"video_processor_type": "Qwen3VLVideoProcessor", "max_pixels": 6 * 64 * 64}
+TOKENS = {"image_token_id": 5, "video_token_id": 6, "vision_start_token_id": 3, "vision_end_token_id": 4}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """A family's folder, and what transformers wants to know of a video besides."""
+
+    build: Callable[..., Any]
+    preprocessor: dict[str, Any] = field(default_factory=lambda: QWEN)
+    video_preprocessor: dict[str, Any] | None = None
+    more: Callable[[list[float]], dict[str, Any]] = lambda _: {}
+    words: tuple[list[str], dict[str, str]] = ([], {})  # more tokens, and changes of the chat template
+    vision: str = "model.visual."  # how the names of the encoder's modules begin
+
+
+CASES = {
+    "qwen2_vl": Case(build=tiny.qwen2_vl),
+    "qwen2_5_vl": Case(build=tiny.qwen2_5_vl, more=lambda times: {"second_per_grid_ts": [times[2] - times[0]]}),
+    "qwen3_vl": Case(build=tiny.qwen3_vl, video_preprocessor=OF_CLIPS),
+    "qwen3_vl_moe": Case(build=tiny.qwen3_vl_moe, video_preprocessor=OF_CLIPS),
+    "internvl": Case(build=tiny.internvl, preprocessor=STILL, words=INTERNVL, vision="model.vision_tower."),
+}
+
+
+@pytest.fixture(scope="module", params=CASES)
+def folder(request, tmp_path_factory) -> Path:
+    """A family's folder with random weights and the demo model's tokenizer."""
+    case, path = CASES[request.param], tmp_path_factory.mktemp(request.param)
+    tokens, changes = case.words
+    tokenizer = AutoTokenizer.from_pretrained(find_folder("demo"))
+    tokenizer.add_special_tokens({"additional_special_tokens": tokens}, replace_extra_special_tokens=False)
+    for old, new in changes.items():
+        assert old in tokenizer.chat_template
+        tokenizer.chat_template = tokenizer.chat_template.replace(old, new)
+    tokenizer.save_pretrained(path)
+    special = TOKENS | ({"image_token_id": tokenizer.convert_tokens_to_ids("<IMG_CONTEXT>")} if tokens else {})
+    model = case.build(width=64, words=len(tokenizer), special=special)
+    model.save_pretrained(path)
+    (path / "preprocessor_config.json").write_text(json.dumps(case.preprocessor))
+    if case.video_preprocessor:
+        (path / "video_preprocessor_config.json").write_text(json.dumps(case.video_preprocessor))
+    return path
+
+
+@pytest.fixture(scope="module")
+def model(folder) -> ipcv.Model:
+    return ipcv.load(str(folder))
+
+
+@pytest.fixture
+def case(model) -> Case:
+    return CASES[model.facts.family]
+
+
+@pytest.fixture(scope="module")
+def video() -> TimedFrames:
+    frames = np.random.default_rng(0).integers(0, 256, (6, 48, 64, 3), dtype=np.uint8)
+    return TimedFrames(frames, [1.5, 2.0, 2.5, 3.0, 3.5, 4.0])
+
+
+def test_every_family_that_answers_is_tested():
+    assert set(CASES) == {name for name, family in FAMILIES.items() if family.language}
+
+
+@torch.no_grad()
+def encoded(model: ipcv.Model, video: TimedFrames, options: Options = PLAIN) -> Run:
+    run = Run(model.loaded, model.check(options), options)
+    run.take(model.encode(video, options))
+    return run
+
+
+def transformers_inputs(model: ipcv.Model, case: Case, video: TimedFrames, ids: Tensor) -> dict[str, Any]:
+    """What transformers' `generate` takes for a whole video."""
+    settings, network = model.loaded.patches, model.loaded.network
+    with clip_from_frames(video.frames, video.times, resize=settings.resize, multiple=1) as clip:
+        (frames,) = clip
+    patches, grid = settings.patches(torch.from_numpy(frames))
+    if find_language(model.facts.family).kind == "image":
+        return {"input_ids": ids, "pixel_values": patches}
+    types = torch.where(ids == network.config.video_token_id, 2, 0)
+    return {
+        "input_ids": ids,
+        "mm_token_type_ids": types,
+        "pixel_values_videos": patches,
+        "video_grid_thw": torch.tensor([grid]),
+        **case.more(list(video.times)),
+    }
+
+
+def test_an_answer_is_that_of_transformers_own_generation(model, case, video):
+    run = encoded(model, video)
+    ids = run.prompt(QUESTION).ids
+    inputs = transformers_inputs(model, case, video, ids)
+    want = model.loaded.network.generate(**inputs, do_sample=False, max_new_tokens=8)[0, ids.shape[1] :]
+    answer = model.ask(video, QUESTION, PLAIN)
+    text = "".join(pieces(model.loaded.tokenizer, iter(token for token in want.tolist() if token != 2)))
+    assert answer.answer == text
+    assert answer.frames.visual_tokens == int(run.prompt(QUESTION).types.bool().sum())
+
+
+PRUNERS = [Dart(keep=0.5), FastV(keep=0.4, layer=1), V2Drop(keep=(0.5, 0.5), layers=(1, 3))]
+
+
+@pytest.mark.parametrize("pruner", PRUNERS, ids=["dart", "fastv", "v2drop"])
+@pytest.mark.parametrize("compressor", [IPCV(keep=0.4), IPCV.paper(keep=0.4, stabilize=1)], ids=["ours", "paper"])
+def test_a_compressed_answer_is_streamed_and_says_what_it_saved(model, video, compressor, pruner):
+    options = replace(PLAIN, compressor=compressor, pruner=pruner, reducer=EVS(keep=0.7), baseline=True)
+    events = list(model.stream(video, QUESTION, options))
+    assert isinstance(events[-1], Final)
+    answer = events[-1].answer
+    assert "".join(event.text for event in events if isinstance(event, Token)) == answer.answer
+    assert [e.stage.name for e in events if isinstance(e, StageDone)][-2:] == ["prefill", "generate"]
+    stages = {stage.name: stage for stage in answer.stages}
+    assert stages["encode"].tokens_computed < stages["encode"].tokens_in
+    assert 0 < answer.savings.encode_flops < 1
+    assert 0 < answer.savings.prefill_flops < 1
+    assert 0 < answer.savings.cache_share < 1
+    assert -1 < answer.savings.baseline.similarity < 1
+
+
+def test_what_keeps_everything_changes_nothing(model, video):
+    everything = replace(PLAIN, compressor=IPCV(keep=1), pruner=Dart(keep=1))
+    answer = model.ask(video, QUESTION, everything)
+    assert answer.answer == model.ask(video, QUESTION, PLAIN).answer
+    assert answer.savings.total_flops == answer.savings.cache_share == 1
+
+
+def test_the_encoder_in_batches_equals_the_encoder_in_one_go(model, video):
+    whole, parts = (encoded(model, video, replace(PLAIN, frame_batch=size)).visual for size in (6, 2))
+    torch.testing.assert_close(parts.tokens, whole.tokens, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(parts.taps, whole.taps, atol=1e-4, rtol=1e-4)
+
+
+def test_an_encoding_comes_back_from_the_cache_as_it_was(model, video, tmp_path):
+    cache, options = EncodingCache(tmp_path / "cache"), replace(PLAIN, compressor=IPCV(keep=0.5))
+    before = model.encode(video, options)
+    cache.store("0" * 32, before)
+    again = cache.load("0" * 32, "memory")
+    assert torch.equal(again.visual.tokens, before.visual.tokens)
+    assert torch.equal(again.visual.taps, before.visual.taps)
+    assert model.ask(again, QUESTION, options).answer == model.ask(video, QUESTION, options).answer
+
+
+@torch.no_grad()
+def test_answers_written_together_are_those_written_alone(model, video):
+    options = replace(PLAIN, pruner=Dart(keep=0.5))
+    questions = [QUESTION, "How many objects are there in this video?", "Hm?"]
+    decodings = []
+    for question in questions:
+        run = encoded(model, video, options)
+        with run.pruned():
+            decodings.append(run.prefill(run.prompt(question)))
+    network = model.loaded.network
+    decode_together(network, decodings, [Chooser(network, 0.0, 0) for _ in questions], 8)
+    tokenizer = model.loaded.tokenizer
+    for question, decoding in zip(questions, decodings, strict=True):
+        text = "".join(pieces(tokenizer, iter(decoding.tokens)))
+        assert text == model.ask(video, question, options).answer
+
+
+def test_four_bits_are_for_the_language_models_linears_only(folder, video):
+    model = ipcv.load(str(folder), quant="4bit")
+    vision = CASES[model.facts.family].vision
+    linears = {name: module for name, module in model.loaded.network.named_modules() if isinstance(module, nn.Linear)}
+    quantised = {name for name, module in linears.items() if type(module) is Linear4bit}
+    assert quantised == {name for name in linears if name.startswith("model.language_model.")}
+    assert any(name.startswith(vision) for name in linears)
+    assert len(model.warnings) == ("moe" in model.facts.family)
+    assert all("experts' and are not quantised" in warning for warning in model.warnings)
+    assert model.ask(video, QUESTION, replace(PLAIN, compressor=IPCV(keep=0.5))).answer
+
+
+def test_the_command_line_answers_with_it(folder, clip):
+    command = ["ask", str(clip), QUESTION, "--model", str(folder), "--max-new-tokens", "6", "--json"]
+    done = CliRunner().invoke(app, command)
+    assert done.exit_code == 0, done.stderr
+    answer = json.loads(done.stdout)
+    assert answer["model"]["family"] == json.loads((folder / "config.json").read_text())["model_type"]
+    assert answer["savings"]["encode_flops"] < 1
+
+
+def test_tome_works_or_is_refused_before_anything_is_read(model, video):
+    options = replace(PLAIN, compressor=ToMe(keep=0.5))
+    if model.facts.family == "qwen2_vl":
+        assert model.ask(video, QUESTION, options).savings.encode_flops < 1
+    else:
+        with pytest.raises(ModelError, match=f"ToMe is not supported in model family '{model.facts.family}'"):
+            model.ask("no-such-file.mp4", QUESTION, options)
