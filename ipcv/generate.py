@@ -10,7 +10,8 @@ from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase, RepetitionPenaltyLogitsProcessor
 
 from ipcv.positions import next_positions
-from ipcv.prompt import VIDEO, Prompt
+from ipcv.prefill import CHUNK, in_chunks
+from ipcv.prompt import TEXT, Prompt
 
 
 @dataclass
@@ -24,14 +25,20 @@ class Decoding:
     tokens: list[int] = field(default_factory=list)  # generated so far, without the end-of-sequence token
 
 
-def prefill(model: PreTrainedModel, prompt: Prompt, visual: Tensor, positions: Tensor) -> Decoding:
-    """Run the prompt with `visual` `[n, d]` in place of its video tokens; `positions` are `[3, 1, length]`."""
+def prefill(
+    model: PreTrainedModel, prompt: Prompt, visual: Tensor, positions: Tensor, *, chunk: int = CHUNK
+) -> Decoding:
+    """Run the prompt with `visual` `[n, d]` in place of its visual tokens; `positions` are `[3, 1, length]`.
+
+    A prompt of more than `chunk` tokens goes through the layers in chunks of so many.
+    """
     ids = prompt.ids.to(model.device)
     embeds = model.get_input_embeddings()(ids)
-    embeds[prompt.types.to(model.device) == VIDEO] = visual.to(embeds.dtype)
+    embeds[prompt.types.to(model.device) != TEXT] = visual.to(embeds.dtype)
     cache = DynamicCache(config=model.config.get_text_config())
     # with the embeddings given, the ids only tell the language model's pruners where the visual tokens are
-    output = _forward(model, input_ids=ids, inputs_embeds=embeds, position_ids=positions, past_key_values=cache)
+    with in_chunks(model, chunk):
+        output = _forward(model, input_ids=ids, inputs_embeds=embeds, position_ids=positions, past_key_values=cache)
     return Decoding(cache, next_positions(positions), output.logits[:, -1], ids)
 
 
