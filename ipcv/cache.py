@@ -20,7 +20,7 @@ from ipcv.files import replaced
 from ipcv.probe import VideoFacts
 
 LIMIT = 10 * 10**9  # bytes
-VERSION = 1
+VERSION = 2
 _NAME = re.compile(r"[0-9a-f]{32}\.safetensors")
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
 
@@ -75,6 +75,7 @@ class EncodingCache:
             "passes": encoded.passes,
             "kept": encoded.kept,
             "warnings": encoded.warnings,
+            "kind": encoded.kind,
         }
         data = save({"visual": visual}, {"ipcv": json.dumps(about)})
         if len(data) > self.limit:
@@ -158,6 +159,7 @@ def _encoded(visual: Tensor, about: dict[str, Any]) -> Encoded:
         kept=tuple(map(tuple, about["kept"])),
         warnings=tuple(about["warnings"]),
         seconds={"read": 0.0, "preprocess": 0.0, "encode": 0.0},
+        kind=about["kind"],
     )
 
 

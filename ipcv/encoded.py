@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from ipcv.answer import StageName
-from ipcv.probe import VideoFacts
+from ipcv.probe import Kind, VideoFacts
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -22,3 +22,4 @@ class Encoded:
     kept: tuple[tuple[int, ...], ...]  # the same once only kept tokens are left; empty if nothing was pruned
     warnings: tuple[str, ...]  # about reading
     seconds: Mapping[StageName, float]  # measured; read, preprocess and encode
+    kind: Kind = "video"

@@ -117,7 +117,7 @@ def _read_tokenizer(folder: Path, config: PretrainedConfig) -> PreTrainedTokeniz
     except Exception as error:  # the tokenizers library raises nothing more special
         raise ModelError(f"cannot load the tokenizer in {str(folder)!r}: {first_line(error)}") from error
     try:
-        build_prompt(tokenizer, config, "?", 1)
+        build_prompt(tokenizer, config, "?", [("video", 1)])
     except Exception as error:  # a template is a program
         raise ModelError(
             f"the chat template in {str(folder)!r} cannot ask about a video: {first_line(error)}; {WHAT_WORKS}"

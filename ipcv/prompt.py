@@ -1,5 +1,6 @@
 """A question about a video -> token ids, in the model's own chat template."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -7,7 +8,10 @@ import torch
 from torch import Tensor
 from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
+from ipcv.probe import Kind
+
 TEXT, IMAGE, VIDEO = 0, 1, 2  # token types, as transformers numbers them
+TYPES: dict[Kind, int] = {"image": IMAGE, "video": VIDEO}
 
 
 @dataclass(frozen=True)
@@ -32,22 +36,30 @@ def build_prompt(
     tokenizer: PreTrainedTokenizerBase,
     config: PretrainedConfig,
     question: str,
-    visual_tokens: int,
+    visual: Sequence[tuple[Kind, int]],
     system: str | None = None,
 ) -> Prompt:
-    """The prompt for `question` after one video of `visual_tokens` merged tokens. Errors as in `check_text`."""
+    """The prompt for `question` after videos and images, each of so many visual tokens. Errors as in `check_text`.
+
+    Several ones are numbered ("Video 1: "), where the model's template can do that.
+    """
     check_text(tokenizer, question, system)
     messages: list[dict[str, Any]] = [] if system is None else [{"role": "system", "content": system}]
-    messages.append({"role": "user", "content": [{"type": "video"}, {"type": "text", "text": question}]})
-    rendered = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+    parts = [{"type": kind} for kind, _ in visual]
+    messages.append({"role": "user", "content": [*parts, {"type": "text", "text": question}]})
+    rendered = tokenizer.apply_chat_template(
+        messages, tokenize=False, add_generation_prompt=True, add_vision_id=len(visual) > 1
+    )
     ids = tokenizer(rendered, add_special_tokens=False, return_tensors="pt")["input_ids"][0]
-    (places,) = (ids == config.video_token_id).nonzero(as_tuple=True)
-    if len(places) != 1:
-        raise ValueError(f"the model's chat template gives {len(places)} places for one video")
+    types = torch.where(ids == config.video_token_id, VIDEO, torch.where(ids == config.image_token_id, IMAGE, TEXT))
+    places = types.nonzero()[:, 0]
+    if types[places].tolist() != [TYPES[kind] for kind, _ in visual]:
+        raise ValueError(
+            f"the model's chat template gives {len(places)} places for {', '.join(kind for kind, _ in visual)}"
+        )
     counts = torch.ones_like(ids)
-    counts[places] = visual_tokens
-    ids = ids.repeat_interleave(counts)[None]
-    return Prompt(ids, torch.where(ids == config.video_token_id, VIDEO, TEXT))
+    counts[places] = torch.tensor([count for _, count in visual])
+    return Prompt(ids.repeat_interleave(counts)[None], types.repeat_interleave(counts)[None])
 
 
 def check_text(tokenizer: PreTrainedTokenizerBase, question: str, system: str | None = None) -> None:

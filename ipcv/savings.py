@@ -59,6 +59,7 @@ class Work:
     length: int = 0  # of the prompt
     visual: int = 0  # visual tokens in it
     left_out: int = 0  # visual tokens that a reducer left out of it
+    leaving_out: int = 0  # FLOPs of choosing those
     chosen: int = 0  # new tokens, an end token counted
 
     @property
@@ -97,7 +98,7 @@ def _counted(config: PretrainedConfig, options: Options, work: Work) -> dict[Sta
         "prefill": {
             "tokens_in": whole,
             "tokens_computed": length - visual + later,
-            "flops": flops.prefill_flops(text, length, visual, pruner) + _reducer_flops(text, options, work),
+            "flops": flops.prefill_flops(text, length, visual, pruner) + work.leaving_out,  # which makes it shorter
             "flops_dense": flops.prefill_flops(text, whole, visual + work.left_out),
         },
         "generate": {
@@ -114,14 +115,6 @@ def _encoder_flops(shape: flops.VisionShape, options: Options, frames: Sequence[
     if isinstance(compressor, ToMe):
         return flops.tome_flops(shape, frames, compressor)
     return flops.encoder_flops(shape, frames, compressor, kept)
-
-
-def _reducer_flops(shape: flops.TextShape, options: Options, work: Work) -> int:
-    """What choosing the visual tokens of the prompt cost: counted with the prefill, which it makes shorter."""
-    frames = sum(map(len, work.passes))
-    if not options.reducer or not options.reducer.reduces or not frames:
-        return 0
-    return options.reducer.flops(frames, (work.visual + work.left_out) // frames, shape.width)
 
 
 def savings(
