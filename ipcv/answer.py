@@ -10,7 +10,7 @@ from typing import Literal
 
 from ipcv.compressor import IPCV
 from ipcv.llm import Dart, FastV, V2Drop
-from ipcv.probe import VideoFacts
+from ipcv.probe import Kind, VideoFacts
 from ipcv.reducers import DTD, EVS, VidCom2
 from ipcv.sampling import Sampling
 from ipcv.tome import ToMe
@@ -105,10 +105,21 @@ class Savings:
 class Frames:
     """The frames that the model saw."""
 
-    times: tuple[float, ...]  # seconds of source time, one per frame
+    times: tuple[float, ...]  # seconds of source time, one per frame; of an image 0
     height: int  # pixels, after resizing
     width: int
     visual_tokens: int  # that the language model was given
+
+
+@dataclass(frozen=True, kw_only=True)
+class VisualInput:
+    """One video or image of the prompt."""
+
+    kind: Kind
+    video: VideoFacts
+    frames: Frames
+    patches: int  # measured; that the encoder took
+    patches_computed: int  # measured; how many of them went through the feed-forward part of every block
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,8 +131,9 @@ class Answer:
     answer: str
     finish_reason: FinishReason  # "length": cut off at `max_new_tokens`
     model: ModelFacts
-    video: VideoFacts
-    frames: Frames
+    video: VideoFacts  # the first one
+    frames: Frames  # of the first one
+    videos: tuple[VisualInput, ...]  # all of them, in the order in which they were given
     settings: Options
     stages: tuple[Stage, ...]
     savings: Savings
@@ -130,11 +142,13 @@ class Answer:
 
 @dataclass(frozen=True, kw_only=True)
 class Opened:
-    """The video is open and its frames are chosen."""
+    """A video is open and its frames are chosen. All are opened before any is encoded."""
 
     event: Literal["opened"] = "opened"
     video: VideoFacts
     frames: int  # how many will be encoded
+    index: int = 0  # of this video among all, from 0
+    videos: int = 1  # how many there are
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,7 +157,7 @@ class FrameBatch:
 
     event: Literal["frame_batch"] = "frame_batch"
     frames_done: int
-    frames: int  # in all
+    frames: int  # in all, of all videos
     tokens_in: int  # patches of this batch
     tokens_computed: int  # of which the shrunken blocks computed
     seconds: float  # measured; encoding of this batch

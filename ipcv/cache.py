@@ -77,6 +77,7 @@ class EncodingCache:
             "passes": encoded.passes,
             "kept": encoded.kept,
             "warnings": encoded.warnings,
+            "kind": encoded.kind,
         }
         data = save(tensors, {"ipcv": json.dumps(about)})
         if len(data) > self.limit:
@@ -163,6 +164,7 @@ def _encoded(visual: Visual, about: dict[str, Any]) -> Encoded:
         kept=tuple(map(tuple, about["kept"])),
         warnings=tuple(about["warnings"]),
         seconds={"read": 0.0, "preprocess": 0.0, "encode": 0.0},
+        kind=about["kind"],
     )
 
 

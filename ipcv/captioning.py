@@ -174,7 +174,7 @@ class Captioner:
         with memory_errors(OUT_OF_MEMORY):
             for _ in run.encode(clip):
                 pass
-        encoded = run.encoded(clip)
+        encoded = run.parts[0]
         encoded = replace(encoded, video=replace(encoded.video, path=work.item.video))
         if self.cache and work.content is not None and not self.plan.segments:
             self.cache.store(self._encoding_key(work), encoded)
@@ -264,7 +264,7 @@ def _finished(videos: deque[_Video]) -> Iterator[Outcome]:
 def _part(ask: _Ask) -> Part:
     encoded, run = ask.encoded, ask.run
     warnings = tuple(dict.fromkeys((*run.model.warnings, *encoded.warnings, *run.warnings)))
-    answer = run.result(ask.question, encoded.video, encoded.times, encoded.size, warnings)
+    answer = run.result(ask.question, warnings)
     return Part(start=ask.span[0], end=ask.span[1], answer=answer, data=ask.data, problem=ask.problem)
 
 

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ipcv.answer import StageName
-from ipcv.probe import VideoFacts
-from ipcv.visual import Visual
+from ipcv.probe import Kind, VideoFacts
+from ipcv.visual import Shown, Visual
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -17,7 +17,13 @@ class Encoded:
     video: VideoFacts
     times: tuple[float, ...]  # seconds of source time, one per frame
     size: tuple[int, int]  # height and width of the frames, after resizing
-    passes: tuple[tuple[int, ...], ...]  # per encoder pass, patches of each of its frames
+    passes: tuple[tuple[int, ...], ...]  # per encoder pass, tokens of each of its frames
     kept: tuple[tuple[int, ...], ...]  # the same once only kept tokens are left; empty if nothing was pruned
     warnings: tuple[str, ...]  # about reading
     seconds: Mapping[StageName, float]  # measured; read, preprocess and encode
+    kind: Kind = "video"
+
+    @property
+    def shown(self) -> Shown:
+        """How a prompt has it."""
+        return Shown(kind=self.kind, grid=self.grid, times=self.times, tokens=len(self.visual))

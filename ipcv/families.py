@@ -27,11 +27,12 @@ class Language:
     placeholder: str  # what the chat template writes where a video goes
     frame: str | None = None  # what goes there, per temporal patch, with {number} from 1 and {time}; None: the same
     between: str = ""  # and between two of those
+    image: str | None = "<|image_pad|>"  # what the template writes where an image goes; None: not known how
     kind: Literal["image", "video"] = "video"  # what the visual tokens pass for
     settings: Callable[[Path, Any], FrameSettings] = lambda folder, _: PatchSettings.from_folder(folder)  # of a config
     encode: Callable[[Any, Tensor, Grid], Visual] = visual.of_video  # (model, that input, its grid)
     taken: Callable[[Visual], Any] = visual.as_video  # in place of the encoder's output in the model's own pass
-    positions: Callable[..., Tensor] = positions.of_grid  # (model, ids, types, grid, times): of a prompt with a video
+    positions: Callable[..., Tensor] = positions.of_grid  # (model, ids, types, shown): of a prompt's tokens
     whole: tuple[str, ...] = ("model.visual", "lm_head")  # modules that are never quantised
     vision: Callable[[Any], shapes.VisionShape]  # the encoder's sizes, from the model's configuration
 
@@ -69,6 +70,7 @@ FAMILIES = {
         encoders.internvl,
         Language(
             placeholder="<video>",
+            image=None,
             frame="Frame{number}: <img><IMG_CONTEXT></img>",
             between="\n",
             kind="image",

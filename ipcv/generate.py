@@ -11,7 +11,8 @@ from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase,
 
 from ipcv.families import find_language
 from ipcv.positions import next_positions
-from ipcv.prompt import Prompt
+from ipcv.prefill import CHUNK, in_chunks
+from ipcv.prompt import TEXT, TYPES, Prompt
 from ipcv.visual import Visual
 
 
@@ -26,12 +27,21 @@ class Decoding:
     tokens: list[int] = field(default_factory=list)  # generated so far, without the end-of-sequence token
 
 
-def prefill(model: PreTrainedModel, prompt: Prompt, visual: Visual, positions: Tensor) -> Decoding:
-    """Run the prompt with `visual` in place of its visual tokens; `positions` are `[3, 1, length]` or `[1, length]`."""
+def prefill(
+    model: PreTrainedModel, prompt: Prompt, visual: Visual, positions: Tensor, *, chunk: int = CHUNK
+) -> Decoding:
+    """Run the prompt with `visual` in place of its visual tokens; `positions` are `[3, 1, length]` or `[1, length]`.
+
+    A prompt of more than `chunk` tokens goes through the layers in chunks of so many.
+    """
     ids, language = prompt.ids.to(model.device), find_language(model.config.model_type)
     cache = DynamicCache(config=model.config.get_text_config())
-    encoded = {language.kind: language.taken(visual)}
-    output = _forward(model, input_ids=ids, mm_encoder_outputs=encoded, position_ids=positions, past_key_values=cache)
+    types = prompt.types[prompt.types != TEXT].to(visual.tokens.device)
+    encoded = {name: language.taken(visual[types == number]) for name, number in TYPES.items() if number in types}
+    with in_chunks(model, chunk):
+        output = _forward(
+            model, input_ids=ids, mm_encoder_outputs=encoded, position_ids=positions, past_key_values=cache
+        )
     return Decoding(cache, next_positions(positions), output.logits[:, -1], ids)
 
 

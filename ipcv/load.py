@@ -25,6 +25,7 @@ from ipcv.families import find_language
 from ipcv.hub import DEFAULT_MODEL, DEMO, find_folder
 from ipcv.preprocess import FrameSettings
 from ipcv.prompt import build_prompt
+from ipcv.visual import Shown
 
 __all__ = ["DEFAULT_MODEL", "DEMO_NOTICE", "Dtype", "Loaded", "Quant", "find_folder", "read_model"]
 
@@ -130,7 +131,7 @@ def _read_tokenizer(folder: Path, config: PretrainedConfig) -> PreTrainedTokeniz
     except Exception as error:  # the tokenizers library raises nothing more special
         raise ModelError(f"cannot load the tokenizer in {str(folder)!r}: {first_line(error)}") from error
     try:
-        build_prompt(tokenizer, config, "?", [0.0], 1)
+        build_prompt(tokenizer, config, "?", [Shown(kind="video", grid=(1, 2, 2), times=(0.0,), tokens=1)])
     except Exception as error:  # a template is a program
         raise ModelError(
             f"the chat template in {str(folder)!r} cannot ask about a video: {first_line(error)}; {WHAT_WORKS}"

@@ -14,6 +14,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from ipcv.grids import Grid
+from ipcv.visual import Shown
 
 
 def prompt_positions(model: PreTrainedModel, ids: Tensor, types: Tensor, **grids: Any) -> Tensor:
@@ -26,31 +27,49 @@ def prompt_positions(model: PreTrainedModel, ids: Tensor, types: Tensor, **grids
     return without_overlap(positions, types[0])
 
 
-def of_grid(model: PreTrainedModel, ids: Tensor, types: Tensor, grid: Grid, _: Sequence[float]) -> Tensor:
-    """Position ids `[3, 1, length]` of a prompt with one video: temporal patch, row and column, whatever its times."""
-    return prompt_positions(model, ids, types, video_grid_thw=torch.tensor([grid]))
+def of_grid(model: PreTrainedModel, ids: Tensor, types: Tensor, shown: Sequence[Shown]) -> Tensor:
+    """Position ids `[3, 1, length]` of a prompt: temporal patch, row and column, whatever the times are."""
+    return prompt_positions(model, ids, types, **_grids(shown))
 
 
-def of_timed_grid(model: Any, ids: Tensor, types: Tensor, grid: Grid, times: Sequence[float]) -> Tensor:
-    """The same where a temporal patch's position is its time (Qwen2.5-VL), that of its first frame among `times`.
+def of_timed_grid(model: Any, ids: Tensor, types: Tensor, shown: Sequence[Shown]) -> Tensor:
+    """The same where a temporal patch's position is its time (Qwen2.5-VL), that of its first frame.
 
-    `times` are the frames', in seconds. At a steady rate positions are those that the model was trained with, multiples
-    of one interval rounded down. Where a patch is half a step or more away from its multiple, as in a video with gaps,
-    all go by their own times.
+    At a steady rate positions are those that the model was trained with, multiples of one interval rounded down. Where
+    a patch is half a step or more away from its multiple, as in a video with gaps, all go by their own times.
     """
-    starts = torch.tensor(times[:: len(times) // grid[0]], dtype=torch.float64) - times[0]
-    steps = grid[0] - 1
-    interval = round(float(starts[-1]) / steps, 3) if steps else 0.0  # times are kept to the millisecond
+    pace = model.config.vision_config.tokens_per_second
+    starts = [_starts(each) for each in shown]
+    intervals = [_interval(each) for each in starts]
+    timed = [interval for interval, each in zip(intervals, shown, strict=True) if each.kind == "video"]
     positions, _ = model.model.get_rope_index(
-        ids, mm_token_type_ids=types, video_grid_thw=torch.tensor([grid]), second_per_grid_ts=[interval]
+        ids, mm_token_type_ids=types, **_grids(shown), **({"second_per_grid_ts": timed} if timed else {})
     )
-    own = starts * model.config.vision_config.tokens_per_second
-    steady = interval * torch.arange(grid[0], dtype=torch.float64) * model.config.vision_config.tokens_per_second
-    if (own - steady).abs().max() >= 0.5:
-        video = types[0] != 0
-        first = positions[0, 0, video].min()
-        positions[0, 0, video] = first + own.long().repeat_interleave(int(video.sum()) // grid[0])
+    places = (types[0] != 0).nonzero()[:, 0].split([each.tokens for each in shown])
+    for each, place, start, interval in zip(shown, places, starts, intervals, strict=True):
+        own, steady = start * pace, interval * torch.arange(len(start), dtype=torch.float64) * pace
+        if (own - steady).abs().max() >= 0.5:
+            first = positions[0, 0, place].min()
+            positions[0, 0, place] = first + own.long().repeat_interleave(each.tokens // len(start))
     return without_overlap(positions, types[0])
+
+
+def _grids(shown: Sequence[Shown]) -> dict[str, Tensor]:
+    """Temporal patches, rows and columns `[n, 3]`, by kind, as models take them."""
+    found: dict[str, list[Grid]] = {}
+    for each in shown:
+        found.setdefault(f"{each.kind}_grid_thw", []).append(each.grid)
+    return {name: torch.tensor(grids) for name, grids in found.items()}
+
+
+def _starts(shown: Shown) -> Tensor:
+    """When each temporal patch begins, in seconds after the first."""
+    return torch.tensor(shown.times[:: len(shown.times) // shown.grid[0]], dtype=torch.float64) - shown.times[0]
+
+
+def _interval(starts: Tensor) -> float:
+    """Seconds from one to the next, on average; times are kept to the millisecond."""
+    return round(float(starts[-1]) / (len(starts) - 1), 3) if len(starts) > 1 else 0.0
 
 
 def of_text(_: Any, ids: Tensor, *__: Any) -> Tensor:

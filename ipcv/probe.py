@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
+from typing import Literal
 
 import av
 import numpy as np
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 from ipcv.container import check_file, codec_name, explain, open_container, packets, pictures, shown, video_stream
 from ipcv.errors import VideoError
 
+Kind = Literal["video", "image"]
 _TICK = Fraction(1, av.time_base)
 _INDEXED = ("mov", "mp4", "matroska", "webm")  # containers that decord can seek in
 _STEADY = ("av1", "h264", "vp8", "vp9")  # codecs that decord decodes without losing frames
@@ -33,7 +35,7 @@ class VideoFacts:
     codec: str
     container: str
     rotation: int  # degrees clockwise by which the stored picture is turned for display
-    reader: str  # "decord", "pyav" or "memory": what hands out the frames
+    reader: str  # "decord", "pyav", "pillow" or "memory": what hands out the frames
 
 
 @dataclass(frozen=True, eq=False)

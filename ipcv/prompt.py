@@ -1,5 +1,6 @@
 """A question about a video -> token ids, in the model's own chat template."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -8,10 +9,12 @@ import torch
 from torch import Tensor
 from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
-from ipcv.families import find_language
+from ipcv.families import Language, find_language
+from ipcv.probe import Kind
+from ipcv.visual import Shown
 
 TEXT, IMAGE, VIDEO = 0, 1, 2  # token types, as transformers numbers them
-TYPES = {"image": IMAGE, "video": VIDEO}
+TYPES: dict[Kind, int] = {"image": IMAGE, "video": VIDEO}
 
 
 @dataclass(frozen=True)
@@ -36,29 +39,54 @@ def build_prompt(
     tokenizer: PreTrainedTokenizerBase,
     config: PretrainedConfig,
     question: str,
-    times: Sequence[float],
-    tokens: int,
+    shown: Sequence[Shown],
     system: str | None = None,
 ) -> Prompt:
-    """The prompt for `question` after one video, in its model's own form. Errors as in `check_text`.
+    """The prompt for `question` after videos and images, in its model's own form. Errors as in `check_text`.
 
-    `times` are those of the video's temporal patches, in seconds; each has as many visual `tokens`.
+    Several ones are numbered ("Video 1: "), where the model's template can do that.
     """
     check_text(tokenizer, question, system)
     language = find_language(config.model_type)
     messages: list[dict[str, Any]] = [] if system is None else [{"role": "system", "content": system}]
-    messages.append({"role": "user", "content": [{"type": "video"}, {"type": "text", "text": question}]})
-    rendered: Any = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
-    if (found := rendered.count(language.placeholder)) != 1:
-        raise ValueError(f"the model's chat template gives {found} places for one video")
-    shown = rendered.replace(language.placeholder, language.text(times))
-    ids = tokenizer(shown, add_special_tokens=False, return_tensors="pt")["input_ids"][0]
-    is_visual = ids == getattr(config, f"{language.kind}_token_id")
-    if not (places := int(is_visual.sum())) or len(times) % places:
-        raise ValueError(f"the model's chat template gives {places} visual tokens for {len(times)} temporal patches")
-    counts = torch.where(is_visual, tokens * len(times) // places, 1)
-    types = torch.where(is_visual, TYPES[language.kind], TEXT)
-    return Prompt(ids.repeat_interleave(counts)[None], types.repeat_interleave(counts)[None])
+    parts = [{"type": each.kind} for each in shown]
+    messages.append({"role": "user", "content": [*parts, {"type": "text", "text": question}]})
+    rendered: Any = tokenizer.apply_chat_template(
+        messages, tokenize=False, add_generation_prompt=True, add_vision_id=len(shown) > 1
+    )
+    text = _filled(rendered, language, shown)
+    ids = tokenizer(text, add_special_tokens=False, return_tensors="pt")["input_ids"][0]
+    places, counts, types = _places(ids, config, language, shown)
+    every, kinds = torch.ones_like(ids), torch.full_like(ids, TEXT)
+    every[places], kinds[places] = counts, types
+    return Prompt(ids.repeat_interleave(every)[None], kinds.repeat_interleave(every)[None])
+
+
+def _filled(rendered: str, language: Language, shown: Sequence[Shown]) -> str:
+    """What the chat template has rendered, with what the family writes in each place for a video or an image."""
+    wanted = [language.placeholder if each.kind == "video" else language.image for each in shown]
+    places = re.compile("|".join(re.escape(place) for place in (language.placeholder, language.image) if place))
+    if (found := places.findall(rendered)) != wanted:
+        kinds = ", ".join(each.kind for each in shown)
+        raise ValueError(f"the model's chat template gives {len(found)} places for {kinds}")
+    texts = iter([language.text(each.middles) if each.kind == "video" else language.image for each in shown])
+    return places.sub(lambda _: next(texts) or "", rendered)
+
+
+def _places(
+    ids: Tensor, config: PretrainedConfig, language: Language, shown: Sequence[Shown]
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Positions `[m]` in `ids` `[n]` of the places for visual tokens, how many each is for, and of which type."""
+    kinds = [language.kind if each.kind == "video" else each.kind for each in shown]
+    each_has = [each.grid[0] if each.kind == "video" and language.frame else 1 for each in shown]
+    tokens = torch.tensor([getattr(config, f"{kind}_token_id") for kind in dict.fromkeys(kinds)])
+    places = torch.isin(ids, tokens).nonzero()[:, 0]
+    if len(places) != sum(each_has):
+        raise ValueError(f"the model's chat template gives {len(places)} visual tokens for {sum(each_has)} places")
+    number = torch.tensor(each_has)
+    counts = torch.tensor([each.tokens for each in shown]) // number
+    types = torch.tensor([TYPES[kind] for kind in kinds])
+    return places, counts.repeat_interleave(number), types.repeat_interleave(number)
 
 
 def check_text(tokenizer: PreTrainedTokenizerBase, question: str, system: str | None = None) -> None:

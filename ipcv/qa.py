@@ -1,18 +1,17 @@
-"""Ask a video a question: `load` a model, then `ask` it, or `stream` what happens."""
+"""Ask a question about videos: `load` a model, then `ask` it, or `stream` what happens."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import replace
 from pathlib import Path
 from threading import Lock
 
-import numpy as np
 import torch
 
 from ipcv import identity
-from ipcv.answer import Answer, Baseline, Event, Final, ModelFacts, Options, StageDone, Warned
+from ipcv.answer import Answer, Baseline, Event, Final, ModelFacts, Options, Warned
 from ipcv.cache import EncodingCache
+from ipcv.container import shown
 from ipcv.encoded import Encoded
 from ipcv.errors import memory_errors
 from ipcv.families import find_encoder
@@ -22,22 +21,17 @@ from ipcv.preprocess import FrameSettings
 from ipcv.prompt import check_text
 from ipcv.run import Run
 from ipcv.savings import compare
+from ipcv.sources import Source, TimedFrames, find
 from ipcv.tome import ToMe
-from ipcv.video import Clip, clip_from_frames, open_video
+from ipcv.video import Clip
+
+__all__ = ["OUT_OF_MEMORY", "PIXELS", "Model", "TimedFrames", "load"]
 
 PIXELS = 448 * 448  # per frame, unless asked for otherwise
 OUT_OF_MEMORY = "out of memory while answering: lower --max-frames, --max-pixels or --frame-batch, or try --quant 4bit"
 
 
-@dataclass(frozen=True, eq=False)
-class TimedFrames:
-    """A video that is in memory already; all of its frames are used."""
-
-    frames: np.ndarray  # uint8 RGB [n, height, width, 3]
-    times: Sequence[float] | None = None  # when each is shown, in seconds, ascending; None: two per second
-
-
-Source = str | Path | TimedFrames | Clip
+Asked = Source | Encoded  # what a question can be about
 
 
 def load(
@@ -80,10 +74,11 @@ class Model:
         """What there is to know about the model itself."""
         return self.loaded.warnings
 
-    def ask(self, video: Source | Encoded, question: str, options: Options | None = None) -> Answer:
-        """The answer to `question` about a video file, frames in memory (`TimedFrames`), or what `encode` returned.
+    def ask(self, video: Asked | Sequence[Asked], question: str, options: Options | None = None) -> Answer:
+        """The answer to `question` about a video or image file, frames in memory (`TimedFrames`), or what `encode`
+        returned; or about several of these, which the prompt numbers ("Video 1: ") if the model's template can.
 
-        Raises `VideoError` if the video cannot be read, `MemoryExhaustedError`, and `ValueError` for settings or text
+        Raises `VideoError` if a video cannot be read, `MemoryExhaustedError`, and `ValueError` for settings or text
         that make no sense.
 
         >>> load("demo").ask("clip.mp4", "What colour is the circle?").answer
@@ -95,7 +90,7 @@ class Model:
 
     def stream(
         self,
-        video: Source | Encoded,
+        video: Asked | Sequence[Asked],
         question: str,
         options: Options | None = None,
         *,
@@ -108,17 +103,13 @@ class Model:
         """
         options = options or Options()
         patches = self.check(options, question)
+        asked = [video] if isinstance(video, Source | Encoded) else list(video)
+        if not asked:
+            raise ValueError("there is no video to ask about: give one at least")
+        if options.baseline and any(isinstance(each, Encoded) for each in asked):
+            raise ValueError("a baseline encodes the video again: give the video itself")
         with self.busy(), memory_errors(OUT_OF_MEMORY):
-            if cache and isinstance(video, str | Path) and not options.baseline:
-                key = identity.of_encoding(identity.content(str(video)), identity.model(self.facts), options)
-                if found := cache.load(key, str(video)):
-                    yield from self._about(found, question, options, patches)
-                else:
-                    yield from self._stream(video, question, options, patches, partial(cache.store, key))
-            elif isinstance(video, Encoded):
-                yield from self._about(video, question, options, patches)
-            else:
-                yield from self._stream(video, question, options, patches)
+            yield from self._stream(asked, question, options, patches, None if options.baseline else cache)
 
     def encode(self, video: Source, options: Options | None = None) -> Encoded:
         """The video through the encoder, to be asked about any number of times under the same options.
@@ -136,7 +127,7 @@ class Model:
             with _open(video, options, patches) as clip:
                 for _ in run.encode(clip):
                     pass
-            return run.encoded(clip)
+            return run.parts[0]
 
     def check(self, options: Options, *questions: str) -> FrameSettings:
         """How frames are cut into patches under `options`. Raises `ValueError` for what does not fit this model."""
@@ -156,48 +147,57 @@ class Model:
             self._busy.release()
 
     @torch.no_grad()
-    def _about(self, video: Encoded, question: str, options: Options, patches: FrameSettings) -> Iterator[Event]:
-        if options.baseline:
-            raise ValueError("a baseline encodes the video again: give the video itself")
-        run = Run(self.loaded, patches, options)
-        warnings: list[str] = []
-        yield from _warn(warnings, (*self.warnings, *video.warnings))
-        for event in run.events_about(video, question):
-            yield event
-            yield from _warn(warnings, run.warnings)
-        yield Final(answer=run.result(question, video.video, video.times, video.size, tuple(warnings)))
-
-    @torch.no_grad()
     def _stream(
         self,
-        video: Source,
+        asked: Sequence[Asked],
         question: str,
         options: Options,
         patches: FrameSettings,
-        keep: Callable[[Encoded], None] = lambda _: None,
+        cache: EncodingCache | None,
     ) -> Iterator[Event]:
-        clip = _open(video, options, patches)
+        keys = [self._key(each, options) if cache else None for each in asked]
+        inputs = [self._input(each, key, options, patches, cache) for each, key in zip(asked, keys, strict=True)]
         run = Run(self.loaded, patches, options)
-        warnings: list[str] = []
-        yield from _warn(warnings, (*self.warnings, *clip.warnings))
+        told: list[str] = []
+        yield from _warn(told, (*self.warnings, *_warnings(inputs)))
         if options.baseline:
-            run.warm_up(clip.size, min(options.frame_batch, len(clip.times)))
-        for event in run.events(clip, question):
-            if isinstance(event, StageDone) and event.stage.name == "encode":
-                keep(run.encoded(clip))
-            yield event
-            yield from _warn(warnings, (*clip.warnings, *run.warnings))
-        baseline = self._baseline(clip, question, run) if options.baseline else None
-        yield from _warn(warnings, clip.warnings)
-        answer = run.result(question, clip.facts, clip.times, clip.size, tuple(warnings), baseline)
-        yield Final(answer=answer)
+            first = next(each for each in inputs if isinstance(each, Clip))
+            run.frames.warm_up(first.size, min(options.frame_batch, len(first.times)))
 
-    def _baseline(self, clip: Clip, question: str, run: Run) -> Baseline:
+        def keep(index: int, encoded: Encoded) -> None:
+            if cache and (key := keys[index]):
+                cache.store(key, encoded)
+
+        for event in run.events(inputs, question, keep):
+            yield event
+            yield from _warn(told, (*_warnings(inputs), *run.warnings))
+        baseline = self._baseline(inputs, question, run) if options.baseline else None
+        yield from _warn(told, _warnings(inputs))
+        yield Final(answer=run.result(question, tuple(told), baseline))
+
+    def _input(
+        self, video: Asked, key: str | None, options: Options, patches: FrameSettings, cache: EncodingCache | None
+    ) -> Clip | Encoded:
+        """A video that is open, or encoded already."""
+        if isinstance(video, Encoded):
+            return video
+        found = cache.load(key, str(video)) if cache and key else None
+        return found or _open(video, options, patches)
+
+    def _key(self, video: Asked, options: Options) -> str | None:
+        """What the encoding of a file is called in a cache."""
+        if not isinstance(video, str | Path):
+            return None
+        return identity.of_encoding(identity.content(str(video)), identity.model(self.facts), options)
+
+    def _baseline(self, inputs: Sequence[Clip | Encoded], question: str, run: Run) -> Baseline:
         """The same once more, uncompressed."""
         plain = Run(
-            self.loaded, run.patches, replace(run.options, compressor=None, reducer=None, pruner=None, baseline=False)
+            self.loaded,
+            run.frames.patches,
+            replace(run.options, compressor=None, reducer=None, pruner=None, baseline=False),
         )
-        for _ in plain.events(clip, question):
+        for _ in plain.events(inputs, question):
             pass
         visual, truth = run.visual.tokens, plain.visual.tokens
         return compare(run.answer, run.stages(), visual, plain.answer, plain.stages(), truth)
@@ -216,12 +216,16 @@ class Model:
 def _open(video: Source, options: Options, patches: FrameSettings) -> Clip:
     if isinstance(video, Clip):
         return video
-    batch, multiple = options.frame_batch, patches.temporal_patch_size
-    if isinstance(video, str | Path):
-        return open_video(video, options.sampling, resize=patches.resize, frame_batch=batch, multiple=multiple)
-    if not isinstance(video, TimedFrames):
-        raise TypeError(f"a video is a path or ipcv.TimedFrames, not {type(video).__name__}")
-    return clip_from_frames(video.frames, video.times, resize=patches.resize, frame_batch=batch, multiple=multiple)
+    found = find(video, options.sampling, options.frame_batch, patches.temporal_patch_size)
+    return found.read(patches, len(found.times))
+
+
+def _warnings(inputs: Sequence[Clip | Encoded]) -> Iterator[str]:
+    """What is known about `inputs`, with their names if there are several."""
+    for number, each in enumerate(inputs, 1):
+        name = (each.video if isinstance(each, Encoded) else each.facts).path
+        start = f"{shown(name) or f'video {number}'}: " if len(inputs) > 1 else ""
+        yield from (f"{start}{warning}" for warning in each.warnings)
 
 
 def _warn(told: list[str], known: Iterable[str]) -> Iterator[Warned]:

@@ -1,10 +1,11 @@
 """One question answered once under one set of options: read, preprocess, encode, prefill, generate."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
+from itertools import starmap
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -13,7 +14,6 @@ from ipcv.answer import (
     Baseline,
     Event,
     FinishReason,
-    FrameBatch,
     Frames,
     Opened,
     Options,
@@ -21,18 +21,18 @@ from ipcv.answer import (
     StageDone,
     StageName,
     Token,
+    VisualInput,
 )
 from ipcv.encoded import Encoded
-from ipcv.families import find_encoder, find_language
+from ipcv.families import find_language
+from ipcv.frame_encoder import STAGES, FrameEncoder
 from ipcv.generate import Chooser, Decoding, decode, pieces, prefill
 from ipcv.load import Loaded
 from ipcv.preprocess import FrameSettings
-from ipcv.probe import VideoFacts
 from ipcv.prompt import Prompt, build_prompt
 from ipcv.reducers import EVS
 from ipcv.savings import Clock, Work, savings, stages
 from ipcv.tokens import kept_count
-from ipcv.tome import ToMe
 from ipcv.video import Clip
 from ipcv.visual import Visual
 
@@ -43,138 +43,91 @@ class Run:
     def __init__(self, model: Loaded, patches: FrameSettings, options: Options) -> None:
         self.model = model
         self.network: Any = model.network
-        self.language = find_language(model.network.config.model_type)
-        self.patches = patches
         self.options = options
         self.clock = Clock(model.network.device)
+        self.frames = FrameEncoder(model, patches, options, self.clock)
         self.work = Work()
-        self.grid = [0, 0, 0]  # temporal patches, rows, columns of all that was encoded
-        self.times: tuple[float, ...]  # of the frames
-        self.visual: Visual  # what the encoder gave
-        self.stays: Tensor  # [n] those of them that the language model was given, as a mask
+        self.parts: list[Encoded] = []  # what there is to see, in the prompt's order
+        self.stays: list[Tensor] = []  # per part, which of its [n] embeddings the language model was given, as a mask
         self.answer = ""
         self.finish_reason: FinishReason = "stop"
         self.warnings: list[str] = []
 
-    def events(self, clip: Clip, question: str) -> Iterator[Event]:
-        """Everything that happens, in order; closes `clip` once its frames are encoded."""
-        yield Opened(video=clip.facts, frames=len(clip.times))
-        with clip:
-            yield from self.encode(clip)
-        yield from self.answer_prompt(self.prompt(question))
+    @property
+    def visual(self) -> Visual:
+        """All that was encoded."""
+        return Visual.cat([part.visual for part in self.parts])
 
-    def events_about(self, encoded: Encoded, question: str) -> Iterator[Event]:
-        """The same about a video that is encoded already."""
-        self.take(encoded)
-        yield Opened(video=encoded.video, frames=len(encoded.times))
-        yield from self.stages_done("read", "preprocess", "encode")
+    def events(
+        self,
+        inputs: Sequence[Clip | Encoded],
+        question: str,
+        keep: Callable[[int, Encoded], None] = lambda *_: None,
+    ) -> Iterator[Event]:
+        """Everything that happens, in order; closes each clip once it is encoded, and then calls `keep` with it."""
+        for index, each in enumerate(inputs):
+            video = each.video if isinstance(each, Encoded) else each.facts
+            yield Opened(video=video, frames=len(each.times), index=index, videos=len(inputs))
+        clips = [each for each in inputs if isinstance(each, Clip)]
+        self.frames.total = sum(len(clip.times) for clip in clips)
+        for clip in clips:
+            self.frames.check(clip)
+        for index, each in enumerate(inputs):
+            if isinstance(each, Encoded):
+                self.take(each)
+                continue
+            with each:
+                yield from self.encode(each)
+            keep(index, self.parts[-1])
+        yield from self.stages_done(*STAGES)
         yield from self.answer_prompt(self.prompt(question))
 
     def take(self, encoded: Encoded) -> None:
-        """Go on from `encoded` as if it had been encoded here; its seconds are taken over."""
-        self.visual, self.grid = encoded.visual.to(self.network.device), list(encoded.grid)
-        self.times, self.work.frames = encoded.times, len(encoded.times)
-        self.work.size = encoded.grid[1:]
-        self.work.passes = [list(frames) for frames in encoded.passes]
-        self.work.kept = [list(frames) for frames in encoded.kept]
-        self.clock.seconds = dict(encoded.seconds)
+        """Add `encoded` to the prompt as if it had been encoded here; its seconds are taken over."""
+        for name in STAGES:
+            self.clock.seconds[name] = self.clock.seconds.get(name, 0.0) + encoded.seconds[name]
+        self.add(encoded)
 
-    def encoded(self, clip: Clip) -> Encoded:
-        """What `encode(clip)` has left, to be asked about again."""
-        return Encoded(
-            visual=self.visual,
-            grid=(self.grid[0], self.grid[1], self.grid[2]),
-            video=clip.facts,
-            times=clip.times,
-            size=clip.size,
-            passes=tuple(map(tuple, self.work.passes)),
-            kept=tuple(map(tuple, self.work.kept)),
-            warnings=clip.warnings,
-            seconds={name: self.clock.seconds[name] for name in ("read", "preprocess", "encode")},
-        )
+    def encode(self, clip: Clip) -> Iterator[Event]:
+        """A clip through the encoder, frame batch by frame batch, and into the prompt."""
+        self.frames.check(clip)
+        yield from self.frames.encode(clip)
+        self.add(self.frames.encoded)
+
+    def add(self, part: Encoded) -> None:
+        """Put `part` into the prompt."""
+        self.parts.append(replace(part, visual=part.visual.to(self.network.device)))
+        self.work.frames += sum(map(len, part.passes)) * self.frames.patches.temporal_patch_size
+        self.work.passes += map(list, part.passes)
+        self.work.sizes += [part.grid[1:]] * len(part.passes)
+        self.work.kept += map(list, part.kept or part.passes)
 
     def prompt(self, question: str) -> Prompt:
         """`question` about what was encoded."""
-        patches, step = self.grid[0], len(self.times) // self.grid[0]
-        middles = [(self.times[i * step] + self.times[(i + 1) * step - 1]) / 2 for i in range(patches)]
-        config, tokens = self.network.config, len(self.visual) // patches
-        return build_prompt(self.model.tokenizer, config, question, middles, tokens, self.options.system)
-
-    def warm_up(self, size: tuple[int, int], frames: int) -> None:
-        """Run a frame batch, plain and compressed, and a short prompt for nothing: what is timed next is not cold."""
-        pixels = torch.zeros(frames, *size, 3, dtype=torch.uint8, device=self.network.device)
-        patches, grid = self.patches.patches(pixels)
-        for compressed in (nullcontext(), self.compressed()):
-            with compressed:
-                self.language.encode(self.network, patches, grid)
-        self.network(input_ids=torch.zeros(1, 8, dtype=torch.long, device=self.network.device))
-
-    def compressed(self) -> AbstractContextManager[list[Tensor]]:
-        """The encoder as the options want it; gives the kept tokens per frame of each pass, none if all are."""
-        compressor = self.options.compressor
-        return compressor(self.network) if compressor else nullcontext([])
-
-    def encode(self, clip: Clip) -> Iterator[Event]:
-        """Frame batch by frame batch through the compressed encoder; leaves `visual`."""
-        self.check_kept(clip)
-        embeddings: list[Visual] = []
-        self.times = clip.times
-        with self.compressed() as kept:
-            for frames in clip:
-                before = self.clock.seconds.get("encode", 0.0)
-                embeddings.append(self.encode_batch(frames))
-                patches = sum(self.work.passes[-1])
-                yield FrameBatch(
-                    frames_done=self.work.frames,
-                    frames=len(clip.times),
-                    tokens_in=patches,
-                    tokens_computed=int(kept[-1].sum()) if kept else patches,
-                    seconds=self.clock.seconds["encode"] - before,
-                )
-            self.work.kept = [each.tolist() for each in kept]
-        self.visual = Visual.cat(embeddings)
-        self.clock.seconds = {"read": clip.read_seconds, **self.clock.seconds}
-        yield from self.stages_done("read", "preprocess", "encode")
-
-    def check_kept(self, clip: Clip) -> None:
-        """Raise `ValueError` before anything is encoded if too little would be kept of the smallest frame batch."""
-        compressor, settings = self.options.compressor, self.patches
-        frames = len(clip.times) % self.options.frame_batch or min(self.options.frame_batch, len(clip.times))
-        patches = frames // settings.temporal_patch_size * clip.size[0] * clip.size[1] // settings.patch_size**2
-        if isinstance(compressor, ToMe):
-            times = frames // settings.temporal_patch_size
-            compressor.merges(patches // times, len(find_encoder(self.network).blocks))
-        elif compressor and not compressor.quality and kept_count(patches, compressor.keep) < 1:
-            raise ValueError(f"keep={compressor.keep} of a batch of {patches} patches keeps none: raise keep")
-
-    def encode_batch(self, frames: np.ndarray) -> Visual:
-        """What the encoder makes of `frames` uint8 `[frames, height, width, 3]`."""
-        with self.clock.stage("preprocess"):
-            pixels = torch.from_numpy(frames).to(self.network.device)
-            patches, (time, rows, columns) = self.patches.patches(pixels)
-        with self.clock.stage("encode"):
-            visual = self.language.encode(self.network, patches, (time, rows, columns))
-        self.work.frames += len(frames)
-        self.work.passes.append(find_encoder(self.network).frames([(time, rows, columns)]))
-        self.work.size = (rows, columns)
-        self.grid = [self.grid[0] + time, rows, columns]
-        return visual
+        shown = [part.shown for part in self.parts]
+        return build_prompt(self.model.tokenizer, self.network.config, question, shown, self.options.system)
 
     def reduce(self) -> None:
         """Choose the visual tokens of the prompt; leaves `stays`."""
-        reducer, count = self.options.reducer, len(self.visual)
+        self.stays = [self.reduced(part) for part in self.parts]
+        self.work.visual = sum(int(stays.sum()) for stays in self.stays)
+        self.work.left_out = sum(map(len, self.stays)) - self.work.visual
+
+    def reduced(self, part: Encoded) -> Tensor:
+        """Which of a part's visual tokens stay, as a mask `[n]`."""
+        reducer, (count, width) = self.options.reducer, part.visual.tokens.shape
         if reducer is None or not reducer.reduces:
-            self.stays = torch.ones(count, dtype=torch.bool)
-            self.work.visual = count
-            return
-        self.stays = reducer.choose(self.visual.tokens.unflatten(0, (self.grid[0], -1))).flatten()
-        self.work.visual = int(self.stays.sum())
-        self.work.left_out = count - self.work.visual
-        if isinstance(reducer, EVS) and self.work.visual > kept_count(count, reducer.keep):
+            return torch.ones(count, dtype=torch.bool)
+        pictures = part.grid[0]
+        stays = reducer.choose(part.visual.tokens.view(pictures, -1, width)).flatten().cpu()
+        self.work.leaving_out += reducer.flops(pictures, count // pictures, width)
+        kept = int(stays.sum())
+        if isinstance(reducer, EVS) and kept > kept_count(count, reducer.keep):
             self.warnings.append(
-                f"EVS keeps {self.work.visual} of {count} visual tokens, more than keep={reducer.keep}: "
+                f"EVS keeps {kept} of {count} visual tokens, more than keep={reducer.keep}: "
                 "it leaves the first frames whole"
             )
+        return stays
 
     def answer_prompt(self, prompt: Prompt) -> Iterator[Event]:
         """Prefill, then the answer's pieces as they come; leaves `answer` and `finish_reason`."""
@@ -194,14 +147,15 @@ class Run:
         network = self.network
         with self.clock.stage("prefill"):
             self.reduce()
-            rows = prompt.rows(self.stays)
+            stays = torch.cat(self.stays)
+            rows = prompt.rows(stays)
         self.work.length = len(rows)
         self.check_context()
-        grid = (self.grid[0], self.grid[1], self.grid[2])
         with self.clock.stage("prefill"):
-            positions = self.language.positions(network, prompt.ids, prompt.types, grid, self.times)[..., rows]
-            visual = self.visual[self.stays.to(network.device)]
-            return prefill(network, prompt.only(rows), visual, positions.to(network.device))
+            shown = [part.shown for part in self.parts]
+            positions = find_language(network.config.model_type).positions(network, prompt.ids, prompt.types, shown)
+            visual = self.visual[stays.to(network.device)]
+            return prefill(network, prompt.only(rows), visual, positions[..., rows].to(network.device))
 
     def check_context(self) -> None:
         """Warn if the prompt and the answer do not fit into what the model was trained for."""
@@ -235,24 +189,18 @@ class Run:
             self.warnings.append(f"the answer was cut off at {limit} new tokens: raise --max-new-tokens")
         self.work.chosen = len(decoding.tokens) + (not is_cut)
 
-    def result(
-        self,
-        question: str,
-        video: VideoFacts,
-        times: tuple[float, ...],
-        size: tuple[int, int],
-        warnings: tuple[str, ...],
-        baseline: Baseline | None = None,
-    ) -> Answer:
+    def result(self, question: str, warnings: tuple[str, ...], baseline: Baseline | None = None) -> Answer:
         """The answer with all that is known about it, once it is written."""
         done = self.stages()
+        videos = tuple(starmap(_visual_input, zip(self.parts, self.stays, strict=True)))
         return Answer(
             question=question,
             answer=self.answer,
             finish_reason=self.finish_reason,
             model=self.model.facts,
-            video=video,
-            frames=Frames(times=times, height=size[0], width=size[1], visual_tokens=self.work.visual),
+            video=videos[0].video,
+            frames=videos[0].frames,
+            videos=videos,
             settings=self.options,
             stages=done,
             savings=savings(self.network.config, self.options, done, self.work, baseline),
@@ -266,3 +214,14 @@ class Run:
     def stages_done(self, *names: StageName) -> Iterator[StageDone]:
         """Events for the stages called `names`."""
         yield from (StageDone(stage=stage) for stage in self.stages() if stage.name in names)
+
+
+def _visual_input(part: Encoded, stays: Tensor) -> VisualInput:
+    height, width = part.size
+    return VisualInput(
+        kind=part.kind,
+        video=part.video,
+        frames=Frames(times=part.times, height=height, width=width, visual_tokens=int(stays.sum())),
+        patches=sum(map(sum, part.passes)),
+        patches_computed=sum(map(sum, part.kept or part.passes)),
+    )

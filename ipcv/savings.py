@@ -59,11 +59,12 @@ class Work:
 
     frames: int = 0
     passes: list[list[int]] = field(default_factory=list)  # per encoder pass, tokens of each of its frames
-    size: tuple[int, int] = (0, 0)  # rows and columns of patches in a frame
+    sizes: list[tuple[int, int]] = field(default_factory=list)  # per pass, rows and columns of patches in a frame
     kept: list[list[int]] = field(default_factory=list)  # tokens left of each frame or window once some are dropped
     length: int = 0  # of the prompt
     visual: int = 0  # visual tokens in it
     left_out: int = 0  # visual tokens that a reducer left out of it
+    leaving_out: int = 0  # FLOPs of choosing those
     chosen: int = 0  # new tokens, an end token counted
 
     @property
@@ -87,7 +88,7 @@ def _counted(config: PretrainedConfig, options: Options, work: Work) -> dict[Sta
     pruner, length, visual, chosen = options.pruner, work.length, work.visual, work.chosen
     whole = length + work.left_out
     kept = work.kept or work.passes
-    passes = zip(work.passes, kept, strict=True)
+    passes = list(zip(work.sizes, work.passes, kept, strict=True))
     later = pruner.counts(visual)[-1] if pruner and pruner.prunes else visual
     frames = {"tokens_in": work.frames, "tokens_computed": work.frames}
     return {
@@ -96,13 +97,13 @@ def _counted(config: PretrainedConfig, options: Options, work: Work) -> dict[Sta
         "encode": {
             "tokens_in": sum(map(sum, work.passes)),
             "tokens_computed": sum(map(sum, kept)),
-            "flops": sum(_encoder_flops(vision, options, work, before, after) for before, after in passes),
-            "flops_dense": sum(_encoder_flops(vision, None, work, before) for before in work.passes),
+            "flops": sum(_encoder_flops(vision, options, size, before, after) for size, before, after in passes),
+            "flops_dense": sum(_encoder_flops(vision, None, size, before) for size, before, _ in passes),
         },
         "prefill": {
             "tokens_in": whole,
             "tokens_computed": length - visual + later,
-            "flops": prefill_flops(text, length, visual, pruner) + _reducer_flops(text, options, work),
+            "flops": prefill_flops(text, length, visual, pruner) + work.leaving_out,  # which makes it shorter
             "flops_dense": prefill_flops(text, whole, visual + work.left_out),
         },
         "generate": {
@@ -115,21 +116,17 @@ def _counted(config: PretrainedConfig, options: Options, work: Work) -> dict[Sta
 
 
 def _encoder_flops(
-    shape: VisionShape, options: Options | None, work: Work, frames: Sequence[int], kept: Sequence[int] = ()
+    shape: VisionShape,
+    options: Options | None,
+    size: tuple[int, int],
+    frames: Sequence[int],
+    kept: Sequence[int] = (),
 ) -> int:
     compressor = options.compressor if options else None
     if isinstance(compressor, ToMe):
         return tome_flops(shape, frames, compressor)
-    windows = window_sizes([(len(frames), *work.size)], shape.window) if shape.window else ()
+    windows = window_sizes([(len(frames), *size)], shape.window) if shape.window else ()
     return encoder_flops(shape, frames, compressor, kept, windows)
-
-
-def _reducer_flops(shape: TextShape, options: Options, work: Work) -> int:
-    """What choosing the visual tokens of the prompt cost: counted with the prefill, which it makes shorter."""
-    frames = sum(map(len, work.passes))
-    if not options.reducer or not options.reducer.reduces or not frames:
-        return 0
-    return options.reducer.flops(frames, (work.visual + work.left_out) // frames, shape.width)
 
 
 def savings(

@@ -10,7 +10,7 @@ from typing import Protocol, Self
 
 import numpy as np
 
-from ipcv.probe import Video, VideoFacts, probe
+from ipcv.probe import Kind, Video, VideoFacts, probe
 from ipcv.readahead import ReadAhead
 from ipcv.readers import DecordError, Frames, FrameStream, Size, decord_frames, pyav_frames, scaled
 from ipcv.sampling import Sampling, choose
@@ -68,6 +68,15 @@ def clip_from_frames(
     return Clip(source, [stamps[position] for position in positions], size, frame_batch)
 
 
+def clip_from_image(
+    picture: Frames, facts: VideoFacts, *, resize: Resize | None = None, multiple: int = 2, warnings: Sequence[str] = ()
+) -> "Clip":
+    """A clip of one `picture` (uint8 RGB [height, width, 3]), `multiple` times, as models take an image."""
+    size = _size(resize, *picture.shape[:2], multiple)
+    source = _Picture(picture, facts, size, multiple, list(warnings))
+    return Clip(source, [0.0] * multiple, size, multiple, kind="image")
+
+
 class Clip:
     """Sampled frames of one video. Iterate for batches; each iteration is a fresh pass over the source.
 
@@ -80,8 +89,16 @@ class Clip:
     """
 
     def __init__(
-        self, source: "_Source", times: Sequence[float], size: Size, frame_batch: int, *, spent: float = 0.0
+        self,
+        source: "_Source",
+        times: Sequence[float],
+        size: Size,
+        frame_batch: int,
+        *,
+        spent: float = 0.0,
+        kind: Kind = "video",
     ) -> None:
+        self.kind = kind  # an image is one frame, handed out as often as the model wants it
         self.times = tuple(times)  # seconds of source time at which each frame handed out appears
         self.size = size  # (height, width) of the frames handed out
         self._source = source
@@ -204,6 +221,19 @@ class _Memory:
     def frames(self) -> FrameStream:
         for position in self._positions:
             yield scaled(self._frames[position], self._size)
+
+
+class _Picture:
+    """One picture that is already here, as often as it is wanted."""
+
+    def __init__(self, picture: Frames, facts: VideoFacts, size: Size, count: int, warnings: list[str]) -> None:
+        self.facts, self.warnings = facts, warnings
+        self._picture, self._size, self._count = picture, size, count
+
+    def frames(self) -> FrameStream:
+        picture = scaled(self._picture, self._size)
+        for _ in range(self._count):
+            yield picture
 
 
 def _check_batch(frame_batch: int, multiple: int) -> None:

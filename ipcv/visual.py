@@ -8,6 +8,23 @@ import torch
 from torch import Tensor
 
 from ipcv.grids import Grid
+from ipcv.probe import Kind
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shown:
+    """A video or an image that a prompt is about."""
+
+    kind: Kind
+    grid: Grid  # temporal patches, rows and columns of patches
+    times: tuple[float, ...]  # of the frames, in seconds
+    tokens: int  # visual, in all
+
+    @property
+    def middles(self) -> list[float]:
+        """The time of each temporal patch: halfway from its first frame to its last."""
+        step = len(self.times) // self.grid[0]
+        return [(self.times[at] + self.times[at + step - 1]) / 2 for at in range(0, len(self.times), step)]
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,4 +1,4 @@
-"""`ipcv ask`: a question about a video, answered on stdout; how the answer came about, on stderr."""
+"""`ipcv ask`: a question about videos and images, answered on stdout; how the answer came about, on stderr."""
 
 import sys
 from contextlib import closing
@@ -21,7 +21,12 @@ if TYPE_CHECKING:
 
 def ask(
     context: typer.Context,
-    video: Annotated[Path, typer.Argument(metavar="VIDEO", help="A video file.", show_default=False)],
+    videos: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="VIDEO", help="A video or image file, or several.", default_factory=list, show_default=False
+        ),
+    ],
     question: Annotated[str, typer.Argument(metavar="QUESTION", help="What to ask; - reads it from stdin.")],
     model: opt.ModelName = opt.DEFAULT_MODEL,
     revision: opt.Revision = None,
@@ -61,7 +66,7 @@ def ask(
     debug: opt.Debug = False,
     no_color: opt.NoColor = False,
 ) -> None:
-    """Ask a question about a video.
+    """Ask a question about a video, or about several videos and images.
 
     The answer goes to stdout as it is written, everything else to stderr.
 
@@ -76,6 +81,8 @@ def ask(
             choices.exclude("--no-compress", ("--baseline", baseline))
         if baseline:
             choices.exclude("--baseline", ("--cache", cache != "off"))
+        if not videos:  # Typer gives a single argument to what comes last
+            raise UsageError("Missing argument 'QUESTION'")
         asked = read_question(question)
         check_encoding("--system", system or "")
         from ipcv_cli.view import View
@@ -84,10 +91,11 @@ def ask(
             with leaving_at_once():
                 view.status("starting")
                 libraries.prepare(offline=offline, bars=view.animated, debug=debug)
-                from ipcv.probe import probe
+                from ipcv.sources import check
 
                 settings = choices.answer_options(context.params)
-                probe(video)  # a wrong file is reported before a large model is loaded
+                for video in videos:
+                    check(video)  # a wrong file is reported before a large model is loaded
                 loaded = libraries.load_model(
                     model,
                     revision=revision,
@@ -101,21 +109,31 @@ def ask(
                 )
                 store = choices.encoding_cache(cache, cache_limit, view.warn)
             follow(
-                loaded.stream(video, asked, settings, cache=store),
+                loaded.stream(videos, asked, settings, cache=store),
                 choose_writer(json=json, json_stream=json_stream),
                 view,
             )
 
 
 def read_question(text: str) -> str:
-    """The question itself, from stdin if `text` is `-`. Raises `UsageError` if there is none."""
+    """The question itself, from stdin if `text` is `-`. Raises `UsageError` if there is none, or a file instead."""
     if text == "-":
         if sys.stdin is None:
             raise UsageError("the question was to come from stdin, which is closed")
         text = sys.stdin.buffer.read().decode("utf-8-sig", errors="surrogateescape")
+    elif is_file(text):
+        raise UsageError(f"the last argument is the question, and {text!r} is a file: add what to ask about it")
     if not text.strip():
         raise UsageError("the question is empty")
     return check_encoding("the question", text).strip()
+
+
+def is_file(text: str) -> bool:
+    """Whether `text` is the path of a file that is there."""
+    try:
+        return Path(text).is_file()
+    except (OSError, ValueError):  # too long for a path, or no path at all
+        return False
 
 
 def check_encoding(what: str, text: str) -> str:

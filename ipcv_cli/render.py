@@ -12,7 +12,7 @@ from rich.text import Text
 from ipcv_cli.safe import visible
 
 if TYPE_CHECKING:
-    from ipcv.answer import Answer, Baseline, Event, Stage
+    from ipcv.answer import Answer, Baseline, Event, Stage, VisualInput
 
 STAGES = ("read", "preprocess", "encode", "prefill", "generate")
 UNITS = {"read": "frames", "preprocess": "frames", "encode": "patches", "prefill": "tokens", "generate": "tokens"}
@@ -48,7 +48,7 @@ class Progress:
     def take(self, event: "Event") -> None:
         """Count in what `event` says."""
         if event.event == "opened":
-            self._frames = (0, event.frames)
+            self._frames = (0, event.frames + (self._frames[1] if event.index else 0))
             self._since = time.monotonic()
         elif event.event == "frame_batch":
             self._frames = (event.frames_done, event.frames)
@@ -71,9 +71,16 @@ class Progress:
 def summary(answer: "Answer") -> RenderableType:
     """The compact table at the end, with what compression saved."""
     heading = f"{answer.model.name} on {answer.model.device}, {answer.model.quantization or answer.model.dtype}: "
-    heading += f"{len(answer.frames.times)} frames of {answer.frames.width} × {answer.frames.height}"
+    heading += "; ".join(map(shape, answer.videos))
     table = stage_table({stage.name: cells(stage) for stage in answer.stages})
     return Group(Text(visible(heading), style="dim"), table, *map(Text, savings(answer)), Text(LEGEND, style="dim"))
+
+
+def shape(video: "VisualInput") -> str:
+    """How much of a video was looked at."""
+    frames, count = video.frames, len(video.frames.times)
+    what = "an image" if video.kind == "image" else f"{count} frames" if count != 1 else "1 frame"
+    return f"{what} of {frames.width} × {frames.height}"
 
 
 def stage_table(rows: Mapping[str, tuple[str, ...]], running: str | None = None) -> Table:
@@ -129,19 +136,26 @@ def comparison(baseline: "Baseline") -> Iterable[str]:
 
 
 def facts(answer: "Answer") -> Iterable[Text]:
-    """What `--verbose` adds: the model, the video, the frames."""
-    model, video, frames = answer.model, answer.video, answer.frames
+    """What `--verbose` adds: the model, and every video with its frames."""
+    model = answer.model
     yield line(
         "model",
         f"{model.name}, {model.family}, {model.parameters:,} parameters, {model.device}, {model.dtype}, "
         f"{model.quantization or 'not quantised'}, {model.attention} attention, revision {model.revision or 'none'}",
     )
-    yield line(
-        "video",
-        f"{video.path}, {seconds(video.duration)}, {video.width} × {video.height}, {video.fps:.3g} frames per second, "
-        f"{video.codec} in {video.container}, read by {video.reader}",
-    )
-    yield line("frames", f"{', '.join(f'{at:.2f}' for at in frames.times)} s, {frames.visual_tokens:,} visual tokens")
+    for each in answer.videos:
+        video, frames = each.video, each.frames
+        if each.kind == "image":
+            yield line("image", f"{video.path}, {video.width} × {video.height}, {video.codec}")
+            yield line("frames", f"{frames.visual_tokens:,} visual tokens")
+            continue
+        yield line(
+            "video",
+            f"{video.path}, {seconds(video.duration)}, {video.width} × {video.height}, "
+            f"{video.fps:.3g} frames per second, {video.codec} in {video.container}, read by {video.reader}",
+        )
+        times = ", ".join(f"{at:.2f}" for at in frames.times)
+        yield line("frames", f"{times} s, {frames.visual_tokens:,} visual tokens")
 
 
 def seconds(value: float) -> str:

@@ -83,7 +83,7 @@ class View:
         self._release()
 
     def _begin(self) -> None:
-        if self.animated and not self._answering:
+        if self.animated and not self._answering and not self._live:
             self._clear()
             self._live = Live(
                 get_renderable=self._progress.table,

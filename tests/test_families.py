@@ -25,7 +25,7 @@ from ipcv.language_flops import cache_tokens, decode_flops, prefill_flops
 from ipcv.prompt import TEXT, TYPES, Prompt
 from ipcv.pruning import LanguagePruner
 from ipcv.shapes import TextShape
-from ipcv.visual import Visual
+from ipcv.visual import Shown, Visual
 
 Grids = list[tuple[int, int, int]]
 
@@ -237,7 +237,8 @@ def ask(case: Case, model: Any, before: int = 3, after: int = 5) -> tuple[Any, .
     ids = torch.cat([*parts, torch.randint(0, 90, (after,), generator=random)])[None]
     prompt = Prompt(ids, torch.where(ids == pads[0], TYPES[language.kind], TEXT))
     times = TIMES[: case.step * case.grid[0]]
-    return prompt, visual, language.positions(model, ids, prompt.types, case.grid, times)
+    shown = Shown(kind="video", grid=case.grid, times=tuple(times), tokens=len(visual))
+    return prompt, visual, language.positions(model, ids, prompt.types, [shown])
 
 
 def run(model: Any, prompt: Prompt, visual: Visual, positions: Tensor, steps: int) -> tuple[list[Tensor], DynamicCache]:

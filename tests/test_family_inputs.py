@@ -101,7 +101,7 @@ def test_qwen3_prompts_have_the_text_of_the_familys_processor_for_a_video(demo):
     want = tokenizer(rendered.replace("<|vision_start|><|video_pad|><|vision_end|>", text)).input_ids
     config = SimpleNamespace(model_type="qwen3_vl", video_token_id=6)
     middles = [(numbers[i] + numbers[i + 1]) / 2 / rate for i in (0, 2, 4)]
-    prompt = build_prompt(tokenizer, config, QUESTION, middles, tokens)
+    prompt = build_prompt(tokenizer, config, QUESTION, [tiny.shown("video", 3 * tokens, middles)])
     assert prompt.ids[0].tolist() == want
     assert prompt.types[0].tolist() == [2 * (token == 6) for token in want]
 
@@ -117,8 +117,8 @@ def test_a_template_that_shows_a_video_otherwise_is_refused(demo):
     tokenizer = demo.loaded.tokenizer
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(tokenizer, "chat_template", "<|video_pad|>")
-        with pytest.raises(ValueError, match="gives 0 places for one video"):
-            build_prompt(tokenizer, config, QUESTION, [0.0], 1)
+        with pytest.raises(ValueError, match="gives 0 places for video"):
+            build_prompt(tokenizer, config, QUESTION, [tiny.shown("video", 1)])
 
 
 # --------------------------------------------------------------------------------------------------- InternVL

@@ -45,9 +45,8 @@ def test_without_a_command_there_is_help_and_the_code_of_a_usage_error(capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["ask"], "Missing argument 'VIDEO' (see `ipcv ask --help`)"),
+        (["ask"], "Missing argument 'QUESTION' (see `ipcv ask --help`)"),
         (["ask", "clip.mp4"], "Missing argument 'QUESTION' (see `ipcv ask --help`)"),
-        (["ask", "clip.mp4", "What?", "extra"], "Got unexpected extra argument(s) (extra) (see `ipcv ask --help`)"),
         (
             ["cache", "foo"],
             "Invalid value for 'action': 'foo' is not one of 'ls', 'rm', 'size' (see `ipcv cache --help`)",

@@ -12,6 +12,7 @@ from torch import Tensor
 from transformers import Qwen2VLForConditionalGeneration
 
 from ipcv.positions import next_positions, of_timed_grid, prompt_positions, without_overlap
+from ipcv.visual import Shown
 
 SHORT, LONG = ("video", 2, 4, 6), ("video", 7, 4, 6)  # fewer and more temporal patches than the larger merged side
 WIDE, PHOTO, LARGE = ("video", 3, 2, 12), ("image", 1, 4, 6), ("image", 1, 10, 4)
@@ -118,12 +119,16 @@ def timed(times: list[float]) -> tuple[Any, tuple[int, int, int], Tensor, Tensor
     return model, grid, inputs["input_ids"], inputs["mm_token_type_ids"]
 
 
+def video(grid, times):
+    return Shown(kind="video", grid=tuple(grid), times=tuple(times), tokens=grid[0] * grid[1] * grid[2] // 4)
+
+
 @pytest.mark.parametrize("name", RATES)
 def test_timed_positions_follow_the_rule(name):
     times = RATES[name]
     model, grid, ids, types = timed(times)
     want = oracle_families.timed_places(3, grid, times[::2], 0, 4)
-    assert of_timed_grid(model, ids, types, grid, times)[:, 0].T.tolist() == [list(place) for place in want]
+    assert of_timed_grid(model, ids, types, [video(grid, times)])[:, 0].T.tolist() == [list(place) for place in want]
 
 
 @pytest.mark.parametrize("name", list(RATES)[:3])
@@ -134,12 +139,30 @@ def test_at_a_steady_rate_timed_positions_are_those_of_the_model(name):
     want, _ = model.model.get_rope_index(
         ids, mm_token_type_ids=types, video_grid_thw=torch.tensor([grid]), second_per_grid_ts=seconds
     )
-    got = of_timed_grid(model, ids, types, grid, times)
+    got = of_timed_grid(model, ids, types, [video(grid, times)])
     assert torch.equal(got[:, types != 0], want[:, types != 0])
 
 
 def test_behind_a_gap_positions_are_late_by_that_gap():
     times = RATES["a gap"]
     model, grid, ids, types = timed(times)
-    own = of_timed_grid(model, ids, types, grid, times)[0, 0, types[0] != 0]
+    own = of_timed_grid(model, ids, types, [video(grid, times)])[0, 0, types[0] != 0]
     assert own.unique().tolist() == [3, 3 + 2, 3 + 18, 3 + 20]
+
+
+def test_each_of_several_videos_goes_by_its_own_times():
+    first, second = RATES["a gap"], RATES["two frames a second"]
+    model, grid, _, _ = timed(first)
+    other = (len(second) // 2, 4, 6)
+    inputs = tiny.prompt(3, ("video", *grid), 2, ("image", 1, 4, 4), 1, ("video", *other), 4)
+    photo = Shown(kind="image", grid=(1, 4, 4), times=(0.0,), tokens=4)
+    shown = [video(grid, first), photo, video(other, second)]
+    own = of_timed_grid(model, inputs["input_ids"], inputs["mm_token_type_ids"], shown)[0, 0]
+    spans = [3, grid[0] * 6, 2, 4, 1, other[0] * 6, 4]
+    texts, videos = own.split(spans)[::2], own.split(spans)[1::2]
+    assert videos[0].unique().tolist() == [3, 3 + 2, 3 + 18, 3 + 20]
+    assert texts[1].tolist() == [24, 25]
+    assert texts[2].tolist() == [videos[1].max() + 2]  # the photo is two squares wide
+    start = int(texts[2][-1]) + 1
+    assert videos[2].unique().tolist() == [start + 2 * i for i in range(6)]
+    assert texts[3].tolist() == list(range(start + 11, start + 15))

@@ -27,7 +27,7 @@ def visual(model, clip, options):
     with open_video(
         clip, options.sampling, resize=model.loaded.patches.resize, frame_batch=options.frame_batch
     ) as video:
-        for event in run.events(video, COLOUR):
+        for event in run.events([video], COLOUR):
             if isinstance(event, StageDone) and event.stage.name == "encode":
                 break
     return run.visual.tokens

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tiny
 import torch
 
 from ipcv.preprocess import PatchSettings
@@ -87,7 +88,7 @@ def test_training_prompts_are_the_chat_templates(trainer):
     for system in (None, "Answer in one word."):
         rows = demo_text.pack(tokenizer, [(question, "red")])
         shown = [*demo_text.prefix(tokenizer, 16, system), *(token for token, *_ in rows)]
-        prompt = build_prompt(tokenizer, trainer.model.config, question, [0.0], 16, system)
+        prompt = build_prompt(tokenizer, trainer.model.config, question, [tiny.shown("video", 16)], system)
         assert shown == [*prompt.ids[0].tolist(), *tokenizer("red").input_ids]
 
 

@@ -1,5 +1,6 @@
 """Tiny random models of real families, and inputs for them."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -19,6 +20,8 @@ from transformers import (
     Qwen3VLMoeConfig,
     Qwen3VLMoeForConditionalGeneration,
 )
+
+from ipcv.visual import Shown
 
 IMAGE, VIDEO, START, END = 95, 96, 97, 98  # the tiny vocabulary's special tokens; text is 0 to 89
 CHANNELS, FRAMES, PATCH = 3, 2, 4  # of one patch
@@ -226,3 +229,8 @@ def prompt(*parts: int | tuple[str, int, int, int], seed: int = 0) -> dict[str, 
             "video_grid_thw": torch.tensor(grids["video"]),
         }
     return inputs
+
+
+def shown(kind: Any, tokens: int, times: Sequence[float] = (0.0,)) -> Shown:
+    """A video or an image of a prompt, a temporal patch for each of `times`, of so many visual tokens in all."""
+    return Shown(kind=kind, grid=(len(times), 1, 1), times=tuple(times), tokens=tokens)

@@ -1,0 +1,59 @@
+"""A long prompt through the decoder layers in chunks of its tokens, so that their activations stay small."""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from ipcv.hooks import Override
+
+CHUNK = 2048  # tokens that a decoder layer computes at a time
+
+
+@contextmanager
+def in_chunks(model: PreTrainedModel, chunk: int = CHUNK) -> Iterator[None]:
+    """Let every decoder layer of `model` work through a prompt `chunk` tokens at a time, for the length of the `with`.
+
+    A layer's earlier chunks are in its key-value cache when the next one comes, so the result is that of one piece but
+    for the rounding of smaller matrix products. Chunks are formed within each layer, not over the whole model: what
+    chooses tokens between layers (`ipcv.llm`) still sees the whole prompt. What remains as long as the prompt are its
+    hidden states, once before and once behind a layer, and the cache itself.
+    """
+    kernel = str(model.config._attn_implementation)
+    with ExitStack() as stack:
+        for layer in model.get_decoder().layers:
+            forward = partial(_forward, layer.forward, layer.self_attn.layer_idx, chunk, kernel)
+            stack.callback(Override(layer, forward).remove)
+        yield
+
+
+def _forward(whole: Callable[..., Tensor], index: int, chunk: int, kernel: str, states: Tensor, **named: Any) -> Tensor:
+    """In place of decoder layer `index`'s `forward`, which is `whole`: `states` `[1, length, d]` by chunks of rows."""
+    length = states.shape[1]
+    if length <= chunk:
+        return whole(states, **named)
+    output = torch.empty_like(states)
+    past = named["past_key_values"].get_seq_length(index)
+    for start in range(0, length, chunk):
+        rows = slice(start, min(start + chunk, length))
+        tables = tuple(table[:, rows] for table in named["position_embeddings"])
+        mask = _mask(named.get("attention_mask"), rows, past, kernel, states)
+        # position ids are only read to find packed sequences, and there are none
+        part = named | {"position_embeddings": tables, "attention_mask": mask, "position_ids": None}
+        output[:, rows] = whole(states[:, rows], **part)
+    return output
+
+
+def _mask(mask: Tensor | None, rows: slice, past: int, kernel: str, states: Tensor) -> Tensor | None:
+    """The attention mask for some `rows` of a prompt behind `past` tokens, in the form that the kernel had of all."""
+    until = past + rows.stop
+    if mask is not None:
+        return mask[..., :until] if mask.ndim == 2 else mask[..., rows, :until]
+    if "flash" in kernel:
+        return None  # it aligns the causal triangle with the last key by itself
+    query = torch.arange(past + rows.start, until, device=states.device)
+    return (torch.arange(until, device=states.device) <= query[:, None])[None, None]

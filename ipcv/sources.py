@@ -1,0 +1,96 @@
+"""What can be asked about: files, images, frames in memory; found first, and read once it is known how."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from ipcv.images import is_image, read_image
+from ipcv.preprocess import FrameSettings
+from ipcv.probe import Kind, probe
+from ipcv.sampling import Sampling, choose
+from ipcv.video import Clip, clip_from_frames, clip_from_image, open_video
+
+
+@dataclass(frozen=True, eq=False)
+class TimedFrames:
+    """A video that is in memory already; all of its frames are used."""
+
+    frames: np.ndarray  # uint8 RGB [n, height, width, 3]
+    times: Sequence[float] | None = None  # when each is shown, in seconds, ascending; None: two per second
+
+
+Source = str | Path | TimedFrames | Clip  # a clip is open already
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Found:
+    """A video or image that is there; of a file no more than its first frame has been decoded."""
+
+    name: str  # of its file, "" if there is none
+    kind: Kind
+    times: Sequence[float]  # of the frames that the settings ask for, in seconds
+    height: int  # as displayed
+    width: int
+    read: Callable[[FrameSettings, int], Clip]  # how frames are cut into patches, and at most how many -> the frames
+
+
+def check(path: str | Path) -> None:
+    """Raise `VideoError` unless the file can be read."""
+    read_image(path) if is_image(path) else probe(path)
+
+
+def find(source: str | Path | TimedFrames, sampling: Sampling, frame_batch: int, multiple: int) -> Found:
+    """What there is to see in `source`: frames by `sampling`, to be handed out in batches of `frame_batch`.
+
+    Raises `VideoError` if it cannot be read, `TypeError` for what is no video.
+    """
+    if isinstance(source, str | Path):
+        return _image(source, multiple) if is_image(source) else _file(source, sampling, frame_batch, multiple)
+    if not isinstance(source, TimedFrames):
+        raise TypeError(f"a video is a path or ipcv.TimedFrames, not {type(source).__name__}")
+    clip = clip_from_frames(source.frames, source.times, frame_batch=frame_batch, multiple=multiple)
+
+    def read(patches: FrameSettings, most: int) -> Clip:
+        video = source if most >= len(clip.times) else _thinned(source, clip.times, most)
+        return clip_from_frames(
+            video.frames, video.times, resize=patches.resize, frame_batch=frame_batch, multiple=multiple
+        )
+
+    return Found(name="", kind="video", times=clip.times, height=clip.size[0], width=clip.size[1], read=read)
+
+
+def _file(path: str | Path, sampling: Sampling, frame_batch: int, multiple: int) -> Found:
+    video = probe(path)
+    choice = choose(video.times.tolist(), sampling, duration=video.facts.duration, multiple=multiple)
+
+    def read(patches: FrameSettings, most: int) -> Clip:
+        fewer = replace(sampling, max_frames=min(sampling.max_frames, most))
+        return open_video(video, fewer, resize=patches.resize, frame_batch=frame_batch, multiple=multiple)
+
+    return Found(
+        name=str(path),
+        kind="video",
+        times=video.times[list(choice.positions)].tolist(),
+        height=video.facts.height,
+        width=video.facts.width,
+        read=read,
+    )
+
+
+def _image(path: str | Path, multiple: int) -> Found:
+    picture, facts, warnings = read_image(path)
+
+    def read(patches: FrameSettings, _: int) -> Clip:
+        return clip_from_image(picture, facts, resize=patches.resize, multiple=multiple, warnings=warnings)
+
+    return Found(
+        name=str(path), kind="image", times=(0.0,) * multiple, height=facts.height, width=facts.width, read=read
+    )
+
+
+def _thinned(video: TimedFrames, times: Sequence[float], most: int) -> TimedFrames:
+    """`most` of the frames, evenly chosen."""
+    chosen = np.linspace(0, len(video.frames) - 1, most).round().astype(int)
+    return TimedFrames(video.frames[chosen], [times[index] for index in chosen])
