@@ -50,9 +50,8 @@ def import_ray() -> Any:
 class Cluster:
     """Connected for the length of a `with`; with so many `actors` and `gpus` for each, or as many as it has room for.
 
-    It is the cluster of `RAY_ADDRESS`, or the one that `ray start` has made on this machine, or else one that is started
-    here and ends with the `with`. Raises `ClusterError` if there is none to be had, `ValueError` for numbers that make
-    no sense.
+    It is the cluster of `RAY_ADDRESS`, or that which `ray start` has made on this machine, or else one that is started
+    here and ends with the `with`. Raises `ClusterError` if there is none to be had, `ValueError` for wrong numbers.
     """
 
     def __init__(self, *, actors: int | None = None, gpus: float | None = None) -> None:
