@@ -102,9 +102,9 @@ def run(place, local):
 
 def test_a_killed_worker_loses_nothing_and_nothing_is_done_twice(run, local):
     assert run.done_then < len(local)
-    found = lines()
-    assert sorted(line["id"] for line in found) == sorted(local)
-    assert {line["id"]: line for line in found} == local
+    assert sorted(json.loads(line)["id"] for line in run.out.splitlines()) == sorted(local)
+    assert len(lines()) == len(local)
+    assert {line["id"]: line for line in lines()} == local
 
 
 def test_the_end_of_a_worker_is_told_and_nothing_else_of_ray(run):
