@@ -3,6 +3,7 @@
 import logging
 import os
 import signal
+import socket
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -49,8 +50,8 @@ def import_ray() -> Any:
 class Cluster:
     """Connected for the length of a `with`; with so many `actors` and `gpus` for each, or as many as it has room for.
 
-    It is the cluster that `RAY_ADDRESS` names, or one that runs on this machine, or else one that is started here and
-    ends with the `with`. Raises `ClusterError` if there is none to be had, `ValueError` for numbers that make no sense.
+    It is the cluster of `RAY_ADDRESS`, or that which `ray start` has made on this machine, or else one that is started
+    here and ends with the `with`. Raises `ClusterError` if there is none to be had, `ValueError` for wrong numbers.
     """
 
     def __init__(self, *, actors: int | None = None, gpus: float | None = None) -> None:
@@ -63,13 +64,10 @@ class Cluster:
         self.is_ours = False  # whether it was started here
 
     def __enter__(self) -> Self:
-        address = os.environ.get("RAY_ADDRESS") or "auto"
-        if address.startswith("ray://"):
-            raise ClusterError(f"{address}: Ray Client is not supported; run this on a machine of the cluster instead")
         self._was_there = self.ray.is_initialized()
         if not self._was_there:
             with _own_signals():
-                self._connect(address)
+                self._connect(os.environ.get("RAY_ADDRESS", ""))
         nodes = [node["Resources"] for node in self.ray.nodes() if node["Alive"]]
         self.share = share(nodes, self._actors, self._gpus)
         if self.is_ours and not self.share.room:
@@ -93,28 +91,25 @@ class Cluster:
 
     def _connect(self, address: str) -> None:
         quiet: dict[str, Any] = {"log_to_driver": False, "configure_logging": False}
+        _check_address(address)
         try:
-            if address not in ("auto", "local"):
-                self.ray.init(address, **quiet)
-                return
-            try:
-                if address == "auto":
-                    self.ray.init("auto", **quiet)
-                    return
-            except ConnectionError:
-                pass  # none runs here
-            self.is_ours = True
-            threads = torch.get_num_threads()  # as many as the model would use here
-            self.ray.init(
-                "local",
-                num_cpus=max(threads, self._actors or 1),
-                include_dashboard=False,
-                object_store_memory=OBJECT_STORE,
-                **quiet,
-            )
-        except (ConnectionError, OSError, RuntimeError, ValueError) as error:
-            where = "on this machine" if address in ("auto", "local") else f"at {address} (RAY_ADDRESS)"
-            raise ClusterError(f"no Ray cluster {where}: {first_line(error)}") from error
+            if address not in ("", "local") or not self._start(quiet):
+                self.ray.init(**quiet)
+        except (OSError, RuntimeError, ValueError) as error:
+            raise ClusterError(f"no Ray cluster can be had: {first_line(error)}") from error
+
+    def _start(self, quiet: dict[str, Any]) -> bool:
+        """Start a cluster here, unless one that `ray start` has made runs here; whether it was started."""
+        threads = torch.get_num_threads()  # as many as the model would use in this process
+        cpus = max(threads, self._actors or 1)
+        try:
+            self.ray.init(num_cpus=cpus, object_store_memory=OBJECT_STORE, include_dashboard=False, **quiet)
+        except ValueError as error:
+            if "existing cluster" not in str(error):
+                raise
+            return False
+        self.is_ours = True
+        return True
 
     def _disconnect(self) -> None:
         if not self._was_there:
@@ -143,3 +138,18 @@ def _own_signals() -> Iterator[None]:
     finally:
         if before is not None and threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, before)
+
+
+def _check_address(address: str) -> None:
+    """Raise `ClusterError` if nothing answers at `host:port`; Ray itself would wait for many minutes."""
+    if address.startswith("ray://"):
+        raise ClusterError(
+            f"RAY_ADDRESS={address}: Ray Client is no way to do this; start it on a machine of the cluster"
+        )
+    host, _, port = address.rpartition(":")
+    if host and port.isdecimal():
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
+        except OSError as error:
+            ways = "start the cluster, or unset RAY_ADDRESS to start one here"
+            raise ClusterError(f"no Ray cluster answers at {address} ({error.strerror or error}): {ways}") from error

@@ -20,7 +20,7 @@ from ipcv.worker import WorkerSettings
 TRIES = 3  # workers that may end over one video, or one after the other before they can do anything
 PATIENCE = 60.0  # seconds without any worker, after which that is said
 LATE = "no worker is ready yet: the cluster is busy or too small, or the model is still being loaded"
-FAREWELL = 10.0  # seconds that workers get to end in order
+FAREWELL = 5.0  # seconds that workers get to remove what they have fetched
 
 
 @dataclass(eq=False)
@@ -72,11 +72,11 @@ class Crew:
                 while self._news:
                     yield self._news.popleft()
                 if self._is_out and not self._again and not any(member.held for member in self._members):
-                    break
+                    return
                 for member in self._heard():
                     self._listen(member)
-            self._part()
         finally:
+            self._part()
             for member in self._members:
                 self._ray.kill(member.actor)
 
@@ -191,7 +191,7 @@ class Crew:
         self._hire(self._cluster.hire(self._settings))
 
     def _part(self) -> None:
-        """Let workers end in order."""
+        """Let workers end in order, whatever they are doing."""
         farewells = [member.actor.end.remote() for member in self._members if member.is_loaded]
         if farewells:
             self._ray.wait(farewells, num_returns=len(farewells), timeout=FAREWELL)

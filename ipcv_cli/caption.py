@@ -139,7 +139,8 @@ def caption(
         opt.option(
             CLUSTER,
             "Where the model runs: in this process, or in actors on a Ray cluster, that of RAY_ADDRESS or of this "
-            r"machine, else one that is started here (extra ipcv\[ray]). Videos must be where all machines see them.",
+            r"machine, else one that is started here (extra ipcv\[ray]). Videos must be where all machines see them; "
+            "lines come in the order in which they are done.",
             "--engine",
             metavar=None,
         ),

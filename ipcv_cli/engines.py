@@ -95,7 +95,7 @@ class _Remote:
         )
         share = cluster.share
         where = "a cluster started here" if cluster.is_ours else "the cluster"
-        view.say("ray", f"{share.count} actors on {where}, {share.cpus} CPUs and {share.gpus:g} GPUs each")
+        view.say("ray", f"actors on {where}: {share.count}; for each, CPUs: {share.cpus}, GPUs: {share.gpus:g}")
         if share.room < share.count:
             view.warn(f"the cluster has room for {share.room} of the {share.count} actors: the others wait for more")
         self._crew = Crew(cluster, settings, view.warn)

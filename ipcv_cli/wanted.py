@@ -1,5 +1,6 @@
 """What `ipcv caption` was asked for, in the library's terms."""
 
+import re
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -90,6 +91,8 @@ class Places:
                 raise UsageError(f"--output-dir {self.folder} is not a folder")
             self.folder.mkdir(parents=True, exist_ok=True)
         for path in (self.journal, self.parquet, self.failures_file()):
+            if path and re.match(r"\w[\w+]+:/", str(path)):  # a Path has lost one of the two slashes
+                raise UsageError(f"{path} is a URL: name a local file, and copy it there afterwards")
             if path and path.is_dir():
                 raise UsageError(f"{path} is a folder: name a file")
             if path and not path.absolute().parent.is_dir():

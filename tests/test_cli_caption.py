@@ -285,6 +285,7 @@ def test_two_runs_on_one_output_exclude_each_other(videos, capsys):
         (["--output-dir", "x"], "--output-dir is where side-cars go"),
         (["--sidecar", "docx"], "side-car 'docx' is not known"),
         (["-o", "no/such/folder.jsonl"], "there is no such folder"),
+        (["-o", "s3://bucket/x.jsonl"], "is a URL: name a local file, and copy it there afterwards"),
         (["-o", "videos"], "videos is a folder: name a file"),
         (["-o", "videos/0.mp4"], "is no line of captions: name another output"),
         (["--parquet", "x.parquet"], "give -o as well"),

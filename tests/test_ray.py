@@ -102,15 +102,15 @@ def run(place, local):
 
 def test_a_killed_worker_loses_nothing_and_nothing_is_done_twice(run, local):
     assert run.done_then < len(local)
-    found = lines()
-    assert sorted(line["id"] for line in found) == sorted(local)
-    assert {line["id"]: line for line in found} == local
+    assert sorted(json.loads(line)["id"] for line in run.out.splitlines()) == sorted(local)
+    assert len(lines()) == len(local)
+    assert {line["id"]: line for line in lines()} == local
 
 
 def test_the_end_of_a_worker_is_told_and_nothing_else_of_ray(run):
     assert [json.loads(line) for line in run.out.splitlines()] == lines()
     first, notice, *rest = [line for line in run.err.splitlines() if not line.startswith("ipcv: progress: ")]
-    assert first == "ipcv: ray: 2 actors on a cluster started here, 1 CPUs and 0 GPUs each"
+    assert first == "ipcv: ray: actors on a cluster started here: 2; for each, CPUs: 1, GPUs: 0"
     assert notice.startswith("ipcv: warning: the demo model knows only")
     deaths = [line for line in rest if line.startswith("ipcv: warning: worker ")]
     assert deaths[0].endswith(tuple(f"; what it had is done again: {count}" for count in range(1, 9)))
@@ -190,10 +190,19 @@ def test_without_ray_there_is_a_hint(place, monkeypatch, capsys):
     assert capsys.readouterr().err == "ipcv: error: the engine ray needs Ray: pip install 'ipcv[ray]'\n"
 
 
-def test_ray_client_is_refused(place, monkeypatch, capsys):
-    monkeypatch.setenv("RAY_ADDRESS", "ray://head:10001")
+@pytest.mark.parametrize(
+    ("address", "says"),
+    [
+        ("ray://head:10001", "Ray Client is no way to do this; start it on a machine of the cluster"),
+        ("127.0.0.1:9", "no Ray cluster answers at 127.0.0.1:9 (Connection refused): start the cluster, or unset"),
+    ],
+)
+def test_a_cluster_that_cannot_be_had_is_one_line(place, address, says, monkeypatch, capsys):
+    monkeypatch.setenv("RAY_ADDRESS", address)
     assert main(["caption", "videos", "--model", "demo", "--engine", "ray"]) == 1
-    assert "Ray Client is not supported; run this on a machine of the cluster instead" in capsys.readouterr().err
+    err = capsys.readouterr().err
+    assert says in err
+    assert err.count("\n") == 1
 
 
 CPUS, GPUS = {"CPU": 16.0, "memory": 1e9}, {"CPU": 32.0, "GPU": 4.0}
