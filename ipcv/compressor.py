@@ -26,9 +26,9 @@ class IPCV:
 
     From block `layer` on, only some tokens are computed. The first `stabilize` of these blocks still attend to all
     tokens, the dropped ones being rebuilt from their nearest kept neighbours, and after the last block every token is
-    rebuilt, so that the encoder's output keeps its shape. Attention stays within each frame, and one forward pass is
-    one choice: tokens of all frames of the call compete. With `quality`
-    every pass keeps as many as it needs: a still scene few, a busy one more. `IPCV.paper()` has the paper's settings.
+    rebuilt, so that the encoder's output keeps its shape. Attention stays where the model has it, within frames or
+    windows, and one forward pass is one choice: tokens of all frames of the call compete. With `quality` every pass
+    keeps as many as it needs: a still scene few, a busy one more. `IPCV.paper()` has the paper's settings.
 
     >>> with IPCV(keep=0.35)(model):
     ...     model.generate(**inputs)

@@ -18,7 +18,7 @@ class Encoded:
     times: tuple[float, ...]  # seconds of source time, one per frame
     size: tuple[int, int]  # height and width of the frames, after resizing
     passes: tuple[tuple[int, ...], ...]  # per encoder pass, tokens of each of its frames
-    kept: tuple[tuple[int, ...], ...]  # the same once only kept tokens are left; empty if nothing was pruned
+    kept: tuple[tuple[int, ...], ...]  # tokens left of each frame, or window; empty if nothing was pruned
     warnings: tuple[str, ...]  # about reading
     seconds: Mapping[StageName, float]  # measured; read, preprocess and encode
     kind: Kind = "video"

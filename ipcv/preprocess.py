@@ -97,7 +97,7 @@ class PatchSettings:
                 **normalising(values),
             )
         except KeyError as error:
-            raise ModelError(f"{origin} lacks {error}: give a model of the Qwen2-VL family") from error
+            raise ModelError(f"{origin} lacks {error}: give the folder of a complete model") from error
         except (ValueError, TypeError, AttributeError) as error:
             raise ModelError(f"{origin} makes no sense: {error}") from error
 

@@ -33,7 +33,7 @@ class Prompt:
     visual: Tensor  # [n] positions of the visual tokens, ascending
     text: Tensor  # [t] positions of the text tokens after the first visual one
     before: Tensor  # [length, d] input of the layer before
-    states: Tensor  # [length, d] output of the layer before
+    states: Tensor  # [length, d] output of the layer before, with what DeepStack adds
     keys: Tensor  # [heads, length, head_dim] its keys, as cached
     query: Tensor  # [query heads, head_dim] its query of the last token, rotated like the keys
     step: int = 0  # how many pruning layers came before this one

@@ -32,7 +32,8 @@ class Reducer(ABC):
     def choose(self, tokens: Tensor) -> Tensor:
         """Which of a video's `tokens` stay: a boolean mask `[t, m]`.
 
-        `tokens` are the embeddings `[t, m, d]` of `t` temporal patches (two frames each) of `m` merged tokens.
+        `tokens` are the embeddings `[t, m, d]` of `t` temporal patches (two frames each, in most families) of `m`
+        merged tokens.
         """
 
     @abstractmethod

@@ -210,6 +210,22 @@ def test_an_encoder_costs_what_torch_counts(family, compressor):
     assert computed == pytest.approx(counter.get_total_flops(), rel=0.015)
 
 
+@pytest.mark.parametrize(("layer", "stabilize"), [(1, 0), (2, 2), (5, 1)])
+def test_every_restoration_is_counted(family, layer, stabilize):
+    """More neighbours change nothing but the mean over them: per stabilised block, per tap and at the end."""
+    case, model = family
+    shape, encoder = find_language(model.config.model_type).vision(model.config), find_encoder(model)
+    computed, counted = [], []
+    for neighbors in (1, 9):
+        compressor = IPCV.paper(keep=0.4, layer=layer, stabilize=stabilize, neighbors=neighbors)
+        with attention(model, "eager"):
+            counter, kept = count_pass(model, lambda: case.encode(model, case.large), compressor)
+        counted.append(counter.get_total_flops())
+        frames, parts = encoder.frames(case.large), encoder.parts(case.large)
+        computed.append(encoder_flops(shape, frames, compressor, kept, parts))
+    assert computed[1] - computed[0] == counted[1] - counted[0] > 0
+
+
 # ------------------------------------------------------------------------------------------- the language model
 
 
