@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from ipcv.answer import StageName
+from ipcv.budget import Share
 from ipcv.probe import Kind, VideoFacts
 
 
@@ -23,3 +24,4 @@ class Encoded:
     warnings: tuple[str, ...]  # about reading
     seconds: Mapping[StageName, float]  # measured; read, preprocess and encode
     kind: Kind = "video"
+    share: Share | None = None  # of the budget of visual tokens; its frames and pixels are lowered already
