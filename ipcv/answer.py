@@ -8,6 +8,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Literal
 
+from ipcv.budget import Budget, Share
 from ipcv.compressor import IPCV
 from ipcv.llm import Dart, FastV, V2Drop
 from ipcv.probe import Kind, VideoFacts
@@ -27,6 +28,7 @@ class Options:
 
     sampling: Sampling = field(default_factory=Sampling)  # which frames
     max_pixels: int | None = None  # per frame, after resizing; None: 448 x 448, or less if the model's limit is lower
+    max_visual_tokens: int | None = None  # in the prompt, of all videos; None: what the model's context leaves
     frame_batch: int = 16  # frames encoded at a time
     compressor: IPCV | ToMe | None = field(default_factory=IPCV)  # None: the encoder computes every token
     reducer: EVS | VidCom2 | DTD | None = None  # None: every visual token is in the prompt
@@ -42,6 +44,8 @@ class Options:
             raise ValueError(f"frame_batch={self.frame_batch} must be an even number of frames, at least 2")
         if self.max_pixels is not None and self.max_pixels < 1:
             raise ValueError(f"max_pixels={self.max_pixels} must be at least 1")
+        if self.max_visual_tokens is not None and self.max_visual_tokens < 1:
+            raise ValueError(f"max_visual_tokens={self.max_visual_tokens} must be at least 1")
         if self.max_new_tokens < 1:
             raise ValueError(f"max_new_tokens={self.max_new_tokens} must be at least 1")
         if not (math.isfinite(self.temperature) and self.temperature >= 0):
@@ -120,6 +124,7 @@ class VisualInput:
     frames: Frames
     patches: int  # measured; that the encoder took
     patches_computed: int  # measured; how many of them went through the feed-forward part of every block
+    budget: Share | None  # of the visual tokens
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,6 +139,7 @@ class Answer:
     video: VideoFacts  # the first one
     frames: Frames  # of the first one
     videos: tuple[VisualInput, ...]  # all of them, in the order in which they were given
+    budget: Budget | None  # of visual tokens; None: the videos were encoded without one
     settings: Options
     stages: tuple[Stage, ...]
     savings: Savings

@@ -15,6 +15,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from ipcv.budget import Lowered, Share
 from ipcv.encoded import Encoded
 from ipcv.files import replaced
 from ipcv.probe import VideoFacts
@@ -78,6 +79,7 @@ class EncodingCache:
             "kept": encoded.kept,
             "warnings": encoded.warnings,
             "kind": encoded.kind,
+            "share": encoded.share and asdict(encoded.share),
         }
         data = save(tensors, {"ipcv": json.dumps(about)})
         if len(data) > self.limit:
@@ -165,7 +167,12 @@ def _encoded(visual: Visual, about: dict[str, Any]) -> Encoded:
         warnings=tuple(about["warnings"]),
         seconds={"read": 0.0, "preprocess": 0.0, "encode": 0.0},
         kind=about["kind"],
+        share=about["share"] and _share(**about["share"]),
     )
+
+
+def _share(*, asked: int, limit: int, lowered: list[dict[str, Any]]) -> Share:
+    return Share(asked=asked, limit=limit, lowered=tuple(Lowered(**each) for each in lowered))
 
 
 def _video(path: Path) -> str:

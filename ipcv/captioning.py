@@ -89,6 +89,8 @@ class Captioner:
     ) -> None:
         if batch_size < 1:
             raise ValueError(f"batch_size={batch_size} must be at least 1")
+        if plan.options.max_visual_tokens is not None:
+            raise ValueError("captions have no max_visual_tokens: their frames are chosen while they are read")
         self.model, self.plan, self.readers, self.cache = model, plan, readers, cache
         self.patches = model.check(plan.options, *plan.questions)
         self.identity = identity.model(model.facts)

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ipcv.answer import StageName
+from ipcv.budget import Share
 from ipcv.probe import Kind, VideoFacts
 from ipcv.visual import Shown, Visual
 
@@ -22,6 +23,7 @@ class Encoded:
     warnings: tuple[str, ...]  # about reading
     seconds: Mapping[StageName, float]  # measured; read, preprocess and encode
     kind: Kind = "video"
+    share: Share | None = None  # of the budget of visual tokens; its frames and pixels are lowered already
 
     @property
     def shown(self) -> Shown:

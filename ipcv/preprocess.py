@@ -49,6 +49,9 @@ class FrameSettings(Protocol):
     def limited(self, max_pixels: int, *, strict: bool = True) -> Self:
         """The same with fewer pixels per frame. Raises `ValueError` where the model cannot, if `strict`."""
 
+    def sized(self, height: int, width: int) -> Self:
+        """The same for frames that have been resized to this already."""
+
     def resize(self, height: int, width: int, frames: int = 1) -> tuple[int, int]:
         """The size of `frames` that are of `height` and `width` now."""
 
@@ -125,6 +128,10 @@ class PatchSettings:
         if strict and not lowest <= max_pixels <= self.max_pixels:
             raise ValueError(f"max_pixels must be {lowest} to {self.max_pixels} for this model, not {max_pixels}")
         return replace(self, max_pixels=min(max(max_pixels, lowest), self.max_pixels))
+
+    def sized(self, height: int, width: int) -> Self:
+        """The same for frames that have been resized to this already."""
+        return replace(self, min_pixels=1, max_pixels=height * width, clip_pixels=None)
 
     def resize(self, height: int, width: int, frames: int = 1) -> tuple[int, int]:
         """Qwen's rule: the nearest multiples of `factor`, shrunk or enlarged in proportion into the pixel limits.

@@ -1,5 +1,6 @@
 """Ask a question about videos: `load` a model, then `ask` it, or `stream` what happens."""
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -10,28 +11,28 @@ import torch
 
 from ipcv import identity
 from ipcv.answer import Answer, Baseline, Event, Final, ModelFacts, Options, Warned
+from ipcv.budget import Origin
 from ipcv.cache import EncodingCache
-from ipcv.container import shown
 from ipcv.encoded import Encoded
 from ipcv.errors import memory_errors
 from ipcv.families import find_encoder
 from ipcv.hub import DEFAULT_MODEL
 from ipcv.load import Dtype, Loaded, Quant, read_model
+from ipcv.opening import Asked, Opened, Opener
 from ipcv.preprocess import FrameSettings
-from ipcv.prompt import check_text
+from ipcv.prompt import build_prompt, check_text
 from ipcv.run import Run
 from ipcv.savings import compare
-from ipcv.sources import Source, TimedFrames, find
+from ipcv.sources import Source, TimedFrames
 from ipcv.tome import ToMe
 from ipcv.video import Clip
+from ipcv.visual import Shown
 
 __all__ = ["OUT_OF_MEMORY", "PIXELS", "Model", "TimedFrames", "load"]
 
 PIXELS = 448 * 448  # per frame, unless asked for otherwise
+TEXT_STEP = 256  # tokens: what is held free for text is a multiple of this
 OUT_OF_MEMORY = "out of memory while answering: lower --max-frames, --max-pixels or --frame-batch, or try --quant 4bit"
-
-
-Asked = Source | Encoded  # what a question can be about
 
 
 def load(
@@ -123,10 +124,13 @@ class Model:
         options = options or Options()
         patches = self.check(options)
         with self.busy(), memory_errors(OUT_OF_MEMORY), torch.no_grad():
+            opened = Opener(options, patches).open([video], *self._limit("?", 1, options))
             run = Run(self.loaded, patches, options)
-            with _open(video, options, patches) as clip:
-                for _ in run.encode(clip):
-                    pass
+            for clip, share in zip(opened.inputs, opened.shares, strict=True):
+                if isinstance(clip, Clip):
+                    with clip:
+                        for _ in run.encode(clip, share):
+                            pass
             return run.parts[0]
 
     def check(self, options: Options, *questions: str) -> FrameSettings:
@@ -156,33 +160,39 @@ class Model:
         cache: EncodingCache | None,
     ) -> Iterator[Event]:
         keys = [self._key(each, options) if cache else None for each in asked]
-        inputs = [self._input(each, key, options, patches, cache) for each, key in zip(asked, keys, strict=True)]
-        run = Run(self.loaded, patches, options)
-        told: list[str] = []
-        yield from _warn(told, (*self.warnings, *_warnings(inputs)))
-        if options.baseline:
-            first = next(each for each in inputs if isinstance(each, Clip))
-            run.frames.warm_up(first.size, min(options.frame_batch, len(first.times)))
+
+        def load(video: Source) -> Encoded | None:
+            key = keys[asked.index(video)]
+            return cache.load(key, str(video)) if cache and key else None
 
         def keep(index: int, encoded: Encoded) -> None:
             if cache and (key := keys[index]):
                 cache.store(key, encoded)
 
-        for event in run.events(inputs, question, keep):
+        opened = Opener(options, patches, load).open(asked, *self._limit(question, len(asked), options))
+        run = Run(self.loaded, patches, options)
+        told: list[str] = []
+        yield from _warn(told, (*self.warnings, *opened.warnings()))
+        if options.baseline:
+            first = next(each for each in opened.inputs if isinstance(each, Clip))
+            run.frames.warm_up(first.size, min(options.frame_batch, len(first.times)))
+        for event in run.events(opened.inputs, question, opened.shares, keep):
             yield event
-            yield from _warn(told, (*_warnings(inputs), *run.warnings))
-        baseline = self._baseline(inputs, question, run) if options.baseline else None
-        yield from _warn(told, _warnings(inputs))
-        yield Final(answer=run.result(question, tuple(told), baseline))
+            yield from _warn(told, (*opened.warnings(), *run.warnings))
+        baseline = self._baseline(opened, question, run) if options.baseline else None
+        yield from _warn(told, opened.warnings())
+        yield Final(answer=run.result(question, tuple(told), baseline, opened.budget))
 
-    def _input(
-        self, video: Asked, key: str | None, options: Options, patches: FrameSettings, cache: EncodingCache | None
-    ) -> Clip | Encoded:
-        """A video that is open, or encoded already."""
-        if isinstance(video, Encoded):
-            return video
-        found = cache.load(key, str(video)) if cache and key else None
-        return found or _open(video, options, patches)
+    def _limit(self, question: str, videos: int, options: Options) -> tuple[int, Origin]:
+        """How many visual tokens a prompt may have, and what says so."""
+        if options.max_visual_tokens is not None:
+            return options.max_visual_tokens, "option"
+        nothing = [Shown(kind="video", grid=(1, 0, 0), times=(0.0,), tokens=0)] * videos
+        network = self.loaded.network
+        text = build_prompt(self.loaded.tokenizer, network.config, question, nothing, options.system).ids.shape[1]
+        context = network.config.get_text_config().max_position_embeddings
+        # in steps, so that another question of about this length has the same limit, and the same encodings
+        return max(1, context - options.max_new_tokens - math.ceil(text / TEXT_STEP) * TEXT_STEP), "context"
 
     def _key(self, video: Asked, options: Options) -> str | None:
         """What the encoding of a file is called in a cache."""
@@ -190,14 +200,14 @@ class Model:
             return None
         return identity.of_encoding(identity.content(str(video)), identity.model(self.facts), options)
 
-    def _baseline(self, inputs: Sequence[Clip | Encoded], question: str, run: Run) -> Baseline:
+    def _baseline(self, opened: Opened, question: str, run: Run) -> Baseline:
         """The same once more, uncompressed."""
         plain = Run(
             self.loaded,
             run.frames.patches,
             replace(run.options, compressor=None, reducer=None, pruner=None, baseline=False),
         )
-        for _ in plain.events(inputs, question):
+        for _ in plain.events(opened.inputs, question, opened.shares):
             pass
         visual, truth = run.visual.tokens, plain.visual.tokens
         return compare(run.answer, run.stages(), visual, plain.answer, plain.stages(), truth)
@@ -211,21 +221,6 @@ class Model:
                 options.compressor.check_encoder(encoder, network.config.model_type)
         if options.pruner:
             options.pruner.steps(len(network.get_decoder().layers))
-
-
-def _open(video: Source, options: Options, patches: FrameSettings) -> Clip:
-    if isinstance(video, Clip):
-        return video
-    found = find(video, options.sampling, options.frame_batch, patches.temporal_patch_size)
-    return found.read(patches, len(found.times))
-
-
-def _warnings(inputs: Sequence[Clip | Encoded]) -> Iterator[str]:
-    """What is known about `inputs`, with their names if there are several."""
-    for number, each in enumerate(inputs, 1):
-        name = (each.video if isinstance(each, Encoded) else each.facts).path
-        start = f"{shown(name) or f'video {number}'}: " if len(inputs) > 1 else ""
-        yield from (f"{start}{warning}" for warning in each.warnings)
 
 
 def _warn(told: list[str], known: Iterable[str]) -> Iterator[Warned]:

@@ -6,8 +6,8 @@ float32.
 """
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, field
-from typing import ClassVar, Literal
+from dataclasses import dataclass, field, replace
+from typing import ClassVar, Literal, Self
 
 import torch
 import torch.nn.functional as F
@@ -35,6 +35,14 @@ class Reducer(ABC):
         `tokens` are the embeddings `[t, m, d]` of `t` temporal patches (two frames each, in most families) of `m`
         merged tokens.
         """
+
+    @abstractmethod
+    def most(self, frames: int, tokens: int) -> int:
+        """At most how many stay of `tokens` in each of `frames` temporal patches."""
+
+    @abstractmethod
+    def at(self, keep: float) -> Self:
+        """The same with another share that stays."""
 
     @abstractmethod
     def flops(self, frames: int, tokens: int, width: int) -> int:
@@ -68,6 +76,14 @@ class EVS(Reducer):
         stays = torch.zeros_like(likeness, dtype=torch.bool)
         stays[likeness.sort(stable=True).indices[:count]] = True
         return stays.view(tokens.shape[:2])
+
+    def most(self, frames: int, tokens: int) -> int:
+        """At most how many stay of `tokens` in each of `frames` temporal patches."""
+        return min(frames * tokens, max(tokens, kept_count(frames * tokens, self.keep)))
+
+    def at(self, keep: float) -> Self:
+        """The same with another share that stays."""
+        return replace(self, keep=keep)
 
     def flops(self, frames: int, tokens: int, width: int) -> int:
         """FLOPs of choosing among `tokens` of `width` values in each of `frames` temporal patches."""
@@ -107,6 +123,15 @@ class DTD(Reducer):
         else:
             stays = _ranks(likeness) < kept_count(tokens.shape[1], self.keep)
         return F.pad(stays, (0, 0, 1, 0), value=True)
+
+    def most(self, frames: int, tokens: int) -> int:
+        """At most how many stay of `tokens` in each of `frames` temporal patches."""
+        later = tokens if self.keep is None else kept_count(tokens, self.keep)
+        return tokens + (frames - 1) * later
+
+    def at(self, keep: float) -> Self:
+        """The same with another share that stays."""
+        return replace(self, keep=keep)
 
     def flops(self, frames: int, tokens: int, width: int) -> int:
         """FLOPs of choosing among `tokens` of `width` values in each of `frames` temporal patches."""
@@ -154,6 +179,14 @@ class VidCom2(Reducer):
         """`[t, m]`, the larger the nearer."""
         distance = (unit - centre).square().sum(-1, keepdim=True)
         return (distance / (-2 * distance.new_tensor(self.WIDTHS))).exp().sum(-1)
+
+    def most(self, frames: int, tokens: int) -> int:
+        """At most how many stay of `tokens` in each of `frames` temporal patches."""
+        return min(frames * tokens, kept_count(frames * tokens, self.keep) + frames)  # each is rounded, and 1 at least
+
+    def at(self, keep: float) -> Self:
+        """The same with another share that stays."""
+        return replace(self, keep=keep)
 
     def flops(self, frames: int, tokens: int, width: int) -> int:
         """FLOPs of choosing among `tokens` of `width` values in each of `frames` temporal patches."""

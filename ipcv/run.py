@@ -23,6 +23,7 @@ from ipcv.answer import (
     Token,
     VisualInput,
 )
+from ipcv.budget import Budget, Share
 from ipcv.encoded import Encoded
 from ipcv.families import find_language
 from ipcv.frame_encoder import STAGES, FrameEncoder
@@ -62,9 +63,13 @@ class Run:
         self,
         inputs: Sequence[Clip | Encoded],
         question: str,
+        shares: Sequence[Share | None] | None = None,
         keep: Callable[[int, Encoded], None] = lambda *_: None,
     ) -> Iterator[Event]:
-        """Everything that happens, in order; closes each clip once it is encoded, and then calls `keep` with it."""
+        """Everything that happens, in order; closes each clip once it is encoded, and then calls `keep` with it.
+
+        `shares` are what each of `inputs` may have of the budget of visual tokens.
+        """
         for index, each in enumerate(inputs):
             video = each.video if isinstance(each, Encoded) else each.facts
             yield Opened(video=video, frames=len(each.times), index=index, videos=len(inputs))
@@ -72,12 +77,12 @@ class Run:
         self.frames.total = sum(len(clip.times) for clip in clips)
         for clip in clips:
             self.frames.check(clip)
-        for index, each in enumerate(inputs):
+        for index, (each, share) in enumerate(zip(inputs, shares or [None] * len(inputs), strict=True)):
             if isinstance(each, Encoded):
-                self.take(each)
+                self.take(replace(each, share=share))
                 continue
             with each:
-                yield from self.encode(each)
+                yield from self.encode(each, share)
             keep(index, self.parts[-1])
         yield from self.stages_done(*STAGES)
         yield from self.answer_prompt(self.prompt(question))
@@ -88,11 +93,11 @@ class Run:
             self.clock.seconds[name] = self.clock.seconds.get(name, 0.0) + encoded.seconds[name]
         self.add(encoded)
 
-    def encode(self, clip: Clip) -> Iterator[Event]:
+    def encode(self, clip: Clip, share: Share | None = None) -> Iterator[Event]:
         """A clip through the encoder, frame batch by frame batch, and into the prompt."""
         self.frames.check(clip)
         yield from self.frames.encode(clip)
-        self.add(self.frames.encoded)
+        self.add(replace(self.frames.encoded, share=share))
 
     def add(self, part: Encoded) -> None:
         """Put `part` into the prompt."""
@@ -115,7 +120,8 @@ class Run:
 
     def reduced(self, part: Encoded) -> Tensor:
         """Which of a part's visual tokens stay, as a mask `[n]`."""
-        reducer, (count, width) = self.options.reducer, part.visual.tokens.shape
+        reducer = part.share.reducer(self.options.reducer) if part.share else self.options.reducer
+        count, width = part.visual.tokens.shape
         if reducer is None or not reducer.reduces:
             return torch.ones(count, dtype=torch.bool)
         pictures = part.grid[0]
@@ -189,7 +195,13 @@ class Run:
             self.warnings.append(f"the answer was cut off at {limit} new tokens: raise --max-new-tokens")
         self.work.chosen = len(decoding.tokens) + (not is_cut)
 
-    def result(self, question: str, warnings: tuple[str, ...], baseline: Baseline | None = None) -> Answer:
+    def result(
+        self,
+        question: str,
+        warnings: tuple[str, ...],
+        baseline: Baseline | None = None,
+        budget: Budget | None = None,
+    ) -> Answer:
         """The answer with all that is known about it, once it is written."""
         done = self.stages()
         videos = tuple(starmap(_visual_input, zip(self.parts, self.stays, strict=True)))
@@ -201,6 +213,7 @@ class Run:
             video=videos[0].video,
             frames=videos[0].frames,
             videos=videos,
+            budget=budget,
             settings=self.options,
             stages=done,
             savings=savings(self.network.config, self.options, done, self.work, baseline),
@@ -224,4 +237,5 @@ def _visual_input(part: Encoded, stays: Tensor) -> VisualInput:
         frames=Frames(times=part.times, height=height, width=width, visual_tokens=int(stays.sum())),
         patches=sum(map(sum, part.passes)),
         patches_computed=sum(map(sum, part.kept or part.passes)),
+        budget=part.share,
     )

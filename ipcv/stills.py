@@ -63,6 +63,10 @@ class StillSettings:
             )
         return self
 
+    def sized(self, height: int, width: int) -> Self:  # noqa: ARG002
+        """The same."""
+        return self
+
     def resize(self, height: int, width: int, frames: int = 1) -> tuple[int, int]:  # noqa: ARG002
         """The one size, whatever the frames are like."""
         return self.height, self.width

@@ -72,7 +72,8 @@ def clip_from_image(
     picture: Frames, facts: VideoFacts, *, resize: Resize | None = None, multiple: int = 2, warnings: Sequence[str] = ()
 ) -> "Clip":
     """A clip of one `picture` (uint8 RGB [height, width, 3]), `multiple` times, as models take an image."""
-    size = _size(resize, *picture.shape[:2], multiple)
+    height, width = picture.shape[:2]
+    size = _size(resize, height, width, multiple)
     source = _Picture(picture, facts, size, multiple, list(warnings))
     return Clip(source, [0.0] * multiple, size, multiple, kind="image")
 

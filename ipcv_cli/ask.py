@@ -39,6 +39,7 @@ def ask(
     start: opt.Start = None,
     end: opt.End = None,
     max_pixels: opt.MaxPixels = None,
+    max_visual_tokens: opt.MaxVisualTokens = None,
     frame_batch: opt.FrameBatch = None,
     no_compress: opt.NoCompress = False,
     method: opt.Method = None,

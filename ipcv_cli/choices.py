@@ -38,12 +38,12 @@ def answer_options(chosen: Mapping[str, Any]) -> "Options":
     """
     from ipcv.answer import Options
 
-    direct = ("system", "max_pixels", "frame_batch", "max_new_tokens", "temperature", "seed")
+    direct = ("system", "max_pixels", "max_visual_tokens", "frame_batch", "max_new_tokens", "temperature", "seed")
     return Options(
         sampling=sampling(*(chosen[name] for name in ("fps", "max_frames", "start", "end"))),
         baseline=chosen.get("baseline", False),
         **compression(**{name: chosen[name] for name in COMPRESSION}),
-        **given(**{name: chosen[name] for name in direct}),
+        **given(**{name: chosen.get(name) for name in direct}),
     )
 
 

@@ -74,6 +74,16 @@ MaxPixels = Annotated[
     int | None,
     option(FRAMES, "Pixels per frame after resizing.", "--max-pixels", metavar="N", default="200704 (448 × 448)"),
 ]
+MaxVisualTokens = Annotated[
+    int | None,
+    option(
+        FRAMES,
+        "Of all videos together; without, what the model's context leaves. If it binds, these are lowered in turn: "
+        "frames to one per second, pixels to 128 tokens a picture, what stays of them to a quarter, frames, pixels.",
+        "--max-visual-tokens",
+        metavar="N",
+    ),
+]
 FrameBatch = Annotated[
     int | None,
     option(

@@ -47,6 +47,7 @@ STAGES = (
     Stage(name="generate", seconds=75.0, tokens_in=2, tokens_computed=2, flops=10**6, flops_dense=10**6),
 )
 FRAMES = Frames(times=(0.0, 0.5), height=112, width=140, visual_tokens=576)
+VIDEO_INPUT = VisualInput(kind="video", video=VIDEO, frames=FRAMES, patches=2304, patches_computed=806, budget=None)
 BASELINE = Baseline(
     answer="blue",
     same_answer=False,
@@ -82,7 +83,10 @@ def answer(
         ),
         video=VIDEO,
         frames=FRAMES,
-        videos=(VisualInput(kind="video", video=VIDEO, frames=FRAMES, patches=2304, patches_computed=806),),
+        videos=(
+            VisualInput(kind="video", video=VIDEO, frames=FRAMES, patches=2304, patches_computed=806, budget=None),
+        ),
+        budget=None,
         settings=Options(),
         stages=STAGES,
         savings=Savings(encode_flops=0.47, prefill_flops=0.9, total_flops=0.509, cache_share=0.55, baseline=baseline),

@@ -14,6 +14,7 @@ from ipcv import IPCV, Dart, Options, Sampling, TimedFrames
 from ipcv.answer import FrameBatch, Opened
 from ipcv.cache import EncodingCache
 from ipcv.errors import VideoError
+from ipcv.opening import Opener
 from ipcv.prompt import IMAGE, VIDEO
 from ipcv.run import Run
 from ipcv_cli.main import main
@@ -53,7 +54,7 @@ def test_the_prompt_is_the_one_that_transformers_makes_of_the_same_pixels(demo, 
     network, patches = demo.loaded.network, demo.loaded.patches
     pixels = {"image": [], "video": []}
     for each in inputs:
-        for frames in ipcv.qa._open(each, PLAIN, demo.check(PLAIN)):
+        for frames in Opener(PLAIN, demo.check(PLAIN)).open([each], 10**6, "option").inputs[0]:
             pixels["image" if each.suffix == ".png" else "video"].append(patches.patches(torch.from_numpy(frames)))
     grids = {kind: torch.tensor([grid for _, grid in parts]) for kind, parts in pixels.items()}
     want = network(
