@@ -81,7 +81,7 @@ class Worker:
 
     def caption(self) -> Iterator[Outcome | str]:
         """What becomes of the videos that `feed` brings, until it has brought all of them; texts are warnings."""
-        for outcome in self._captioner.run(map(_checked, self._fed())):
+        for outcome in self._captioner.run(map(checked, self._fed())):
             yield outcome
             while self._warnings:
                 yield self._warnings.pop(0)
@@ -102,7 +102,7 @@ class Worker:
                     yield work
 
 
-def _checked(work: Work) -> Work:
+def checked(work: Work) -> Work:
     """`work`, or its failure if the file is not the one that was found where the batch was started."""
     item = work.item
     if work.content is None or is_remote(item.video):

@@ -86,13 +86,14 @@ class Places:
         """Raise `UsageError` for what cannot be written, before any work is done."""
         if self.output_dir_is_idle():
             raise UsageError("--output-dir is where side-cars go: give --sidecar as well")
+        for path in (self.journal, self.parquet, self.failures_file(), self.folder):
+            if path and re.match(r"\w[\w+]+:/", str(path)):  # a Path has lost one of the two slashes
+                raise UsageError(f"{path} is a URL: name a local place, and copy from there afterwards")
         if self.folder:
             if self.folder.exists() and not self.folder.is_dir():
                 raise UsageError(f"--output-dir {self.folder} is not a folder")
             self.folder.mkdir(parents=True, exist_ok=True)
         for path in (self.journal, self.parquet, self.failures_file()):
-            if path and re.match(r"\w[\w+]+:/", str(path)):  # a Path has lost one of the two slashes
-                raise UsageError(f"{path} is a URL: name a local file, and copy it there afterwards")
             if path and path.is_dir():
                 raise UsageError(f"{path} is a folder: name a file")
             if path and not path.absolute().parent.is_dir():

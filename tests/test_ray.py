@@ -20,7 +20,10 @@ import pytest
 
 from ipcv.clips import write_clip
 from ipcv.cluster import Share, share
+from ipcv.inputs import collect
+from ipcv.plan import Plan, describe
 from ipcv.scenes import make_clip
+from ipcv.worker import checked
 from ipcv.world import HELD_OUT_SEEDS
 from ipcv_cli.main import main
 
@@ -203,6 +206,23 @@ def test_a_cluster_that_cannot_be_had_is_one_line(place, address, says, monkeypa
     err = capsys.readouterr().err
     assert says in err
     assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda path: path.unlink(), "cannot be read on the machine"),
+        (lambda path: path.write_bytes(path.read_bytes()[:-1] + b"X"), "is another file on the machine"),
+    ],
+)
+def test_a_file_that_is_not_the_same_on_a_workers_machine_is_a_failure(clips, tmp_path, change, says):
+    video = shutil.copy(clips / "0.mp4", tmp_path / "0.mp4")
+    work = describe(Plan(), {}, *collect([str(video)]))
+    assert checked(work) == work
+    change(video)
+    failed = checked(work).failed
+    assert (failed.key, failed.stage, failed.error) == (work.key, "open", "VideoError")
+    assert says in failed.message
 
 
 CPUS, GPUS = {"CPU": 16.0, "memory": 1e9}, {"CPU": 32.0, "GPU": 4.0}
