@@ -1,7 +1,7 @@
 """Every family through the same tests: against its plain model and against itself written naively."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,10 +12,11 @@ import oracle_rivals
 import pytest
 import tiny
 import torch
+import torch.nn.functional as F
 from probes import BombError, attention, bomb, error, hooks
 from test_flops import count, count_pass
 from torch import Tensor
-from transformers import DynamicCache
+from transformers import AttentionInterface, DynamicCache
 
 from ipcv import IPCV, Dart, FastV, V2Drop
 from ipcv.encoder_flops import encoder_flops
@@ -186,6 +187,39 @@ def test_eager_attention_equals_sdpa(family):
         want = case.encode(model, case.several).pooler_output
         with attention(model, "eager"):
             got = case.encode(model, case.several).pooler_output
+    assert error(got, want) < 1e-5
+
+
+@pytest.fixture
+def flash() -> Iterator[list[int]]:
+    """A flash attention kernel in plain torch, as "flash_by_hand"; how many packed sequences it got per call."""
+    calls: list[int] = []
+
+    def forward(_: Any, query: Tensor, key: Tensor, value: Tensor, *__: Any, **named: Any) -> tuple[Tensor, None]:
+        scale = named["scaling"]
+        if "cu_seq_lens_q" not in named:
+            return F.scaled_dot_product_attention(query, key, value, scale=scale).transpose(1, 2), None
+        asking, asked = (named[f"cu_seq_lens_{side}"].diff().tolist() for side in "qk")
+        calls.append(len(asking))
+        parts = zip(query.split(asking, 2), key.split(asked, 2), value.split(asked, 2), strict=True)
+        mixed = [F.scaled_dot_product_attention(*part, scale=scale) for part in parts]
+        return torch.cat(mixed, dim=2).transpose(1, 2), None
+
+    AttentionInterface.register("flash_by_hand", forward)
+    yield calls
+    del AttentionInterface._global_mapping["flash_by_hand"]
+
+
+@pytest.mark.parametrize(
+    "settings", [IPCV(keep=0.4), IPCV.paper(keep=0.2, layer=2, stabilize=1)], ids=["ours", "paper"]
+)
+def test_flash_attention_equals_sdpa(family, flash, settings):
+    case, model = family
+    with settings(model):
+        want = case.encode(model, case.several).pooler_output
+        with attention(model, "flash_by_hand"):
+            got = case.encode(model, case.several).pooler_output
+    assert max(flash) == len(find_encoder(model).parts(case.several))
     assert error(got, want) < 1e-5
 
 
