@@ -58,7 +58,7 @@ def test_square_videos_are_resized_to_sizes_that_it_was_trained_on(demo):
     )
 
 
-@pytest.mark.parametrize("kind", ["colour", "direction", "reading"])
+@pytest.mark.parametrize("kind", ["colour", "direction", "position", "reading"])
 def test_it_is_right_about_fresh_clips_from_files(demo, kind, tmp_path):
     results = []
     for seed in FRESH:
@@ -92,7 +92,7 @@ def test_it_says_so_when_it_cannot_know(demo):
 def test_it_answers_held_out_questions(demo):
     asked = list(benchmark(66))
     right = [points(question, demo.ask(film(seed), question.text, PLAIN).answer) for seed, question in asked]
-    assert sum(right) >= 0.7 * 66
+    assert sum(right) >= 0.85 * 66
 
 
 def test_it_looks_at_the_video(demo):
