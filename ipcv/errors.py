@@ -58,7 +58,7 @@ def memory_errors(message: str) -> Iterator[None]:
     try:
         yield
     except (MemoryError, OSError, RuntimeError) as error:
-        if not _is_about_memory(error):
+        if not is_about_memory(error):
             raise
         raise MemoryExhaustedError(message) from error
 
@@ -68,9 +68,13 @@ def first_line(error: Exception) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
-def _is_about_memory(error: Exception) -> bool:
+def is_about_memory(error: Exception) -> bool:
+    """Whether `error` says that memory ran out, in whichever of its many ways."""
     if isinstance(error, OSError):
         return error.errno == errno.ENOMEM
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # torch's, without importing it
+    if isinstance(error, MemoryError | MemoryExhaustedError):
         return True
-    return any(sign in str(error) for sign in _NO_MEMORY)
+    if type(error).__name__ == "OutOfMemoryError":  # torch's, without importing it
+        return True
+    # oneDNN says no more; where it cannot compute something it misses a "primitive descriptor"
+    return any(sign in str(error) for sign in _NO_MEMORY) or str(error) == "could not create a primitive"

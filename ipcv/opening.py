@@ -1,11 +1,14 @@
 """The videos and images of one question: found, measured against the budget of visual tokens, then opened."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from ipcv.answer import Options
+from ipcv import identity
+from ipcv.answer import ModelFacts, Options
 from ipcv.budget import Budget, Extent, Lowered, Origin, Share, allot, explain, meet
+from ipcv.cache import EncodingCache
 from ipcv.container import shown
 from ipcv.encoded import Encoded
 from ipcv.preprocess import FrameSettings
@@ -32,12 +35,32 @@ class Opened:
             yield from (f"{start}{warning}" for warning in each.warnings)
 
 
+class Cached:
+    """A cache of encodings for one model under `options`."""
+
+    def __init__(self, cache: EncodingCache, model: ModelFacts, options: Options) -> None:
+        self.cache, self.model, self.options = cache, model, options
+        self.keys: dict[str, str] = {}  # by path, of the files that were looked for
+
+    def load(self, video: Source) -> Encoded | None:
+        """The encoding of a file, if it is there."""
+        if not isinstance(video, str | Path):
+            return None
+        path = str(video)
+        key = identity.of_encoding(identity.content(path), identity.model(self.model), self.options)
+        self.keys[path] = key
+        return self.cache.load(key, path)
+
+    def keep(self, encoded: Encoded) -> None:
+        """Store the encoding of a file that was looked for; its content is taken to be the same still."""
+        if key := self.keys.get(encoded.video.path):
+            self.cache.store(key, encoded)
+
+
 class Opener:
     """How the videos of one question are opened under `options`; encodings that are in `cache` are taken from there."""
 
-    def __init__(
-        self, options: Options, patches: FrameSettings, cache: Callable[[Source], Encoded | None] = lambda _: None
-    ) -> None:
+    def __init__(self, options: Options, patches: FrameSettings, cache: Cached | None = None) -> None:
         self.options, self.patches, self.cache = options, patches, cache
         pruned = options.compressor or options.reducer or options.pruner
         self.may_reduce = bool(pruned) and not options.baseline  # the baseline is to see the same tokens
@@ -47,7 +70,7 @@ class Opener:
 
         Raises `VideoError`, and `ValueError` where a limit that was asked for is too low.
         """
-        known = [each if isinstance(each, Encoded | Clip) else self.cache(each) or self.find(each) for each in asked]
+        known = [each if isinstance(each, Encoded | Clip) else self.cached(each) or self.find(each) for each in asked]
         wanted = [self.wanted(each) for each in known]
         inputs: list[Clip | Encoded] = []
         shares: list[Share] = []
@@ -67,6 +90,10 @@ class Opener:
             shares=tuple(shares),
             budget=Budget(limit=limit, source=source, asked=sum(wanted)),
         )
+
+    def cached(self, video: Source) -> Encoded | None:
+        """The encoding of a file, if it is in the cache."""
+        return self.cache.load(video) if self.cache else None
 
     def find(self, video: Any) -> Found:
         """What there is to see in a file or in frames in memory."""

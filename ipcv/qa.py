@@ -4,25 +4,24 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
 from threading import Lock
 
 import torch
 
-from ipcv import identity
-from ipcv.answer import Answer, Baseline, Event, Final, ModelFacts, Options, Warned
+from ipcv.answer import Answer, Baseline, Event, Final, ModelFacts, Options, Token, Warned
 from ipcv.budget import Origin
 from ipcv.cache import EncodingCache
 from ipcv.encoded import Encoded
-from ipcv.errors import memory_errors
+from ipcv.errors import MemoryExhaustedError, is_about_memory, memory_errors
 from ipcv.families import find_encoder
 from ipcv.hub import DEFAULT_MODEL
 from ipcv.load import Dtype, Loaded, Quant, read_model
-from ipcv.opening import Asked, Opened, Opener
+from ipcv.opening import Asked, Cached, Opened, Opener
 from ipcv.preprocess import FrameSettings
 from ipcv.prompt import build_prompt, check_text
 from ipcv.run import Run
 from ipcv.savings import compare
+from ipcv.shortage import Room
 from ipcv.sources import Source, TimedFrames
 from ipcv.tome import ToMe
 from ipcv.video import Clip
@@ -110,7 +109,7 @@ class Model:
         if options.baseline and any(isinstance(each, Encoded) for each in asked):
             raise ValueError("a baseline encodes the video again: give the video itself")
         with self.busy(), memory_errors(OUT_OF_MEMORY):
-            yield from self._stream(asked, question, options, patches, None if options.baseline else cache)
+            yield from self._attempts(asked, question, options, patches, None if options.baseline else cache)
 
     def encode(self, video: Source, options: Options | None = None) -> Encoded:
         """The video through the encoder, to be asked about any number of times under the same options.
@@ -151,7 +150,7 @@ class Model:
             self._busy.release()
 
     @torch.no_grad()
-    def _stream(
+    def _attempts(
         self,
         asked: Sequence[Asked],
         question: str,
@@ -159,46 +158,44 @@ class Model:
         patches: FrameSettings,
         cache: EncodingCache | None,
     ) -> Iterator[Event]:
-        keys = [self._key(each, options) if cache else None for each in asked]
-
-        def load(video: Source) -> Encoded | None:
-            key = keys[asked.index(video)]
-            return cache.load(key, str(video)) if cache and key else None
-
-        def keep(index: int, encoded: Encoded) -> None:
-            if cache and (key := keys[index]):
-                cache.store(key, encoded)
-
-        opened = Opener(options, patches, load).open(asked, *self._limit(question, len(asked), options))
-        run = Run(self.loaded, patches, options)
+        """`_stream`, and again with less room where memory runs out before anything is answered."""
+        limit, source = self._limit(question, len(asked), options)
+        room = Room(patches=patches, limit=limit, source=source, frame_batch=options.frame_batch)
         told: list[str] = []
+        while True:
+            cached = Cached(cache, self.facts, options) if cache and not room.tries else None
+            opened = _open(asked, options, room, cached)
+            run, is_answering = Run(self.loaded, room.patches, options), False
+            run.frames.batch = room.frame_batch
+            try:
+                for event in self._stream(opened, question, run, cached, told):
+                    is_answering = is_answering or isinstance(event, Token)
+                    yield event
+            except Exception as error:
+                yield from _warn(told, run.frames.warnings)
+                less = None if is_answering or not is_about_memory(error) else room.less(run, opened)
+                if less is None:
+                    raise
+            else:
+                return
+            del run  # with all that it encoded
+            room, message = less
+            yield from _warn(told, (message,))
+
+    def _stream(
+        self, opened: Opened, question: str, run: Run, cached: Cached | None, told: list[str]
+    ) -> Iterator[Event]:
+        options = run.options
         yield from _warn(told, (*self.warnings, *opened.warnings()))
         if options.baseline:
             first = next(each for each in opened.inputs if isinstance(each, Clip))
             run.frames.warm_up(first.size, min(options.frame_batch, len(first.times)))
-        for event in run.events(opened.inputs, question, opened.shares, keep):
+        for event in run.events(opened.inputs, question, opened.shares, cached.keep if cached else None):
             yield event
-            yield from _warn(told, (*opened.warnings(), *run.warnings))
+            yield from _warn(told, (*opened.warnings(), *run.frames.warnings, *run.warnings))
         baseline = self._baseline(opened, question, run) if options.baseline else None
         yield from _warn(told, opened.warnings())
         yield Final(answer=run.result(question, tuple(told), baseline, opened.budget))
-
-    def _limit(self, question: str, videos: int, options: Options) -> tuple[int, Origin]:
-        """How many visual tokens a prompt may have, and what says so."""
-        if options.max_visual_tokens is not None:
-            return options.max_visual_tokens, "option"
-        nothing = [Shown(kind="video", grid=(1, 0, 0), times=(0.0,), tokens=0)] * videos
-        network = self.loaded.network
-        text = build_prompt(self.loaded.tokenizer, network.config, question, nothing, options.system).ids.shape[1]
-        context = network.config.get_text_config().max_position_embeddings
-        # in steps, so that another question of about this length has the same limit, and the same encodings
-        return max(1, context - options.max_new_tokens - math.ceil(text / TEXT_STEP) * TEXT_STEP), "context"
-
-    def _key(self, video: Asked, options: Options) -> str | None:
-        """What the encoding of a file is called in a cache."""
-        if not isinstance(video, str | Path):
-            return None
-        return identity.of_encoding(identity.content(str(video)), identity.model(self.facts), options)
 
     def _baseline(self, opened: Opened, question: str, run: Run) -> Baseline:
         """The same once more, uncompressed."""
@@ -212,6 +209,17 @@ class Model:
         visual, truth = run.visual.tokens, plain.visual.tokens
         return compare(run.answer, run.stages(), visual, plain.answer, plain.stages(), truth)
 
+    def _limit(self, question: str, videos: int, options: Options) -> tuple[int, Origin]:
+        """How many visual tokens a prompt may have, and what says so."""
+        if options.max_visual_tokens is not None:
+            return options.max_visual_tokens, "option"
+        nothing = [Shown(kind="video", grid=(1, 0, 0), times=(0.0,), tokens=0)] * videos
+        network = self.loaded.network
+        text = build_prompt(self.loaded.tokenizer, network.config, question, nothing, options.system).ids.shape[1]
+        context = network.config.get_text_config().max_position_embeddings
+        # in steps, so that another question of about this length has the same limit, and the same encodings
+        return max(1, context - options.max_new_tokens - math.ceil(text / TEXT_STEP) * TEXT_STEP), "context"
+
     def _check_depths(self, options: Options) -> None:
         network = self.loaded.network
         if options.compressor:
@@ -221,6 +229,15 @@ class Model:
                 options.compressor.check_encoder(encoder, network.config.model_type)
         if options.pruner:
             options.pruner.steps(len(network.get_decoder().layers))
+
+
+def _open(asked: Sequence[Asked], options: Options, room: Room, cached: Cached | None) -> Opened:
+    try:
+        return Opener(options, room.patches, cached).open(asked, room.limit, room.source)
+    except ValueError as error:
+        if not room.tries:
+            raise
+        raise MemoryExhaustedError(OUT_OF_MEMORY) from error  # there is no room for the least that there can be
 
 
 def _warn(told: list[str], known: Iterable[str]) -> Iterator[Warned]:

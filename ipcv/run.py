@@ -64,7 +64,7 @@ class Run:
         inputs: Sequence[Clip | Encoded],
         question: str,
         shares: Sequence[Share | None] | None = None,
-        keep: Callable[[int, Encoded], None] = lambda *_: None,
+        keep: Callable[[Encoded], None] | None = None,
     ) -> Iterator[Event]:
         """Everything that happens, in order; closes each clip once it is encoded, and then calls `keep` with it.
 
@@ -77,13 +77,14 @@ class Run:
         self.frames.total = sum(len(clip.times) for clip in clips)
         for clip in clips:
             self.frames.check(clip)
-        for index, (each, share) in enumerate(zip(inputs, shares or [None] * len(inputs), strict=True)):
+        for each, share in zip(inputs, shares or [None] * len(inputs), strict=True):
             if isinstance(each, Encoded):
                 self.take(replace(each, share=share))
                 continue
             with each:
                 yield from self.encode(each, share)
-            keep(index, self.parts[-1])
+            if keep:
+                keep(self.parts[-1])
         yield from self.stages_done(*STAGES)
         yield from self.answer_prompt(self.prompt(question))
 

@@ -48,7 +48,10 @@ class Progress:
     def take(self, event: "Event") -> None:
         """Count in what `event` says."""
         if event.event == "opened":
-            self._frames = (0, event.frames + (self._frames[1] if event.index else 0))
+            if event.index == 0:  # also where the work starts again with less
+                self._frames = (0, 0)
+                self._stages.clear()
+            self._frames = (0, self._frames[1] + event.frames)
             self._since = time.monotonic()
         elif event.event == "frame_batch":
             self._frames = (event.frames_done, event.frames)
