@@ -121,8 +121,8 @@ def test_a_spoilt_tokenizer_is_one_line(folder):
     ("template", "says"),
     [
         (None, "chat_template is not set"),
-        ("{{ messages[0].content[1].text }}", "gives 0 places for one video"),
-        ("<|video_pad|><|video_pad|>", "gives 2 places for one video"),
+        ("{{ messages[0].content[1].text }}", "gives 0 places for video"),
+        ("<|video_pad|><|video_pad|>", "gives 2 places for video"),
         ("{{ messages[0].content.images[0] }}", "has no attribute 'images'"),
         ("{% for %}", "Expected an expression"),
     ],
