@@ -4,6 +4,7 @@ from ipcv.answer import Answer, Event, Options
 from ipcv.compressor import IPCV
 from ipcv.encoded import Encoded
 from ipcv.errors import IPCVError, MemoryExhaustedError, ModelError, VideoError
+from ipcv.fit import Fit, fit_to_device
 from ipcv.llm import Dart, FastV, V2Drop
 from ipcv.qa import Model, TimedFrames, load
 from ipcv.reducers import DTD, EVS, VidCom2
@@ -19,6 +20,7 @@ __all__ = [
     "Encoded",
     "Event",
     "FastV",
+    "Fit",
     "IPCVError",
     "MemoryExhaustedError",
     "Model",
@@ -30,5 +32,6 @@ __all__ = [
     "V2Drop",
     "VidCom2",
     "VideoError",
+    "fit_to_device",
     "load",
 ]

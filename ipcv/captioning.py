@@ -178,7 +178,7 @@ class Captioner:
                 pass
         encoded = run.parts[0]
         encoded = replace(encoded, video=replace(encoded.video, path=work.item.video))
-        if self.cache and work.content is not None and not self.plan.segments:
+        if self.cache and work.content is not None and not self.plan.segments and not run.frames.warnings:
             self.cache.store(self._encoding_key(work), encoded)
         return encoded
 

@@ -57,12 +57,12 @@ def read_model(
     offline: bool = False,
 ) -> Loaded:
     """Find a model and read it onto its device; arguments and errors as in `ipcv.load`."""
-    where = _device(device)
+    where = find_device(device)
     kind = choose_dtype(dtype, where)
     if quant not in get_args(Quant):
         raise ValueError(f"quant {quant!r} is not known: use {', '.join(get_args(Quant))}")
     folder = find_folder(name, revision=revision, offline=offline)
-    config = _read_config(folder)
+    config = read_config(folder)
     tokenizer, patches = _read_tokenizer(folder, config), find_language(config.model_type).settings(folder, config)
     quantization = choose_quantization(quant, where, config)
     network = _read_weights(folder, where, kind, quantization, config)
@@ -73,7 +73,7 @@ def read_model(
         parameters=network.num_parameters(),
         device=str(where),
         dtype=str(kind).removeprefix("torch."),
-        quantization=quantization or _prequantized(config),
+        quantization=quantization or prequantized(config),
         attention=network.config._attn_implementation,
     )
     return Loaded(network, tokenizer, patches, facts, tuple(_notices(name, network, quantization)))
@@ -102,11 +102,11 @@ def foresee(
     offline: bool = False,
 ) -> tuple[Path, str | None, str, str | None]:
     """Folder, commit, dtype and quantisation of what `read_model` would read. Fetches it; errors as there."""
-    where = _device(device)
+    where = find_device(device)
     kind = choose_dtype(dtype, where)
     folder = find_folder(name, revision=revision, offline=offline)
-    config = _read_config(folder)
-    quantization = choose_quantization(quant, where, config) or _prequantized(config)
+    config = read_config(folder)
+    quantization = choose_quantization(quant, where, config) or prequantized(config)
     return folder, _commit(folder), str(kind).removeprefix("torch."), quantization
 
 
@@ -114,7 +114,8 @@ def _commit(folder: Path) -> str | None:
     return folder.name if folder.parent.name == "snapshots" else None
 
 
-def _read_config(folder: Path) -> PretrainedConfig:
+def read_config(folder: Path) -> PretrainedConfig:
+    """The configuration of the model in `folder`. Raises `ModelError` if there is none, or of another family."""
     try:
         config = AutoConfig.from_pretrained(folder, local_files_only=True)
     except (OSError, ValueError) as error:
@@ -139,7 +140,8 @@ def _read_tokenizer(folder: Path, config: PretrainedConfig) -> PreTrainedTokeniz
     return tokenizer
 
 
-def _device(device: str) -> torch.device:
+def find_device(device: str) -> torch.device:
+    """What "auto" stands for here. Raises `ValueError` for a device that is not there."""
     accelerator = torch.accelerator.current_accelerator(check_available=True)
     if device == "auto":
         return accelerator or torch.device("cpu")
@@ -173,14 +175,15 @@ def choose_dtype(dtype: Dtype, device: torch.device) -> torch.dtype:
     return torch.float16 if device.type == "cuda" and not _is_recent(device) else torch.bfloat16
 
 
-def _prequantized(config: PretrainedConfig) -> str | None:
+def prequantized(config: PretrainedConfig) -> str | None:
+    """How a checkpoint's own weights are quantised, if they are."""
     settings = getattr(config, "quantization_config", None)
     return None if settings is None else str(settings.get("quant_method", "yes"))
 
 
 def choose_quantization(quant: Quant, device: torch.device, config: PretrainedConfig) -> Literal["4bit", "8bit"] | None:
     """What "auto" stands for on `device`. Raises `ValueError` for a model that is quantised already."""
-    if already := _prequantized(config):
+    if already := prequantized(config):
         if quant in ("4bit", "8bit"):
             raise ValueError(f"this model's weights are quantised already ({already}): use quant auto")
         return None

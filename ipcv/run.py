@@ -83,7 +83,7 @@ class Run:
                 continue
             with each:
                 yield from self.encode(each, share)
-            if keep:
+            if keep and not self.frames.warnings:  # in smaller batches it is another encoding
                 keep(self.parts[-1])
         yield from self.stages_done(*STAGES)
         yield from self.answer_prompt(self.prompt(question))

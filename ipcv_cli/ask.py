@@ -3,7 +3,7 @@
 import sys
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, cast
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
@@ -34,6 +34,7 @@ def ask(
     device: opt.Device = "auto",
     dtype: opt.Dtype = "auto",
     quant: opt.Quant = "auto",
+    fit: opt.Fit = False,
     fps: opt.Fps = None,
     max_frames: opt.MaxFrames = None,
     start: opt.Start = None,
@@ -97,17 +98,18 @@ def ask(
                 settings = choices.answer_options(context.params)
                 for video in videos:
                     check(video)  # a wrong file is reported before a large model is loaded
-                loaded = libraries.load_model(
-                    model,
-                    revision=revision,
-                    offline=offline,
-                    quiet=quiet,
-                    no_color=no_color,
-                    status=view.status,
-                    device=device,
-                    dtype=dtype,
-                    quant=quant,
-                )
+                placement: dict[str, Any] = {
+                    "revision": revision,
+                    "offline": offline,
+                    "device": device,
+                    "dtype": dtype,
+                    "quant": quant,
+                }
+                shown: dict[str, Any] = {"quiet": quiet, "no_color": no_color, "status": view.status}
+                if fit:
+                    loaded, settings = libraries.load_to_fit(model, settings, **shown, **placement)
+                else:
+                    loaded = libraries.load_model(model, **shown, **placement)
                 store = choices.encoding_cache(cache, cache_limit, view.warn)
             follow(
                 loaded.stream(videos, asked, settings, cache=store),

@@ -4,9 +4,11 @@ import logging
 import os
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from ipcv.answer import Options
     from ipcv.qa import Model
 
 
@@ -51,6 +53,37 @@ def load_model(
         status(f"loading {name}")
     hide_loading_bar()
     return load(name, revision=revision, offline=offline, **placement)
+
+
+def load_to_fit(
+    name: str,
+    settings: "Options",
+    *,
+    revision: str | None,
+    offline: bool,
+    quiet: bool,
+    no_color: bool,
+    status: Callable[[str], None],
+    **placement: Any,
+) -> tuple["Model", "Options"]:
+    """The same as `ipcv.fit_to_device` chooses, with the settings to ask under; the model's warnings say what it is."""
+    from ipcv.fit import fit_to_device
+    from ipcv.qa import Model
+
+    status("")
+    announce_download(name, revision=revision, offline=offline, quiet=quiet, no_color=no_color)
+    found = fit_to_device(name, settings, revision=revision, offline=offline, **placement)
+    model = load_model(
+        name,
+        revision=revision,
+        offline=offline,
+        quiet=True,  # the download is announced
+        no_color=no_color,
+        status=status,
+        **(placement | {"quant": found.quant}),
+    )
+    loaded = replace(model.loaded, warnings=(*model.loaded.warnings, found.why))
+    return Model(loaded), found.options
 
 
 def announce_download(name: str, *, revision: str | None, offline: bool, quiet: bool, no_color: bool) -> bool:

@@ -57,6 +57,15 @@ Quant = Annotated[
         metavar=None,
     ),
 ]
+Fit = Annotated[
+    bool,
+    option(
+        MODEL,
+        "Before loading, choose quantisation, frame batch, pixels and visual tokens for the memory that is free; what "
+        "the other options say is not exceeded.",
+        "--fit",
+    ),
+]
 
 Fps = Annotated[
     float | None, option(FRAMES, "Frames to take per second of source time.", "--fps", metavar="N", default="2")

@@ -129,6 +129,14 @@ def test_what_was_lowered_for_memory_is_not_cached(demo, clip, tmp_path):
     assert last.answer.frames.height == 140
 
 
+def test_what_was_encoded_in_smaller_batches_is_not_cached(demo, clip, tmp_path):
+    cache = EncodingCache(tmp_path / "cache")
+    with hungry(demo.loaded.network.model.visual.blocks[0], lambda patches: 46 if patches > 200 else 1):
+        *_, last = demo.stream(clip, COLOUR, cache=cache)
+    assert any("encoded 4 at a time" in warning for warning in last.answer.warnings)
+    assert not cache.entries()
+
+
 def test_other_errors_are_not_tried_again(demo, clip):
     passes = []
 
