@@ -125,7 +125,7 @@ def test_what_goes_wrong_in_the_model_is_that_videos_failure(demo, clips):
         nonlocal count
         count += 1
         if count == 2:
-            raise RuntimeError("CUDA out of memory")
+            raise RuntimeError("an illegal address")
 
     handle = demo.loaded.network.model.visual.register_forward_pre_hook(fail)
     try:
@@ -133,7 +133,7 @@ def test_what_goes_wrong_in_the_model_is_that_videos_failure(demo, clips):
     finally:
         handle.remove()
     (failed,) = (each for each in outcomes if isinstance(each, Failed))
-    assert (failed.item, failed.stage, failed.error) == (items[1], "encode", "MemoryExhaustedError")
+    assert (failed.item, failed.stage, failed.error) == (items[1], "encode", "RuntimeError")
     assert len(answers(outcomes)) == 3
     assert not any(m._forward_hooks or m._forward_pre_hooks for m in demo.loaded.network.get_decoder().modules())
 
