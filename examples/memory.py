@@ -49,7 +49,7 @@ def peak(path: str, frames: int, model: str, max_pixels: int | None) -> dict[str
         for _ in run.encode(clip):
             pass
     after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    size = run.visual.numel() * run.visual.element_size() / 2**20
+    size = run.visual.tokens.nbytes / 2**20
     return {"frames": run.work.frames, "before": before, "after": after, "embeddings": size}
 
 
