@@ -6,7 +6,7 @@
 from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import closing
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -16,56 +16,19 @@ from ipcv.answer import Options
 from ipcv.cache import EncodingCache
 from ipcv.encoded import Encoded
 from ipcv.errors import VideoError, memory_errors
-from ipcv.generate import Chooser, Decoding, pieces
-from ipcv.plan import Captioned, Failed, FailedStage, Outcome, Part, Plan, Started, Work, failure
-from ipcv.presets import parse, second_try
+from ipcv.generate import Chooser, pieces
+from ipcv.plan import FailedStage, Outcome, Plan, Started, Work, failure
+from ipcv.presets import second_try
 from ipcv.qa import OUT_OF_MEMORY, Model
 from ipcv.reading import Readers
 from ipcv.readjob import ReadJob
 from ipcv.run import Run
 from ipcv.segments import Span
 from ipcv.together import decode_together
+from ipcv.underway import Ask, Slot, Video, finished, parsed, part
 from ipcv.video import Clip
 
 MAX_DOWNLOAD = 4 << 30  # bytes
-
-
-@dataclass(kw_only=True, eq=False)
-class _Slot:
-    """Where one answer of a video goes."""
-
-    part: Part | None = None
-    error: Exception | None = None  # why there is none
-
-    @property
-    def is_done(self) -> bool:
-        """Whether there is an answer, or will be none."""
-        return self.part is not None or self.error is not None
-
-
-@dataclass(kw_only=True, eq=False)
-class _Ask:
-    """One question about one clip, from the prompt in its cache to the answer; then it is let go, with its tensors."""
-
-    slot: _Slot
-    run: Run
-    encoded: Encoded
-    span: Span
-    question: str
-    structured: bool
-    decoding: Decoding
-    data: dict[str, Any] | None = None
-    problem: str | None = None
-
-
-@dataclass(kw_only=True, eq=False)
-class _Video:
-    """A video under way."""
-
-    work: Work
-    slots: list[_Slot] = field(default_factory=list)
-    failed: Failed | None = None
-    is_read: bool = False  # whether all of its slots are there
 
 
 class Captioner:
@@ -95,26 +58,26 @@ class Captioner:
         self.patches = model.check(plan.options, *plan.questions)
         self.identity = identity.model(model.facts)
         self.batch_size, self.max_download = batch_size, max_download
-        self._waiting: list[_Ask] = []  # prompts in their caches
+        self._waiting: list[Ask] = []  # prompts in their caches
 
     def run(self, works: Iterable[Work]) -> Iterator[Outcome]:
         """What becomes of every one of `works`, in order; `Started` comes as its encoding begins."""
-        videos: deque[_Video] = deque()
+        videos: deque[Video] = deque()
         with self.model.busy(), torch.no_grad():
             listed: deque[tuple[Work, Encoded | None]] = deque()
             with closing(_generator(self.readers.read(self._jobs(works, listed)))) as readings:
                 for reading in readings:
                     work, encoded = listed.popleft()
-                    video = _Video(work=work)
+                    video = Video(work=work)
                     videos.append(video)
                     if video.work.failed:
                         video.failed = video.work.failed
                     else:
                         yield Started(item=video.work.item)
                         self._take(video, self._whole(work, encoded) if encoded else reading or ())
-                    yield from _finished(videos)
+                    yield from finished(videos)
             self._write()
-            yield from _finished(videos)
+            yield from finished(videos)
 
     def _jobs(self, works: Iterable[Work], listed: deque[tuple[Work, Encoded | None]]) -> Iterator[ReadJob | None]:
         """What there is to read for each of `works`; nothing for those that fail or are in the cache."""
@@ -132,7 +95,7 @@ class Captioner:
             max_download=self.max_download,
         )
 
-    def _take(self, video: _Video, clips: Iterable[tuple[Span, Clip | Encoded]]) -> None:
+    def _take(self, video: Video, clips: Iterable[tuple[Span, Clip | Encoded]]) -> None:
         """Encode a video clip by clip, and put its questions on the waiting list, which is worked off when it is full.
 
         Whatever goes wrong is that video's failure.
@@ -182,13 +145,13 @@ class Captioner:
             self.cache.store(self._encoding_key(work), encoded)
         return encoded
 
-    def _ask(self, encoded: Encoded, options: Options, span: Span, question: str, *, structured: bool) -> _Ask:
+    def _ask(self, encoded: Encoded, options: Options, span: Span, question: str, *, structured: bool) -> Ask:
         run = Run(self.model.loaded, self.patches, options)
         run.take(encoded)
         with memory_errors(OUT_OF_MEMORY), run.pruned():
             decoding = run.prefill(run.prompt(question))
-        return _Ask(
-            slot=_Slot(),
+        return Ask(
+            slot=Slot(),
             run=run,
             encoded=encoded,
             span=span,
@@ -203,17 +166,17 @@ class Captioner:
         self._decode(asks)
         again = []
         for ask in asks:
-            if ask.structured and not ask.slot.error and not _parsed(ask):
+            if ask.structured and not ask.slot.error and not parsed(ask):
                 again += self._second(ask)
             elif not ask.slot.error:
-                ask.slot.part = _part(ask)
+                ask.slot.part = part(ask)
         self._decode(again)
         for ask in again:
             if not ask.slot.error:
-                _parsed(ask)
-                ask.slot.part = _part(ask)
+                parsed(ask)
+                ask.slot.part = part(ask)
 
-    def _second(self, ask: _Ask) -> list[_Ask]:
+    def _second(self, ask: Ask) -> list[Ask]:
         """The question once more, in other words, for the same slot."""
         question = second_try(ask.problem or "")
         try:
@@ -224,7 +187,7 @@ class Captioner:
         again.slot = ask.slot
         return [again]
 
-    def _decode(self, asks: list[_Ask]) -> None:
+    def _decode(self, asks: list[Ask]) -> None:
         """Answers for all of `asks` together; where that fails, for lack of memory say, one by one."""
         if not asks:
             return
@@ -238,7 +201,7 @@ class Captioner:
                 ask.decoding.tokens.clear()
                 self._decode([ask])
 
-    def _decode_together(self, asks: list[_Ask]) -> None:
+    def _decode_together(self, asks: list[Ask]) -> None:
         options, network = self.plan.options, self.model.loaded.network
         decodings = [ask.decoding for ask in asks]
         choosers = [Chooser(network, options.temperature, options.seed) for _ in decodings]
@@ -249,32 +212,6 @@ class Captioner:
             ask.run.clock.seconds["generate"] = seconds  # its share of what they took together
             ask.run.answer = "".join(pieces(self.model.loaded.tokenizer, iter(decoding.tokens)))
             ask.run.written(decoding)
-
-
-def _finished(videos: deque[_Video]) -> Iterator[Outcome]:
-    """Take those off the front that are done."""
-    while videos and (videos[0].failed or (videos[0].is_read and all(slot.is_done for slot in videos[0].slots))):
-        video = videos.popleft()
-        work = video.work
-        error = next((slot.error for slot in video.slots if slot.error), None)
-        if error and not video.failed:
-            video.failed = failure(work.item, work.key, "generate", error)
-        parts = tuple(slot.part for slot in video.slots if slot.part)
-        yield video.failed or Captioned(item=work.item, key=work.key, parts=parts)
-
-
-def _part(ask: _Ask) -> Part:
-    encoded, run = ask.encoded, ask.run
-    warnings = tuple(dict.fromkeys((*run.model.warnings, *encoded.warnings, *run.warnings)))
-    answer = run.result(ask.question, warnings)
-    return Part(start=ask.span[0], end=ask.span[1], answer=answer, data=ask.data, problem=ask.problem)
-
-
-def _parsed(ask: _Ask) -> bool:
-    """Whether the answer is the JSON object that was asked for; leaves it, or what is wrong with it."""
-    found, ask.problem = parse(ask.run.answer)
-    ask.data = found.model_dump() if found else None
-    return found is not None
 
 
 def _generator(readings: Iterator[Any]) -> Any:

@@ -20,11 +20,11 @@ from ipcv import IPCV, Dart, FastV, ToMe, V2Drop, shapes
 from ipcv.encoder_flops import encoder_flops, merge_flops, restore_flops, split_flops, tome_flops
 from ipcv.features import describe
 from ipcv.language_flops import cache_share, cache_tokens, choice_flops, decode_flops, prefill_flops
+from ipcv.merging import Frames
 from ipcv.pruning import Prompt
 from ipcv.selection import Stream, choose
 from ipcv.shapes import TextShape, VisionShape
 from ipcv.tokens import Split
-from ipcv.tome import Frames
 
 aten = torch.ops.aten
 Grids = list[tuple[int, int, int]]  # temporal patches (frames here), rows, columns

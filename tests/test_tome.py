@@ -14,7 +14,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, Qwen2VLForConditionalGen
 
 from ipcv import IPCV, Dart, ToMe
 from ipcv.errors import ModelError
-from ipcv.tome import Frames, match
+from ipcv.merging import Frames, match
 
 Grids = list[tuple[int, int, int]]
 
