@@ -1,13 +1,10 @@
-"""How many visual tokens a prompt may have, and what is lowered, in which order, so that it has no more."""
+"""How many visual tokens a prompt may have, who of several videos gets how many, and what is said about it."""
 
-import math
-from bisect import bisect_right
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
 
-from ipcv.preprocess import FrameSettings
-from ipcv.reducers import EVS, Reducer
+from ipcv.reducers import EVS
 
 PICTURE = 128  # visual tokens of a picture (a temporal patch) down to which pixels go first, as in Qwen's own tools
 KEEP = 0.25  # share of visual tokens down to which keep goes
@@ -21,6 +18,23 @@ ORDER = (
 
 What = Literal["frames", "pixels", "keep"]
 Origin = Literal["context", "option", "memory"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limit:
+    """What there is room for, in a prompt or of it for one video."""
+
+    visual: int  # tokens
+    source: Origin  # what says so
+    context: int | None = None  # tokens, text that goes with pictures included; None: only visual ones are limited
+
+    def left(self, text: int) -> int:
+        """Visual tokens that there is room for beside so many tokens of `text` that goes with pictures."""
+        return self.visual if self.context is None else min(self.visual, self.context - text)
+
+    def of(self, asked: int, text: int) -> int:
+        """How many of the visual tokens that are `asked` for there is room for beside that text."""
+        return max(0, min(asked, self.left(text)))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +53,7 @@ class Share:
 
     asked: int  # visual tokens that the settings alone would put into the prompt
     limit: int
+    text: int = 0  # tokens, at most, of the text that the prompt has for each picture, such as its time
     lowered: tuple[Lowered, ...] = ()  # in the order in which it was done
 
     def reducer(self, given: Any) -> Any:
@@ -54,102 +69,20 @@ class Budget:
     limit: int
     source: Origin  # what the model's context leaves; max_visual_tokens; what was left after memory ran out
     asked: int  # that the settings alone would put into it
+    text: int = 0  # tokens, at most, of the text that the prompt has for each picture: beside these, there is `limit`
     order: tuple[str, ...] = ORDER  # in which what is too much is lowered, each only as far as needed
 
-
-@dataclass(frozen=True, kw_only=True)
-class Extent:
-    """How much of one video or image is looked at."""
-
-    frames: int
-    height: int  # as displayed
-    width: int
-    patches: FrameSettings
-    reducer: Reducer | None
-
-    @property
-    def pictures(self) -> int:
-        """Temporal patches."""
-        return self.frames // self.patches.temporal_patch_size
-
-    @property
-    def pixels(self) -> int:
-        """Per frame, after resizing."""
-        height, width = self.patches.resize(self.height, self.width, self.frames)
-        return height * width
-
-    @property
-    def tokens(self) -> int:
-        """Visual tokens that it puts into the prompt at most."""
-        return self.most(self.pictures, self.pixels // self.patches.factor**2)
-
-    def most(self, pictures: int, tokens: int) -> int:
-        """The same for other numbers of pictures and of tokens in each."""
-        return self.reducer.most(pictures, tokens) if self.reducer else pictures * tokens
-
-
-def meet(
-    extent: Extent, limit: int, seconds: float, *, may_reduce: bool, only_reduce: bool = False
-) -> tuple[Extent, tuple[Lowered, ...]]:
-    """`extent` lowered in `ORDER` until it has `limit` visual tokens at most, or can be lowered no further.
-
-    `seconds` are those from its first frame to its last; `may_reduce`: whether tokens may be left out of the prompt;
-    `only_reduce`: its frames are chosen already, or encoded.
-    """
-    step = extent.patches.temporal_patch_size
-    steady = math.ceil((math.floor(seconds) + 1) / step) * step
-    steps: list[tuple[What, Callable[[Extent], Extent]]] = [
-        ("frames", lambda each: _fewer_frames(each, limit, steady)),
-        ("pixels", lambda each: _fewer_pixels(each, limit, PICTURE)),
-        ("keep", lambda each: _fewer_kept(each, limit) if may_reduce else each),
-        ("frames", lambda each: _fewer_frames(each, limit, step)),
-        ("pixels", lambda each: _fewer_pixels(each, limit, 1)),
-    ]
-    lowered = []
-    for what, lower in steps:
-        if extent.tokens <= limit or (only_reduce and what != "keep"):
-            continue
-        before, extent = extent, lower(extent)
-        if extent != before:
-            amounts = (_amount(each, what) for each in (before, extent))
-            lowered.append(Lowered(what=what, before=next(amounts), after=next(amounts), visual_tokens=extent.tokens))
-    return extent, tuple(lowered)
-
-
-def _amount(extent: Extent, what: What) -> float:
-    if what == "keep":
-        keep = getattr(extent.reducer, "keep", None)  # of DTD by threshold there is none
-        return 1.0 if keep is None else keep
-    return extent.frames if what == "frames" else extent.pixels
-
-
-def _fewer_frames(extent: Extent, limit: int, least: int) -> Extent:
-    step, tokens = extent.patches.temporal_patch_size, extent.pixels // extent.patches.factor**2
-    fit = bisect_right(range(extent.pictures), limit, key=lambda pictures: extent.most(pictures, tokens)) - 1
-    return replace(extent, frames=min(extent.frames, max(fit * step, least)))
-
-
-def _fewer_pixels(extent: Extent, limit: int, least: int) -> Extent:
-    """No picture of more tokens than fit, but of `least` at least."""
-    area = extent.patches.factor**2
-    fit = bisect_right(range(extent.pixels // area), limit, key=lambda tokens: extent.most(extent.pictures, tokens)) - 1
-    least = min(least, extent.pixels // area)
-    for tokens in range(max(fit, least), least - 1, -1):  # a long narrow picture may come out larger than asked for
-        fewer = replace(extent, patches=extent.patches.limited(tokens * area, strict=False))
-        if fewer.tokens <= limit:
-            break
-    return fewer if fewer.pixels < extent.pixels else extent
-
-
-def _fewer_kept(extent: Extent, limit: int) -> Extent:
-    """The largest share that fits, in hundredths, but `KEEP` at least."""
-    now = _amount(extent, "keep")
-    reducer: Reducer = extent.reducer or EVS()
-    for hundredths in range(min(99, math.ceil(100 * now) - 1), round(100 * KEEP) - 1, -1):
-        fewer = replace(extent, reducer=reducer.at(hundredths / 100))
-        if fewer.tokens <= limit:
-            return fewer
-    return replace(extent, reducer=reducer.at(KEEP)) if now > KEEP else extent
+    @classmethod
+    def of(cls, limit: Limit, shares: Sequence[Share]) -> "Budget":
+        """What `limit` comes to beside the text that goes with the pictures of `shares`."""
+        text = sum(share.text for share in shares)
+        left = limit.left(text)
+        return cls(
+            limit=max(0, left),
+            source=limit.source if left == limit.visual else "context",
+            asked=sum(share.asked for share in shares),
+            text=text,
+        )
 
 
 def allot(asked: Sequence[int], limit: int) -> list[int]:
@@ -178,9 +111,11 @@ def explain(budget: Budget, shares: Sequence[tuple[str, Share]]) -> Iterator[str
         for name, share in shares
         if share.lowered
     ]
+    beside = f" beside {budget.text:,} tokens of text between the pictures" if budget.text else ""
     if told:
         yield (
-            f"{budget.asked:,} visual tokens are more than the {budget.limit:,} that {reasons[budget.source]}; "
+            f"{budget.asked:,} visual tokens are more than the {budget.limit:,} that {reasons[budget.source]}"
+            f"{beside if budget.source == 'context' else ''}; "
             f"lowered: {'; '.join(told)} (the order: {'; '.join(ORDER)})"
         )
 

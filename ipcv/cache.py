@@ -22,7 +22,7 @@ from ipcv.probe import VideoFacts
 from ipcv.visual import Visual
 
 LIMIT = 10 * 10**9  # bytes
-VERSION = 2
+VERSION = 3
 _NAME = re.compile(r"[0-9a-f]{32}\.safetensors")
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
 
@@ -171,8 +171,8 @@ def _encoded(visual: Visual, about: dict[str, Any]) -> Encoded:
     )
 
 
-def _share(*, asked: int, limit: int, lowered: list[dict[str, Any]]) -> Share:
-    return Share(asked=asked, limit=limit, lowered=tuple(Lowered(**each) for each in lowered))
+def _share(*, lowered: list[dict[str, Any]], **numbers: int) -> Share:
+    return Share(**numbers, lowered=tuple(Lowered(**each) for each in lowered))
 
 
 def _video(path: Path) -> str:

@@ -68,9 +68,12 @@ def described_model(
 
 
 def of_encoding(video: dict[str, Any], model_identity: dict[str, Any], options: Options) -> str:
-    """The key of an encoding: every option counts that is not known to act later."""
+    """The key of an encoding of all that the settings ask for: every option counts that is not known to act later.
+
+    What a budget makes of it is another matter (`ipcv.cached`).
+    """
     settings = plain(options)
-    for name in AFTER_ENCODING:
+    for name in (*AFTER_ENCODING, "max_visual_tokens"):
         settings.pop(name)
     return digest({"video": video, "model": model_identity | {"quantization": None}, "settings": settings})
 

@@ -1,17 +1,17 @@
 """The videos and images of one question: found, measured against the budget of visual tokens, then opened."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ipcv import identity
-from ipcv.answer import ModelFacts, Options
-from ipcv.budget import Budget, Extent, Lowered, Origin, Share, allot, explain, meet
-from ipcv.cache import EncodingCache
+from ipcv.answer import Options
+from ipcv.budget import Budget, Limit, Share, allot, explain
+from ipcv.cached import Cached, extent_of, share_of
 from ipcv.container import shown
 from ipcv.encoded import Encoded
-from ipcv.preprocess import FrameSettings
+from ipcv.extent import Extent
+from ipcv.measure import Measure
 from ipcv.sources import Found, Source, find
 from ipcv.video import Clip
 
@@ -35,69 +35,34 @@ class Opened:
             yield from (f"{start}{warning}" for warning in each.warnings)
 
 
-class Cached:
-    """A cache of encodings for one model under `options`."""
-
-    def __init__(self, cache: EncodingCache, model: ModelFacts, options: Options) -> None:
-        self.cache, self.model, self.options = cache, model, options
-        self.keys: dict[str, str] = {}  # by path, of the files that were looked for
-
-    def load(self, video: Source) -> Encoded | None:
-        """The encoding of a file, if it is there."""
-        if not isinstance(video, str | Path):
-            return None
-        path = str(video)
-        key = identity.of_encoding(identity.content(path), identity.model(self.model), self.options)
-        self.keys[path] = key
-        return self.cache.load(key, path)
-
-    def keep(self, encoded: Encoded) -> None:
-        """Store the encoding of a file that was looked for; its content is taken to be the same still."""
-        if key := self.keys.get(encoded.video.path):
-            self.cache.store(key, encoded)
-
-
 class Opener:
     """How the videos of one question are opened under `options`; encodings that are in `cache` are taken from there."""
 
-    def __init__(self, options: Options, patches: FrameSettings, cache: Cached | None = None) -> None:
-        self.options, self.patches, self.cache = options, patches, cache
-        pruned = options.compressor or options.reducer or options.pruner
-        self.may_reduce = bool(pruned) and not options.baseline  # the baseline is to see the same tokens
+    def __init__(self, options: Options, measure: Measure, cache: Cached | None = None) -> None:
+        self.options, self.measure, self.cache = options, measure, cache
 
-    def open(self, asked: Sequence[Asked], limit: int, source: Origin) -> Opened:
-        """All of `asked`, with `limit` visual tokens at most; more if `source` is the context and it takes more.
+    def open(self, asked: Sequence[Asked], limit: Limit) -> Opened:
+        """All of `asked`, within `limit`; more if it is the context's and the least that there can be is more.
 
         Raises `VideoError`, and `ValueError` where a limit that was asked for is too low.
         """
-        known = [each if isinstance(each, Encoded | Clip) else self.cached(each) or self.find(each) for each in asked]
-        wanted = [self.wanted(each) for each in known]
-        inputs: list[Clip | Encoded] = []
-        shares: list[Share] = []
-        for video, found, count, most in zip(asked, known, wanted, allot(wanted, limit), strict=True):
-            if isinstance(found, Encoded) and not isinstance(video, Encoded) and not _fits(found, most):
-                found = self.find(video)  # it is in the cache as another limit had it
-            each, lowered, left = self.lowered(found, most)
-            if left > most and source != "context":
-                raise ValueError(
-                    f"{limit} visual tokens are too few: {_name(each) or 'a video'} has {left} at least, and "
-                    f"{most} is what it may have"
-                )
-            inputs.append(each)
-            shares.append(Share(asked=count, limit=most, lowered=lowered))
-        return Opened(
-            inputs=tuple(inputs),
-            shares=tuple(shares),
-            budget=Budget(limit=limit, source=source, asked=sum(wanted)),
-        )
+        known = [self.known(each, limit) for each in asked]
+        parts = _divided(limit, [(self.wanted(each), self.extent(each)) for each in known])
+        if len(asked) > 1:
+            known = [self.known(each, part, found) for each, part, found in zip(asked, parts, known, strict=True)]
+        opened = [self.opened(found, part) for found, part in zip(known, parts, strict=True)]
+        shares = tuple(share for _, share in opened)
+        return Opened(inputs=tuple(each for each, _ in opened), shares=shares, budget=Budget.of(limit, shares))
 
-    def cached(self, video: Source) -> Encoded | None:
-        """The encoding of a file, if it is in the cache."""
-        return self.cache.load(video) if self.cache else None
-
-    def find(self, video: Any) -> Found:
-        """What there is to see in a file or in frames in memory."""
-        return find(video, self.options.sampling, self.options.frame_batch, self.patches.temporal_patch_size)
+    def known(self, video: Asked, limit: Limit, before: Any = None) -> Found | Clip | Encoded:
+        """What there is to see, or its encoding where the cache has it as of `limit`; `before`: what was known."""
+        if isinstance(video, Encoded | Clip):
+            return video
+        cached = self.cache.load(str(video), limit) if self.cache and isinstance(video, str | Path) else None
+        if cached or isinstance(before, Found):
+            return cached or before
+        step = self.measure.patches.temporal_patch_size
+        return find(video, self.options.sampling, self.options.frame_batch, step)
 
     def wanted(self, found: Found | Clip | Encoded) -> int:
         """The visual tokens that the settings alone would put into the prompt."""
@@ -106,32 +71,25 @@ class Opener:
         return self.extent(found).tokens
 
     def extent(self, found: Found | Clip | Encoded) -> Extent:
-        """How much the settings alone would have of what was found, or is encoded."""
-        patches, reducer = self.patches, self.options.reducer
+        """How much there is of it."""
+        return self.measure.found(found) if isinstance(found, Found) else extent_of(self.measure, found)
+
+    def opened(self, found: Found | Clip | Encoded, limit: Limit) -> tuple[Clip | Encoded, Share]:
+        """It, as far as there is room for it, and its share of the budget."""
         if isinstance(found, Found):
-            return Extent(
-                frames=len(found.times), height=found.height, width=found.width, patches=patches, reducer=reducer
-            )
-        height, width = found.size
-        frames = len(found.times) if isinstance(found, Clip) else found.grid[0] * patches.temporal_patch_size
-        same = patches.sized(height, width)  # they have this size already
-        return Extent(frames=frames, height=height, width=width, patches=same, reducer=reducer)
-
-    def lowered(self, found: Found | Clip | Encoded, limit: int) -> tuple[Clip | Encoded, tuple[Lowered, ...], int]:
-        """What was found, opened with `limit` visual tokens if possible; what was lowered; and how many there are."""
-        seconds = found.times[-1] - found.times[0]
-        is_open = not isinstance(found, Found)
-        extent, lowered = meet(self.extent(found), limit, seconds, may_reduce=self.may_reduce, only_reduce=is_open)
-        if isinstance(found, Found):
-            return found.read(extent.patches, extent.frames), lowered, extent.tokens
-        before = found.share.lowered if isinstance(found, Encoded) and found.share else ()
-        return found, (*(each for each in before if each.what != "keep"), *lowered), extent.tokens
+            return self.measure.read(found, limit)
+        return found, share_of(self.measure, found, limit)
 
 
-def _fits(encoded: Encoded, limit: int) -> bool:
-    """Whether a video would be encoded like this again under a `limit`."""
-    share = encoded.share
-    return share is not None and (share.limit == limit or share.asked <= min(share.limit, limit))
+def _divided(limit: Limit, wanted: Sequence[tuple[int, Extent]]) -> list[Limit]:
+    """What each of several videos may have, by the visual tokens that it wants, and by the text beside them."""
+    if len(wanted) == 1:
+        return [limit]
+    visual = allot([tokens for tokens, _ in wanted], limit.visual)
+    if limit.context is None:
+        return [replace(limit, visual=most) for most in visual]
+    whole = allot([tokens + extent.pictures * extent.text for tokens, extent in wanted], limit.context)
+    return [replace(limit, visual=most, context=room) for most, room in zip(visual, whole, strict=True)]
 
 
 def _name(video: Clip | Encoded) -> str:

@@ -1,36 +1,38 @@
 """Ask a question about videos: `load` a model, then `ask` it, or `stream` what happens."""
 
-import math
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import cached_property
 from threading import Lock
 
 import torch
 
+from ipcv import identity
 from ipcv.answer import Answer, Baseline, Event, Final, ModelFacts, Options, Token, Warned
-from ipcv.budget import Origin
+from ipcv.budget import Limit
 from ipcv.cache import EncodingCache
+from ipcv.cached import Cached
+from ipcv.context import measure_by, picture_text, room_for
 from ipcv.encoded import Encoded
 from ipcv.errors import MemoryExhaustedError, is_about_memory, memory_errors
 from ipcv.families import find_encoder
 from ipcv.hub import DEFAULT_MODEL
 from ipcv.load import Dtype, Loaded, Quant, read_model
-from ipcv.opening import Asked, Cached, Opened, Opener
+from ipcv.measure import Measure, PictureText
+from ipcv.opening import Asked, Opened, Opener
 from ipcv.preprocess import FrameSettings
-from ipcv.prompt import build_prompt, check_text
+from ipcv.prompt import check_text
 from ipcv.run import Run
 from ipcv.savings import compare
-from ipcv.shortage import Room
+from ipcv.shortage import Room, less
 from ipcv.sources import Source, TimedFrames
 from ipcv.tome import ToMe
 from ipcv.video import Clip
-from ipcv.visual import Shown
 
 __all__ = ["OUT_OF_MEMORY", "PIXELS", "Model", "TimedFrames", "load"]
 
 PIXELS = 448 * 448  # per frame, unless asked for otherwise
-TEXT_STEP = 256  # tokens: what is held free for text is a multiple of this
 OUT_OF_MEMORY = "out of memory while answering: lower --max-frames, --max-pixels or --frame-batch, or try --quant 4bit"
 
 
@@ -123,7 +125,7 @@ class Model:
         options = options or Options()
         patches = self.check(options)
         with self.busy(), memory_errors(OUT_OF_MEMORY), torch.no_grad():
-            opened = Opener(options, patches).open([video], *self._limit("?", 1, options))
+            opened = Opener(options, self.measure(options, patches)).open([video], self.limit(options, ["?"]))
             run = Run(self.loaded, patches, options)
             for clip, share in zip(opened.inputs, opened.shares, strict=True):
                 if isinstance(clip, Clip):
@@ -159,12 +161,14 @@ class Model:
         cache: EncodingCache | None,
     ) -> Iterator[Event]:
         """`_stream`, and again with less room where memory runs out before anything is answered."""
-        limit, source = self._limit(question, len(asked), options)
-        room = Room(patches=patches, limit=limit, source=source, frame_batch=options.frame_batch)
+        limit = self.limit(options, [question], videos=len(asked))
+        room = Room(patches=patches, limit=limit, frame_batch=options.frame_batch)
         told: list[str] = []
         while True:
-            cached = Cached(cache, self.facts, options) if cache and not room.tries else None
-            opened = _open(asked, options, room, cached)
+            measure = self.measure(options, room.patches)
+            kept = None if room.tries else cache  # what memory ran out over is not what the settings would have
+            cached = Cached(kept, identity.model(self.facts), options, measure) if kept else None
+            opened = _open(asked, Opener(options, measure, cached), room)
             run, is_answering = Run(self.loaded, room.patches, options), False
             run.frames.batch = room.frame_batch
             try:
@@ -173,13 +177,13 @@ class Model:
                     yield event
             except Exception as error:
                 yield from _warn(told, run.frames.warnings)
-                less = None if is_answering or not is_about_memory(error) else room.less(run, opened)
-                if less is None:
+                fewer = None if is_answering or not is_about_memory(error) else less(room, run, opened)
+                if fewer is None:
                     raise
             else:
                 return
             del run  # with all that it encoded
-            room, message = less
+            room, message = fewer
             yield from _warn(told, (message,))
 
     def _stream(
@@ -209,16 +213,17 @@ class Model:
         visual, truth = run.visual.tokens, plain.visual.tokens
         return compare(run.answer, run.stages(), visual, plain.answer, plain.stages(), truth)
 
-    def _limit(self, question: str, videos: int, options: Options) -> tuple[int, Origin]:
-        """How many visual tokens a prompt may have, and what says so."""
-        if options.max_visual_tokens is not None:
-            return options.max_visual_tokens, "option"
-        nothing = [Shown(kind="video", grid=(1, 0, 0), times=(0.0,), tokens=0)] * videos
-        network = self.loaded.network
-        text = build_prompt(self.loaded.tokenizer, network.config, question, nothing, options.system).ids.shape[1]
-        context = network.config.get_text_config().max_position_embeddings
-        # in steps, so that another question of about this length has the same limit, and the same encodings
-        return max(1, context - options.max_new_tokens - math.ceil(text / TEXT_STEP) * TEXT_STEP), "context"
+    def measure(self, options: Options, patches: FrameSettings) -> Measure:
+        """By what videos are measured under `options`, with frames cut into `patches`."""
+        return measure_by(options, patches, self._picture_text)
+
+    def limit(self, options: Options, questions: Sequence[str], *, videos: int = 1) -> Limit:
+        """What a prompt of so many `videos` has room for, whichever of the `questions` it asks."""
+        return room_for(self.loaded, options, questions, videos, self._picture_text)
+
+    @cached_property
+    def _picture_text(self) -> PictureText:
+        return picture_text(self.loaded.tokenizer, self.facts.family)
 
     def _check_depths(self, options: Options) -> None:
         network = self.loaded.network
@@ -231,9 +236,9 @@ class Model:
             options.pruner.steps(len(network.get_decoder().layers))
 
 
-def _open(asked: Sequence[Asked], options: Options, room: Room, cached: Cached | None) -> Opened:
+def _open(asked: Sequence[Asked], opener: Opener, room: Room) -> Opened:
     try:
-        return Opener(options, room.patches, cached).open(asked, room.limit, room.source)
+        return opener.open(asked, room.limit)
     except ValueError as error:
         if not room.tries:
             raise

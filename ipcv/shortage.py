@@ -2,9 +2,10 @@
 
 from dataclasses import dataclass, replace
 
-from ipcv.budget import Origin
+from ipcv.budget import Limit
 from ipcv.opening import Opened
 from ipcv.preprocess import FrameSettings
+from ipcv.readers import Size
 from ipcv.run import Run
 
 TRIES = 5  # starts with less before it is given up
@@ -12,33 +13,41 @@ TRIES = 5  # starts with less before it is given up
 
 @dataclass(frozen=True, kw_only=True)
 class Room:
-    """What there is room for."""
+    """What there is room for. What is left of it comes with a warning that says so; `None`: it has to be given up.
+
+    The encoder's frame batch is halved by itself (`FrameEncoder`), and stays so.
+    """
 
     patches: FrameSettings
-    limit: int  # visual tokens in the prompt
-    source: Origin  # of this limit
+    limit: Limit
     frame_batch: int
     tries: int = 0  # starts with less so far
 
-    def less(self, run: Run, opened: Opened) -> tuple["Room", str] | None:
-        """Room for half of what `run` could not hold, and a warning that says so; `None`: it has to be given up.
-
-        The encoder's frame batch is halved by itself (`FrameEncoder`): here half of the pixels are left of each frame,
-        or, if everything was encoded, half of the visual tokens.
-        """
-        if self.tries == TRIES:
+    def fewer_tokens(self, visual: int, frame_batch: int) -> tuple["Room", str] | None:
+        """Room for half of the `visual` tokens that the language model could not hold."""
+        half = visual // 2
+        if not half or self.tries == TRIES:
             return None
-        fewer = replace(self, tries=self.tries + 1, frame_batch=run.frames.batch)
-        if len(run.parts) == len(opened.inputs):
-            half = run.work.visual // 2
-            told = f"memory ran out with {run.work.visual:,} visual tokens: starting again with {half:,} at most"
-            return (replace(fewer, limit=half, source="memory"), told) if half else None
-        height, width = opened.inputs[len(run.parts)].size
+        limit = replace(self.limit, visual=half, source="memory")
+        told = f"memory ran out with {visual:,} visual tokens: starting again with {half:,} at most"
+        return replace(self, limit=limit, frame_batch=frame_batch, tries=self.tries + 1), told
+
+    def fewer_pixels(self, size: Size, frame_batch: int) -> tuple["Room", str] | None:
+        """Room for half of the pixels of each of the frames of this height and width that could not be encoded."""
+        height, width = size
         half = height * width // 2
-        if half < max(self.patches.min_pixels, self.patches.factor**2):
+        if half < max(self.patches.min_pixels, self.patches.factor**2) or self.tries == TRIES:
             return None
         told = (
-            f"memory ran out with {run.frames.batch} frames of {width} x {height} pixels: starting again with "
+            f"memory ran out with {frame_batch} frames of {width} x {height} pixels: starting again with "
             f"{half:,} pixels a frame at most"
         )
-        return replace(fewer, patches=self.patches.limited(half)), told
+        patches = self.patches.limited(half)
+        return replace(self, patches=patches, frame_batch=frame_batch, tries=self.tries + 1), told
+
+
+def less(room: Room, run: Run, opened: Opened) -> tuple[Room, str] | None:
+    """Less of what `run` could not hold: tokens if everything was encoded, else pixels of what was not."""
+    if len(run.parts) == len(opened.inputs):
+        return room.fewer_tokens(run.work.visual, run.frames.batch)
+    return room.fewer_pixels(opened.inputs[len(run.parts)].size, run.frames.batch)

@@ -8,7 +8,7 @@ import numpy as np
 
 from ipcv.images import is_image, read_image
 from ipcv.preprocess import FrameSettings
-from ipcv.probe import Kind, probe
+from ipcv.probe import Kind, Video, probe
 from ipcv.sampling import Sampling, choose
 from ipcv.video import Clip, clip_from_frames, clip_from_image, open_video
 
@@ -47,7 +47,7 @@ def find(source: str | Path | TimedFrames, sampling: Sampling, frame_batch: int,
     Raises `VideoError` if it cannot be read, `TypeError` for what is no video.
     """
     if isinstance(source, str | Path):
-        return _image(source, multiple) if is_image(source) else _file(source, sampling, frame_batch, multiple)
+        return _image(source, multiple) if is_image(source) else find_in(probe(source), sampling, frame_batch, multiple)
     if not isinstance(source, TimedFrames):
         raise TypeError(f"a video is a path or ipcv.TimedFrames, not {type(source).__name__}")
     clip = clip_from_frames(source.frames, source.times, frame_batch=frame_batch, multiple=multiple)
@@ -61,8 +61,8 @@ def find(source: str | Path | TimedFrames, sampling: Sampling, frame_batch: int,
     return Found(name="", kind="video", times=clip.times, height=clip.size[0], width=clip.size[1], read=read)
 
 
-def _file(path: str | Path, sampling: Sampling, frame_batch: int, multiple: int) -> Found:
-    video = probe(path)
+def find_in(video: Video, sampling: Sampling, frame_batch: int, multiple: int) -> Found:
+    """The same in a file that is probed already."""
     choice = choose(video.times.tolist(), sampling, duration=video.facts.duration, multiple=multiple)
 
     def read(patches: FrameSettings, most: int) -> Clip:
@@ -70,7 +70,7 @@ def _file(path: str | Path, sampling: Sampling, frame_batch: int, multiple: int)
         return open_video(video, fewer, resize=patches.resize, frame_batch=frame_batch, multiple=multiple)
 
     return Found(
-        name=str(path),
+        name=video.facts.path,
         kind="video",
         times=video.times[list(choice.positions)].tolist(),
         height=video.facts.height,

@@ -10,8 +10,10 @@ from hypothesis import strategies as st
 
 from ipcv import DTD, EVS, Options, Sampling, TimedFrames, VidCom2
 from ipcv.answer import FrameBatch
-from ipcv.budget import KEEP, ORDER, PICTURE, Budget, Extent, Lowered, Share, allot, explain, meet
+from ipcv.budget import KEEP, ORDER, PICTURE, Budget, Limit, Lowered, Share, allot, explain
 from ipcv.cache import EncodingCache
+from ipcv.extent import Extent
+from ipcv.extent import meet as meet_limit
 from ipcv.preprocess import PatchSettings
 from ipcv_cli.main import main
 from ipcv_cli.output import json_schema
@@ -21,6 +23,10 @@ HOUR = Extent(
     frames=3600, height=720, width=1280, patches=PatchSettings().limited(448 * 448, strict=False), reducer=None
 )
 REDUCERS = [EVS(), DTD(), DTD(keep=0.5), VidCom2()]
+
+
+def meet(extent, limit, seconds, **how):
+    return meet_limit(extent, Limit(visual=limit, source="option"), seconds, **how)
 
 
 def steps(lowered):
@@ -215,7 +221,7 @@ def test_it_is_explained_in_the_json_and_on_stderr(clip, capsys):
     out, err = capsys.readouterr()
     found = json.loads(out)
     jsonschema.validate(found, json_schema(stream=False))
-    assert found["budget"] == {"limit": 40, "source": "option", "asked": 100, "order": list(ORDER)}
+    assert found["budget"] == {"limit": 40, "source": "option", "asked": 100, "text": 0, "order": list(ORDER)}
     assert [each["what"] for each in found["videos"][0]["budget"]["lowered"]] == ["frames", "keep"]
     assert found["settings"]["max_visual_tokens"] == 40
     assert "100 visual tokens are more than the 40 that max_visual_tokens allows; lowered: frames from" in err

@@ -52,9 +52,10 @@ def started(model, inputs, options):
 def test_the_prompt_is_the_one_that_transformers_makes_of_the_same_pixels(demo, inputs):
     run, prompt, decoding = started(demo, inputs, PLAIN)
     network, patches = demo.loaded.network, demo.loaded.patches
+    measure = demo.measure(PLAIN, demo.check(PLAIN))
     pixels = {"image": [], "video": []}
     for each in inputs:
-        for frames in Opener(PLAIN, demo.check(PLAIN)).open([each], 10**6, "option").inputs[0]:
+        for frames in Opener(PLAIN, measure).open([each], demo.limit(PLAIN, [COLOUR])).inputs[0]:
             pixels["image" if each.suffix == ".png" else "video"].append(patches.patches(torch.from_numpy(frames)))
     grids = {kind: torch.tensor([grid for _, grid in parts]) for kind, parts in pixels.items()}
     want = network(
