@@ -11,24 +11,20 @@ from typing import Any
 
 import torch
 
-from ipcv import identity
-from ipcv.answer import Options
 from ipcv.cache import EncodingCache
-from ipcv.encoded import Encoded
 from ipcv.errors import VideoError, memory_errors
 from ipcv.generate import Chooser, pieces
+from ipcv.listing import MAX_DOWNLOAD, Listed, Listing
+from ipcv.piece import Piece, prefilled
 from ipcv.plan import FailedStage, Outcome, Plan, Started, Work, failure
 from ipcv.presets import second_try
 from ipcv.qa import OUT_OF_MEMORY, Model
 from ipcv.reading import Readers
-from ipcv.readjob import ReadJob
+from ipcv.readjob import ClipRead, ReadJob
 from ipcv.run import Run
 from ipcv.segments import Span
 from ipcv.together import decode_together
 from ipcv.underway import Ask, Slot, Video, finished, parsed, part
-from ipcv.video import Clip
-
-MAX_DOWNLOAD = 4 << 30  # bytes
 
 
 class Captioner:
@@ -52,64 +48,51 @@ class Captioner:
     ) -> None:
         if batch_size < 1:
             raise ValueError(f"batch_size={batch_size} must be at least 1")
-        if plan.options.max_visual_tokens is not None:
-            raise ValueError("captions have no max_visual_tokens: their frames are chosen while they are read")
-        self.model, self.plan, self.readers, self.cache = model, plan, readers, cache
-        self.patches = model.check(plan.options, *plan.questions)
-        self.identity = identity.model(model.facts)
-        self.batch_size, self.max_download = batch_size, max_download
+        self.model, self.plan, self.readers, self.batch_size = model, plan, readers, batch_size
+        self._listing = Listing(model, plan, cache, max_download)
         self._waiting: list[Ask] = []  # prompts in their caches
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """The model's, as for `describe`."""
+        return self._listing.identity
 
     def run(self, works: Iterable[Work]) -> Iterator[Outcome]:
         """What becomes of every one of `works`, in order; `Started` comes as its encoding begins."""
         videos: deque[Video] = deque()
         with self.model.busy(), torch.no_grad():
-            listed: deque[tuple[Work, Encoded | None]] = deque()
+            listed: deque[tuple[Work, Listed | None]] = deque()
             with closing(_generator(self.readers.read(self._jobs(works, listed)))) as readings:
                 for reading in readings:
-                    work, encoded = listed.popleft()
-                    video = Video(work=work)
+                    work, found = listed.popleft()
+                    video = Video(work=work, failed=work.failed)
                     videos.append(video)
-                    if video.work.failed:
-                        video.failed = video.work.failed
-                    else:
-                        yield Started(item=video.work.item)
-                        self._take(video, self._whole(work, encoded) if encoded else reading or ())
+                    if found:
+                        yield Started(item=work.item)
+                        self._take(video, found, reading)
                     yield from finished(videos)
             self._write()
             yield from finished(videos)
 
-    def _jobs(self, works: Iterable[Work], listed: deque[tuple[Work, Encoded | None]]) -> Iterator[ReadJob | None]:
+    def _jobs(self, works: Iterable[Work], listed: deque[tuple[Work, Listed | None]]) -> Iterator[ReadJob | None]:
         """What there is to read for each of `works`; nothing for those that fail or are in the cache."""
         for work in works:
-            listed.append((work, self._cached(work)))
-            yield None if work.failed or listed[-1][1] else self._job(work)
+            found = None if work.failed else self._listing.look_up(work)
+            listed.append((work, found))
+            yield found.job if found and not found.encoded else None
 
-    def _job(self, work: Work) -> ReadJob:
-        return ReadJob(
-            video=work.item.video,
-            sampling=self.plan.settings(work.item).sampling,
-            segments=self.plan.segments,
-            patches=self.patches,
-            frame_batch=self.plan.options.frame_batch,
-            max_download=self.max_download,
-        )
-
-    def _take(self, video: Video, clips: Iterable[tuple[Span, Clip | Encoded]]) -> None:
+    def _take(self, video: Video, found: Listed, reading: Iterable[ClipRead] | None) -> None:
         """Encode a video clip by clip, and put its questions on the waiting list, which is worked off when it is full.
 
         Whatever goes wrong is that video's failure.
         """
-        work = video.work
+        work, piece = video.work, None
         stage: FailedStage = "read"
         try:
-            options = self.plan.settings(work.item)
-            for span, clip in clips:
-                stage = "encode"
-                encoded = clip if isinstance(clip, Encoded) else self._encode(work, options, clip)
+            for given in found.clips(reading):
+                stage, piece = "encode", found.piece(self.model, given, self._make_room)
                 for index, question in enumerate(self.plan.asked(work.item)):
-                    structured = self.plan.structured and index == 0
-                    ask = self._ask(encoded, options, span, question, structured=structured)
+                    ask = self._ask(piece, given[0], question, structured=self.plan.structured and index == 0)
                     video.slots.append(ask.slot)
                     self._waiting.append(ask)
                     if len(self._waiting) >= self.batch_size:
@@ -117,39 +100,15 @@ class Captioner:
                 stage = "read"
         except Exception as error:
             self._waiting = [ask for ask in self._waiting if ask.slot not in video.slots]
-            kind: FailedStage = "read" if isinstance(error, VideoError) else stage
-            video.failed = failure(work.item, work.key, kind, error)
+            if isinstance(error, VideoError):
+                stage = "read"
+            elif stage == "encode" and piece and piece.encoded:
+                stage = "generate"
+            video.failed = failure(work.item, work.key, stage, error)
         video.is_read = True
 
-    def _cached(self, work: Work) -> Encoded | None:
-        """The encoding of a whole video, if it is in the cache."""
-        if self.cache is None or work.content is None or self.plan.segments:
-            return None
-        return self.cache.load(self._encoding_key(work), work.item.video)
-
-    def _whole(self, work: Work, encoded: Encoded) -> list[tuple[Span, Clip | Encoded]]:
-        sampling, over = self.plan.settings(work.item).sampling, encoded.video.duration
-        return [((sampling.start or 0.0, min(over, sampling.end or over)), encoded)]
-
-    def _encoding_key(self, work: Work) -> str:
-        return identity.of_encoding(work.content or {}, self.identity, self.plan.settings(work.item))
-
-    def _encode(self, work: Work, options: Options, clip: Clip) -> Encoded:
-        run = Run(self.model.loaded, self.patches, options)
-        with memory_errors(OUT_OF_MEMORY):
-            for _ in run.encode(clip):
-                pass
-        encoded = run.parts[0]
-        encoded = replace(encoded, video=replace(encoded.video, path=work.item.video))
-        if self.cache and work.content is not None and not self.plan.segments and not run.frames.warnings:
-            self.cache.store(self._encoding_key(work), encoded)
-        return encoded
-
-    def _ask(self, encoded: Encoded, options: Options, span: Span, question: str, *, structured: bool) -> Ask:
-        run = Run(self.model.loaded, self.patches, options)
-        run.take(encoded)
-        with memory_errors(OUT_OF_MEMORY), run.pruned():
-            decoding = run.prefill(run.prompt(question))
+    def _ask(self, piece: Piece, span: Span, question: str, *, structured: bool) -> Ask:
+        run, encoded, decoding = piece.prompted(question)
         return Ask(
             slot=Slot(),
             run=run,
@@ -158,7 +117,15 @@ class Captioner:
             question=question,
             structured=structured,
             decoding=decoding,
+            budget=piece.budget,
+            lowered=piece.lowered(),
         )
+
+    def _make_room(self) -> bool:
+        """Write the answers of all that wait; whether any did."""
+        is_any = bool(self._waiting)
+        self._write()
+        return is_any
 
     def _write(self) -> None:
         """Write the answers of all that wait. What goes wrong with one goes into its slot."""
@@ -179,13 +146,13 @@ class Captioner:
     def _second(self, ask: Ask) -> list[Ask]:
         """The question once more, in other words, for the same slot."""
         question = second_try(ask.problem or "")
+        run = Run(self.model.loaded, ask.run.frames.patches, ask.run.options)
         try:
-            again = self._ask(ask.encoded, ask.run.options, ask.span, question, structured=True)
+            decoding = prefilled(run, ask.encoded, question)
         except Exception as error:
             ask.slot.error = error
             return []
-        again.slot = ask.slot
-        return [again]
+        return [replace(ask, run=run, question=question, decoding=decoding)]
 
     def _decode(self, asks: list[Ask]) -> None:
         """Answers for all of `asks` together; where that fails, for lack of memory say, one by one."""

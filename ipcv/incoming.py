@@ -10,8 +10,7 @@ from ipcv.container import shown
 from ipcv.errors import MemoryExhaustedError, ReaderCrashError, VideoError
 from ipcv.probe import VideoFacts
 from ipcv.readers import FrameStream, Size
-from ipcv.readjob import ReadJob
-from ipcv.segments import Span
+from ipcv.readjob import ClipRead, ReadJob
 from ipcv.video import Clip
 
 AHEAD = 4  # frame batches of one video that wait to be encoded
@@ -25,13 +24,15 @@ class Reading:
         self._messages: queue.Queue[Any] = queue.Queue(maxsize=AHEAD)
         self._closed = threading.Event()
 
-    def __iter__(self) -> Iterator[tuple[Span, Clip]]:
+    def __iter__(self) -> Iterator[ClipRead]:
         """Raises `VideoError` where the video cannot be read, and whatever else went wrong in the reader."""
         while (message := self.take())[0] != "end":
-            _, span, facts, times, size, warnings = message
+            if message[0] != "clip":
+                continue  # what is left of a clip that was not used up
+            _, span, facts, times, size, warnings, share = message
             source = _Piped(self, facts, times, size, list(warnings))
             with Clip(source, times, size, self.job.frame_batch) as clip:
-                yield span, clip
+                yield span, clip, share
 
     def close(self) -> None:
         """Nothing more is wanted."""

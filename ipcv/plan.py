@@ -10,8 +10,9 @@ from ipcv.inputs import Item
 from ipcv.presets import DEFAULT_PROMPT
 from ipcv.segments import Segments
 
-RECORD_VERSION = 1  # of what is asked and kept beside the answer
+RECORD_VERSION = 2  # of what is asked and kept beside the answer
 
+Cause = Literal["budget", "memory"]
 FailedStage = Literal["open", "read", "encode", "generate", "write"]
 
 
@@ -66,6 +67,9 @@ class Part:
     answer: Answer
     data: dict[str, Any] | None = None  # the JSON object that was asked for
     problem: str | None = None  # why there is none, after a second try
+    lowered: tuple[
+        tuple[Cause, str], ...
+    ] = ()  # its warnings that it was asked with less, and why
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -50,8 +50,8 @@ def _listen(jobs: "queue.SimpleQueue[ReadJob]") -> None:
 def serve(job: ReadJob, scratch: Path, output: BinaryIO) -> None:
     """Read one video."""
     try:
-        for span, clip in job.clips(scratch):
-            _send(output, ("clip", span, clip.facts, clip.times, clip.size, clip.warnings))
+        for span, clip, share in job.clips(scratch):
+            _send(output, ("clip", span, clip.facts, clip.times, clip.size, clip.warnings, share))
             for frames in clip:
                 _send(output, ("frames", frames))
             _send(output, ("closed", clip.facts, clip.warnings))

@@ -17,9 +17,7 @@ from typing import Any, Self
 from ipcv.container import shown
 from ipcv.errors import ReaderCrashError, ReadTimeoutError
 from ipcv.incoming import Reading
-from ipcv.readjob import ReadJob
-from ipcv.segments import Span
-from ipcv.video import Clip
+from ipcv.readjob import ClipRead, ReadJob
 
 START = 120.0  # seconds a reader process may take to start
 # the package without what its __init__ imports: a process that only reads needs no transformers, and starts much sooner
@@ -66,7 +64,7 @@ class Readers:
             worker.join()
         self._scratch.cleanup()
 
-    def read(self, jobs: Iterable[ReadJob | None]) -> Iterator[Iterable[tuple[Span, Clip]] | None]:
+    def read(self, jobs: Iterable[ReadJob | None]) -> Iterator[Iterable[ClipRead] | None]:
         """What each job reads, in order; at most `prefetch` of them have begun and are not yet used up.
 
         A place that holds no job stays empty.

@@ -6,14 +6,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from ipcv.budget import Limit, Share
 from ipcv.container import shown
 from ipcv.errors import VideoError
-from ipcv.preprocess import FrameSettings
+from ipcv.measure import Measure
 from ipcv.probe import Video, probe
 from ipcv.remote import fetch, is_remote
 from ipcv.sampling import Sampling
 from ipcv.segments import Segments, Span
-from ipcv.video import Clip, open_video
+from ipcv.sources import find_in
+from ipcv.video import Clip
+
+ClipRead = tuple[Span, Clip, Share]  # span of source time, frames, share of the budget
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,12 +27,13 @@ class ReadJob:
     video: str  # a path or a URL
     sampling: Sampling
     segments: Segments | None  # None: the whole video is one clip
-    patches: FrameSettings  # how frames are resized
+    measure: Measure  # how frames are cut, and what of them there is room for
+    limit: Limit  # of each clip's visual tokens
     frame_batch: int
     max_download: int  # bytes of a remote file
 
-    def clips(self, scratch: Path | None = None) -> Iterator[tuple[Span, Clip]]:
-        """The clips with their spans of source time, opened one after the other. Raises `VideoError`.
+    def clips(self, scratch: Path | None = None) -> Iterator[ClipRead]:
+        """The clips, opened one after the other. Raises `VideoError`, and `ValueError` where the limit is too low.
 
         A remote file is copied into a folder of its own, under `scratch` if that is given, for as long as it takes.
         """
@@ -38,15 +43,10 @@ class ReadJob:
                 sampling = self.sampling
                 if self.segments:
                     sampling = replace(sampling, start=span[0], end=span[1])
-                clip = open_video(
-                    video,
-                    sampling,
-                    resize=self.patches.resize,
-                    frame_batch=self.frame_batch,
-                    multiple=self.patches.temporal_patch_size,
-                )
+                found = find_in(video, sampling, self.frame_batch, self.measure.patches.temporal_patch_size)
+                clip, share = self.measure.read(replace(found, name=self.video), self.limit)
                 with clip:
-                    yield span, clip
+                    yield span, clip, share
 
     @contextmanager
     def _local(self, scratch: Path | None) -> Iterator[Path]:

@@ -15,7 +15,7 @@ TRIES = 5  # starts with less before it is given up
 class Room:
     """What there is room for. What is left of it comes with a warning that says so; `None`: it has to be given up.
 
-    The encoder's frame batch is halved by itself (`FrameEncoder`), and stays so.
+    The encoder's frame batch is halved by itself (`FrameEncoder`).
     """
 
     patches: FrameSettings
@@ -23,31 +23,31 @@ class Room:
     frame_batch: int
     tries: int = 0  # starts with less so far
 
-    def fewer_tokens(self, visual: int, frame_batch: int) -> tuple["Room", str] | None:
+    def fewer_tokens(self, visual: int) -> tuple["Room", str] | None:
         """Room for half of the `visual` tokens that the language model could not hold."""
         half = visual // 2
         if not half or self.tries == TRIES:
             return None
         limit = replace(self.limit, visual=half, source="memory")
         told = f"memory ran out with {visual:,} visual tokens: starting again with {half:,} at most"
-        return replace(self, limit=limit, frame_batch=frame_batch, tries=self.tries + 1), told
+        return replace(self, limit=limit, tries=self.tries + 1), told
 
-    def fewer_pixels(self, size: Size, frame_batch: int) -> tuple["Room", str] | None:
+    def fewer_pixels(self, size: Size) -> tuple["Room", str] | None:
         """Room for half of the pixels of each of the frames of this height and width that could not be encoded."""
         height, width = size
         half = height * width // 2
         if half < max(self.patches.min_pixels, self.patches.factor**2) or self.tries == TRIES:
             return None
         told = (
-            f"memory ran out with {frame_batch} frames of {width} x {height} pixels: starting again with "
+            f"memory ran out with {self.frame_batch} frames of {width} x {height} pixels: starting again with "
             f"{half:,} pixels a frame at most"
         )
-        patches = self.patches.limited(half)
-        return replace(self, patches=patches, frame_batch=frame_batch, tries=self.tries + 1), told
+        return replace(self, patches=self.patches.limited(half), tries=self.tries + 1), told
 
 
 def less(room: Room, run: Run, opened: Opened) -> tuple[Room, str] | None:
     """Less of what `run` could not hold: tokens if everything was encoded, else pixels of what was not."""
+    room = replace(room, frame_batch=run.frames.batch)
     if len(run.parts) == len(opened.inputs):
-        return room.fewer_tokens(run.work.visual, run.frames.batch)
-    return room.fewer_pixels(opened.inputs[len(run.parts)].size, run.frames.batch)
+        return room.fewer_tokens(run.work.visual)
+    return room.fewer_pixels(opened.inputs[len(run.parts)].size)

@@ -5,9 +5,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from ipcv.budget import Budget
 from ipcv.encoded import Encoded
 from ipcv.generate import Decoding
-from ipcv.plan import Captioned, Failed, Outcome, Part, Work, failure
+from ipcv.plan import Captioned, Cause, Failed, Outcome, Part, Work, failure
 from ipcv.presets import parse
 from ipcv.run import Run
 from ipcv.segments import Span
@@ -37,6 +38,8 @@ class Ask:
     question: str
     structured: bool
     decoding: Decoding
+    budget: Budget  # of visual tokens
+    lowered: tuple[tuple[Cause, str], ...]  # as in `Part`
     data: dict[str, Any] | None = None
     problem: str | None = None
 
@@ -66,9 +69,11 @@ def finished(videos: deque[Video]) -> Iterator[Outcome]:
 def part(ask: Ask) -> Part:
     """The answer with all that is known about it, once it is written."""
     encoded, run = ask.encoded, ask.run
-    warnings = tuple(dict.fromkeys((*run.model.warnings, *encoded.warnings, *run.warnings)))
-    answer = run.result(ask.question, warnings)
-    return Part(start=ask.span[0], end=ask.span[1], answer=answer, data=ask.data, problem=ask.problem)
+    lowered = (message for _, message in ask.lowered)
+    warnings = tuple(dict.fromkeys((*run.model.warnings, *lowered, *encoded.warnings, *run.warnings)))
+    answer = run.result(ask.question, warnings, budget=ask.budget)
+    start, end = ask.span
+    return Part(start=start, end=end, answer=answer, data=ask.data, problem=ask.problem, lowered=ask.lowered)
 
 
 def parsed(ask: Ask) -> bool:

@@ -10,7 +10,9 @@ import numpy as np
 import psutil
 import pytest
 
+from ipcv.budget import Limit
 from ipcv.errors import ReaderCrashError, ReadTimeoutError, VideoError
+from ipcv.measure import Measure, PictureText
 from ipcv.preprocess import PatchSettings
 from ipcv.reading import Readers
 from ipcv.readjob import ReadJob
@@ -19,14 +21,16 @@ from ipcv.segments import Segments, windows
 
 
 def job(path, **changes):
-    settings = {"sampling": Sampling(), "segments": None, "patches": PatchSettings(), "frame_batch": 4}
+    measure = Measure(patches=PatchSettings(), reducer=None, may_reduce=True, text=PictureText())
+    limit = Limit(visual=10**6, source="context")
+    settings = {"sampling": Sampling(), "segments": None, "measure": measure, "limit": limit, "frame_batch": 4}
     return ReadJob(video=str(path), max_download=10**9, **settings | changes)
 
 
 def contents(reading):
     """Everything that a reading hands out."""
     found = []
-    for span, clip in reading:
+    for span, clip, _ in reading:
         found.append((span, clip.times, clip.size, np.concatenate(list(clip)), clip.facts, clip.warnings))
     return found
 
@@ -77,7 +81,7 @@ def test_what_is_not_wanted_any_more_does_not_disturb_the_next(one, clips):
     path = max(clips.iterdir(), key=lambda path: path.stat().st_size)
     long = job(path, frame_batch=2, sampling=Sampling(fps=4))
     readings = one.read([long, long])
-    _, clip = next(iter(next(readings)))
+    _, clip, _ = next(iter(next(readings)))
     next(iter(clip))
     assert len(contents(next(readings))) == 1
 
