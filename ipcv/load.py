@@ -63,7 +63,7 @@ def read_model(
         raise ValueError(f"quant {quant!r} is not known: use {', '.join(get_args(Quant))}")
     folder = find_folder(name, revision=revision, offline=offline)
     config = read_config(folder)
-    tokenizer, patches = _read_tokenizer(folder, config), find_language(config.model_type).settings(folder, config)
+    tokenizer, patches = read_tokenizer(folder, config), find_language(config.model_type).settings(folder, config)
     quantization = choose_quantization(quant, where, config)
     network = _read_weights(folder, where, kind, quantization, config)
     facts = ModelFacts(
@@ -124,7 +124,8 @@ def read_config(folder: Path) -> PretrainedConfig:
     return config
 
 
-def _read_tokenizer(folder: Path, config: PretrainedConfig) -> PreTrainedTokenizerBase:
+def read_tokenizer(folder: Path, config: PretrainedConfig) -> PreTrainedTokenizerBase:
+    """The tokenizer of the model in `folder`. Raises `ModelError` if it, or its chat template, is of no use."""
     try:
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(folder, local_files_only=True)
         if (template := folder / "chat_template.json").is_file():  # of the processor: it goes before the tokenizer's

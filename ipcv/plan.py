@@ -24,6 +24,7 @@ class Plan:
     structured: bool = False  # the first answer is to be a JSON object as in `presets.Description`
     segments: Segments | None = None  # None: the whole video at once
     options: Options = field(default_factory=Options)
+    fit: bool = False  # the options are the most that there may be: what fits into memory is chosen by who asks
 
     def __post_init__(self) -> None:
         if not self.questions:
@@ -43,6 +44,7 @@ class Plan:
                 "structured": self.structured,
                 "segments": identity.plain(self.segments),
                 "settings": identity.plain(self.options),
+                "fit": self.fit,
             }
         )
 
@@ -67,9 +69,7 @@ class Part:
     answer: Answer
     data: dict[str, Any] | None = None  # the JSON object that was asked for
     problem: str | None = None  # why there is none, after a second try
-    lowered: tuple[
-        tuple[Cause, str], ...
-    ] = ()  # its warnings that it was asked with less, and why
+    lowered: tuple[tuple[Cause, str], ...] = ()  # its warnings that it was asked with less, and why
 
 
 @dataclass(frozen=True, kw_only=True)

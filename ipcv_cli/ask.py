@@ -107,7 +107,8 @@ def ask(
                 }
                 shown: dict[str, Any] = {"quiet": quiet, "no_color": no_color, "status": view.status}
                 if fit:
-                    loaded, settings = libraries.load_to_fit(model, settings, **shown, **placement)
+                    loaded, found = libraries.load_to_fit(model, settings, **shown, **placement)
+                    settings = found.options
                 else:
                     loaded = libraries.load_model(model, **shown, **placement)
                 store = choices.encoding_cache(cache, cache_limit, view.warn)

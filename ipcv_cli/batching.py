@@ -6,7 +6,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any, cast
 
 from ipcv_cli.engines import Engine, engine
-from ipcv_cli.failure import PARTLY, VIDEO, leaving_at_once
+from ipcv_cli.failure import MEMORY, PARTLY, VIDEO, leaving_at_once
 from ipcv_cli.safe import visible
 from ipcv_cli.wanted import Places, Requests, Wanted
 
@@ -148,6 +148,9 @@ def _code(batch: "Batch") -> int:
     tally = batch.tally
     if not tally.failed + tally.failed_before:
         return 0
-    if tally.left == tally.done == tally.done_before == 0 and tally.errors <= UNREADABLE:
-        return VIDEO
+    if tally.left == tally.done == tally.done_before == 0:  # all that there is has failed
+        if tally.errors <= UNREADABLE:
+            return VIDEO
+        if tally.errors == {"MemoryExhaustedError"}:
+            return MEMORY
     return PARTLY

@@ -29,6 +29,7 @@ def caption(
     device: opt.Device = "auto",
     dtype: opt.Dtype = "auto",
     quant: opt.Quant = "auto",
+    fit: opt.Fit = False,
     nul: Annotated[bool, opt.option(INPUT, "The list on stdin has a NUL after each path.", "--nul", "-0")] = False,
     glob: Annotated[
         list[str] | None,
@@ -70,6 +71,7 @@ def caption(
     start: opt.Start = None,
     end: opt.End = None,
     max_pixels: opt.MaxPixels = None,
+    max_visual_tokens: opt.MaxVisualTokensEach = None,
     frame_batch: opt.FrameBatch = None,
     cache: opt.CacheAt = "off",
     cache_limit: opt.CacheLimit = "10GB",
@@ -196,6 +198,7 @@ def caption(
                     segments=segments,
                     placement={"revision": revision, "device": device, "dtype": dtype, "quant": quant},
                     model=model,
+                    fit=fit,
                     offline=offline,
                     cache=choices.encoding_cache(cache, cache_limit, view.warn),
                     readers=readers,

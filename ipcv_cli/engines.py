@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ipcv_cli import libraries
@@ -11,6 +12,7 @@ from ipcv_cli.wanted import Requests
 if TYPE_CHECKING:
     from ipcv.cluster import Cluster
     from ipcv.plan import Outcome, Plan, Work
+    from ipcv.qa import Model
     from ipcv_cli.progress import BatchView
 
 
@@ -46,6 +48,8 @@ class _Local:
                 requests.model, revision=revision, offline=requests.offline, quiet=False, no_color=no_color
             )
         self.identity = model_to_come(requests.model, offline=requests.offline or dry_run, **requests.placement)
+        if requests.fit and requests.placement["quant"] == "auto":  # what it will be is no part of what was asked for
+            self.identity["quantization"] = "auto"
 
     def outcomes(self, works: Iterator["Work"]) -> Iterator["Outcome"]:
         """Load the model, while the readers start, and let it work."""
@@ -58,20 +62,28 @@ class _Local:
 
                 limit = parse_size(requests.max_download)
                 readers = stack.enter_context(Readers(requests.readers, requests.prefetch, requests.timeout))
-                loaded = libraries.load_model(
-                    requests.model, offline=requests.offline, quiet=True, no_color=self._no_color, **requests.placement
-                )
+                loaded, plan, batch_size = self._loaded()
                 for message in loaded.warnings:
                     self._view.warn(message)
                 captioner = Captioner(
-                    loaded,
-                    self._plan,
-                    readers,
-                    batch_size=requests.batch_size,
-                    cache=requests.cache,
-                    max_download=limit,
+                    loaded, plan, readers, batch_size=batch_size, cache=requests.cache, max_download=limit
                 )
             yield from captioner.run(works)
+
+    def _loaded(self) -> "tuple[Model, Plan, int]":
+        """The model, and with which settings and how many answers at a time it works."""
+        requests = self._requests
+        how: dict[str, Any] = {
+            "offline": requests.offline,
+            "quiet": True,  # the download is announced
+            "no_color": self._no_color,
+            **requests.placement,
+        }
+        if not requests.fit:
+            return libraries.load_model(requests.model, **how), self._plan, requests.batch_size
+        size = requests.batch_size
+        model, found = libraries.load_to_fit(requests.model, self._plan.options, batch_size=size, **how)
+        return model, replace(self._plan, options=found.options), found.batch_size or size
 
 
 class _Remote:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ipcv.answer import Options
+    from ipcv.fit import Fit
     from ipcv.qa import Model
 
 
@@ -63,16 +64,17 @@ def load_to_fit(
     offline: bool,
     quiet: bool,
     no_color: bool,
-    status: Callable[[str], None],
+    status: Callable[[str], None] = lambda _: None,
+    batch_size: int | None = None,
     **placement: Any,
-) -> tuple["Model", "Options"]:
-    """The same as `ipcv.fit_to_device` chooses, with the settings to ask under; the model's warnings say what it is."""
+) -> tuple["Model", "Fit"]:
+    """The same as `ipcv.fit_to_device` chooses, and what that is; the model's warnings say so."""
     from ipcv.fit import fit_to_device
     from ipcv.qa import Model
 
     status("")
     announce_download(name, revision=revision, offline=offline, quiet=quiet, no_color=no_color)
-    found = fit_to_device(name, settings, revision=revision, offline=offline, **placement)
+    found = fit_to_device(name, settings, revision=revision, offline=offline, batch_size=batch_size, **placement)
     model = load_model(
         name,
         revision=revision,
@@ -83,7 +85,7 @@ def load_to_fit(
         **(placement | {"quant": found.quant}),
     )
     loaded = replace(model.loaded, warnings=(*model.loaded.warnings, found.why))
-    return Model(loaded), found.options
+    return Model(loaded), found
 
 
 def announce_download(name: str, *, revision: str | None, offline: bool, quiet: bool, no_color: bool) -> bool:

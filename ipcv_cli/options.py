@@ -83,15 +83,15 @@ MaxPixels = Annotated[
     int | None,
     option(FRAMES, "Pixels per frame after resizing.", "--max-pixels", metavar="N", default="200704 (448 × 448)"),
 ]
+_LOWERED = (
+    "without, what the model's context leaves. If it binds, these are lowered in turn: frames to one per second, "
+    "pixels to 128 tokens a picture, what stays of them to a quarter, frames, pixels."
+)
 MaxVisualTokens = Annotated[
-    int | None,
-    option(
-        FRAMES,
-        "Of all videos together; without, what the model's context leaves. If it binds, these are lowered in turn: "
-        "frames to one per second, pixels to 128 tokens a picture, what stays of them to a quarter, frames, pixels.",
-        "--max-visual-tokens",
-        metavar="N",
-    ),
+    int | None, option(FRAMES, f"Of all videos together; {_LOWERED}", "--max-visual-tokens", metavar="N")
+]
+MaxVisualTokensEach = Annotated[
+    int | None, option(FRAMES, f"Of each video, or segment; {_LOWERED}", "--max-visual-tokens", metavar="N")
 ]
 FrameBatch = Annotated[
     int | None,

@@ -2,6 +2,7 @@
 
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -17,9 +18,10 @@ from ipcv_cli.safe import visible
 
 if TYPE_CHECKING:
     from ipcv.batch import Tally
-    from ipcv.plan import Failed, Outcome
+    from ipcv.plan import Cause, Failed, Outcome
 
 EVERY = 10.0  # seconds between two log lines
+WHY: "dict[Cause, str]" = {"budget": "for the budget of visual tokens", "memory": "because memory ran out"}
 
 
 class BatchView:
@@ -37,6 +39,7 @@ class BatchView:
         self._current = ""
         self._began = self._logged = time.monotonic()
         self._warned: set[str] = set()
+        self._lowered: Counter[Cause] = Counter()  # videos that got less than was asked for, by what it was for
 
     def __enter__(self) -> Self:
         return self
@@ -88,8 +91,14 @@ class BatchView:
         console.print(line(kind, message), soft_wrap=True)
 
     def show(self, outcome: "Outcome") -> None:
-        """Take in what has happened; warnings about answers are in the output."""
+        """Take in what has happened; warnings about answers are in the output, the first of a kind is here as well."""
         self._current = visible(outcome.item.id)
+        lowered = [each for part in getattr(outcome, "parts", ()) for each in part.lowered]
+        for cause in dict.fromkeys(cause for cause, _ in lowered):
+            if not self._lowered[cause]:
+                message = next(message for why, message in lowered if why == cause)
+                self.say("warning", f"{self._current}: {message}")
+            self._lowered[cause] += 1
         self.advance()
 
     def end(self, how: str, failures: Path | None, *, resumable: bool) -> None:
@@ -97,6 +106,10 @@ class BatchView:
         if self._live:
             self._live.stop()
             self._live = None
+        for cause, count in self._lowered.items():
+            if count > 1:
+                others = f"{count - 1} more {'video' if count == 2 else 'videos'}"
+                self.say("warning", f"{others} got less, {WHY[cause]}: warnings in the output say how")
         where = f"; failures are in {failures}" if failures and failures.exists() else ""
         again = "; the same command goes on from here" if how == "interrupted" and resumable else ""
         self.say(how, self.state() + where + again)

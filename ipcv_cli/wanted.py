@@ -132,6 +132,7 @@ class Requests:
     segments: str | None
     model: str
     placement: dict[str, Any]
+    fit: bool
     offline: bool
     cache: "EncodingCache | None"
     readers: int
@@ -158,7 +159,8 @@ class Requests:
         if segments and segments.seconds is None:
             import_scenedetect()
         asked = tuple(dict.fromkeys([*first, *self.questions])) or (DEFAULT_PROMPT,)
-        return Plan(questions=asked, structured=self.preset == JSON, segments=segments, options=self.options)
+        structured = self.preset == JSON
+        return Plan(questions=asked, structured=structured, segments=segments, options=self.options, fit=self.fit)
 
 
 def _stdin() -> bytes:

@@ -13,12 +13,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ipcv import MemoryExhaustedError, Options, fit_to_device
-from ipcv.fit import SPARE, Sizes, fit
+from ipcv.fit import SPARE, fit
 from ipcv.free_memory import _groups, free_memory
 from ipcv.hub import find_folder
 from ipcv.load import read_config
 from ipcv.preprocess import PatchSettings
 from ipcv.shapes import TextShape, VisionShape
+from ipcv.sizes import Sizes
 from ipcv_cli.main import main
 
 COLOUR = "What colour is the circle?"
@@ -55,7 +56,8 @@ print(json.dumps([found.why, found.options.frame_batch, fitted.warnings, other.w
 
 
 def chosen(gibibytes, options=None, quants=QUANTS):
-    return fit(int(gibibytes * 2**30), SEVEN_B, options or Options(), PatchSettings(), 2, quants)
+    found = fit(int(gibibytes * 2**30), SEVEN_B, options or Options(), PatchSettings(), 2, quants)
+    return found.options, found.quant
 
 
 def test_with_plenty_of_memory_nothing_is_changed():
@@ -109,7 +111,7 @@ def test_less_memory_never_means_more_work():
 
 def test_sizes_are_those_of_the_weights(demo):
     folder = find_folder("demo")
-    sizes = Sizes.of(folder, read_config(folder))
+    sizes = Sizes.of(folder, read_config(folder), demo.loaded.tokenizer)
     network = demo.loaded.network
     linear = [module for module in network.get_decoder().layers.modules() if isinstance(module, torch.nn.Linear)]
     assert sizes.plain + sizes.linear == network.num_parameters()
