@@ -33,6 +33,7 @@ class Share:
     gpus: float
     cpus: int
     room: int  # for how many of them the cluster is large enough
+    neighbors: int  # how many of them there are at most on one GPU, or on one machine if they have none
 
 
 def import_ray() -> Any:
@@ -122,11 +123,13 @@ def share(nodes: Sequence[Mapping[str, float]], actors: int | None, gpus: float 
         gpus = 1.0 if any(node.get("GPU") for node in nodes) else 0.0
     if gpus:
         room = sum(int(node.get("GPU", 0.0) // gpus) for node in nodes)
-        return Share(count=actors or max(room, 1), gpus=gpus, cpus=1, room=room)
+        count = actors or max(room, 1)
+        return Share(count=count, gpus=gpus, cpus=1, room=room, neighbors=min(count, max(int(1 // gpus), 1)))
     cpus = [int(node.get("CPU", 0.0)) for node in nodes if node.get("CPU", 0.0) >= 1]
     count = actors or max(len(cpus), 1)
     each = max(min(sum(cpus) // count, min(cpus, default=1)), 1)
-    return Share(count=count, gpus=0.0, cpus=each, room=sum(number // each for number in cpus))
+    rooms = [number // each for number in cpus]
+    return Share(count=count, gpus=0.0, cpus=each, room=sum(rooms), neighbors=min(count, max(rooms, default=1)))
 
 
 @contextmanager

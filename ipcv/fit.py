@@ -21,7 +21,7 @@ from ipcv.load import (
     read_tokenizer,
 )
 from ipcv.preprocess import FrameSettings
-from ipcv.qa import PIXELS
+from ipcv.qa import PIXELS, Model
 from ipcv.sizes import Sizes
 
 SPARE = 0.8  # share of the free memory that is planned with: allocators, libraries and others need some
@@ -49,13 +49,15 @@ def fit_to_device(
     quant: Quant = "auto",
     offline: bool = False,
     batch_size: int | None = None,
+    neighbors: int = 1,
 ) -> Fit:
     """Settings for a model, fetched if need be, in the memory that is free on its device now; arguments as of `load`.
 
     Nothing is raised above `options`, and a `quant` other than "auto" stays. With "auto", numbers of `dtype` are
     preferred where they fit, then 8 and 4 bits, then 4 bits with whatever has to be lowered. A checkpoint that is
     quantised already is taken as it is. No video is looked at: frames count with all the pixels that they may have.
-    `batch_size`: so many answers are to be written at a time, or fewer (`ipcv.captioning`).
+    `batch_size`: so many answers are to be written at a time, or fewer (`ipcv.captioning`); `neighbors`: processes
+    that start on this device at about the same time, this one included, and divide what is free among them.
 
     >>> found = fit_to_device("demo")
     >>> load("demo", quant=found.quant).ask("clip.mp4", "What colour is the circle?", found.options)
@@ -72,6 +74,8 @@ def fit_to_device(
     config = read_config(folder)
     choose_quantization(quant, where, config)  # which must make sense
     free, origin = free_memory(where)
+    if neighbors > 1:
+        free, origin = free // neighbors, f"{origin} (for each of {neighbors} processes)"
     sizes = Sizes.of(folder, config, read_tokenizer(folder, config))
     patches = find_language(config.model_type).settings(folder, config)
     quants: Sequence[Quant] = ["none"] if prequantized(config) else [quant]
@@ -81,6 +85,11 @@ def fit_to_device(
     found = fit(free, sizes, options, patches, kind.itemsize, quants, batch_size)
     weights = prequantized(config) or (found.quant if found.quant != "none" else str(kind).removeprefix("torch."))
     return replace(found, why=explain(options, found, weights, most, f"{free / GIB:.2f} GiB {origin}"))
+
+
+def told(model: Model, found: Fit) -> Model:
+    """The same model, among whose warnings is what was chosen for it, and why."""
+    return Model(replace(model.loaded, warnings=(*model.loaded.warnings, found.why)))
 
 
 def fit(

@@ -4,7 +4,7 @@ import os
 import platform
 import queue
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +13,9 @@ from ipcv.cache import EncodingCache
 from ipcv.captioning import Captioner
 from ipcv.container import shown
 from ipcv.errors import ModelError, VideoError
+from ipcv.fit import fit_to_device, told
 from ipcv.plan import Outcome, Plan, Work, failure
-from ipcv.qa import load
+from ipcv.qa import Model, load
 from ipcv.reading import Readers
 from ipcv.remote import is_remote
 
@@ -25,7 +26,8 @@ class WorkerSettings:
 
     model: str  # as for `ipcv.load`
     placement: dict[str, Any]  # the other arguments of `ipcv.load`
-    plan: Plan
+    plan: Plan  # which asks for `fit` or not
+    neighbors: int = 1  # as for `fit_to_device`
     folder: str = field(default_factory=os.getcwd)  # where relative paths start, if it is there
     readers: int  # as for `Readers`
     prefetch: int
@@ -56,8 +58,10 @@ class Worker:
         Raises `ModelError` if it is another one here than `expected`, and errors as in `ipcv.load` and `Captioner`.
         """
         settings = self.settings
-        model = load(settings.model, **settings.placement)
+        model, plan, batch_size = self._loaded()
         found = identity.model(model.facts)
+        if settings.plan.fit and settings.placement["quant"] == "auto":
+            found["quantization"] = expected["quantization"]  # each has what fits
         if differs := [f"{name} {found[name]} for {expected[name]}" for name in found if found[name] != expected[name]]:
             raise ModelError(
                 f"the machines of the cluster hold different models ({', '.join(differs)}): "
@@ -67,13 +71,24 @@ class Worker:
         self._readers = Readers(settings.readers, settings.prefetch, settings.timeout)
         self._captioner = Captioner(
             model,
-            settings.plan,
+            plan,
             self._readers.__enter__(),
-            batch_size=settings.batch_size,
+            batch_size=batch_size,
             cache=cache,
             max_download=settings.max_download,
         )
         return model.warnings
+
+    def _loaded(self) -> tuple[Model, Plan, int]:
+        """The model, and with which settings and how many answers at a time it works."""
+        settings = self.settings
+        plan, size = settings.plan, settings.batch_size
+        if not plan.fit:
+            return load(settings.model, **settings.placement), plan, size
+        neighbors = settings.neighbors
+        found = fit_to_device(settings.model, plan.options, batch_size=size, neighbors=neighbors, **settings.placement)
+        model = load(settings.model, **(settings.placement | {"quant": found.quant}))
+        return told(model, found), replace(plan, options=found.options), found.batch_size or size
 
     def feed(self, work: Work | int) -> None:
         """One more video for `caption`, or how many it gets in all; in whatever order they come."""

@@ -48,8 +48,7 @@ class _Local:
                 requests.model, revision=revision, offline=requests.offline, quiet=False, no_color=no_color
             )
         self.identity = model_to_come(requests.model, offline=requests.offline or dry_run, **requests.placement)
-        if requests.fit and requests.placement["quant"] == "auto":  # what it will be is no part of what was asked for
-            self.identity["quantization"] = "auto"
+        self.identity |= _open(requests)
 
     def outcomes(self, works: Iterator["Work"]) -> Iterator["Outcome"]:
         """Load the model, while the readers start, and let it work."""
@@ -98,6 +97,7 @@ class _Remote:
             model=requests.model,
             placement=requests.placement | {"offline": requests.offline},
             plan=plan,
+            neighbors=cluster.share.neighbors,
             readers=requests.readers,
             prefetch=requests.prefetch,
             timeout=requests.timeout,
@@ -111,8 +111,13 @@ class _Remote:
         if share.room < share.count:
             view.warn(f"the cluster has room for {share.room} of the {share.count} actors: the others wait for more")
         self._crew = Crew(cluster, settings, view.warn)
-        self.identity = self._crew.identity
+        self.identity = self._crew.identity | _open(requests)
 
     def outcomes(self, works: Iterator["Work"]) -> Iterator["Outcome"]:
         """Let the workers load the model, and work."""
         return self._crew.run(works)
+
+
+def _open(requests: Requests) -> dict[str, Any]:
+    """What is not settled yet of the model's identity: with `--fit`, the free memory decides on quantisation."""
+    return {"quantization": "auto"} if requests.fit and requests.placement["quant"] == "auto" else {}

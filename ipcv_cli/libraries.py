@@ -4,7 +4,6 @@ import logging
 import os
 import warnings
 from collections.abc import Callable
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -69,8 +68,7 @@ def load_to_fit(
     **placement: Any,
 ) -> tuple["Model", "Fit"]:
     """The same as `ipcv.fit_to_device` chooses, and what that is; the model's warnings say so."""
-    from ipcv.fit import fit_to_device
-    from ipcv.qa import Model
+    from ipcv.fit import fit_to_device, told
 
     status("")
     announce_download(name, revision=revision, offline=offline, quiet=quiet, no_color=no_color)
@@ -84,8 +82,7 @@ def load_to_fit(
         status=status,
         **(placement | {"quant": found.quant}),
     )
-    loaded = replace(model.loaded, warnings=(*model.loaded.warnings, found.why))
-    return Model(loaded), found
+    return told(model, found), found
 
 
 def announce_download(name: str, *, revision: str | None, offline: bool, quiet: bool, no_color: bool) -> bool:
