@@ -87,23 +87,19 @@ class Captioner:
         Whatever goes wrong is that video's failure.
         """
         work, piece = video.work, None
-        stage: FailedStage = "read"
         try:
             for given in found.clips(reading):
-                stage, piece = "encode", found.piece(self.model, given, self._make_room)
+                piece = found.piece(self.model, given, self._make_room)
                 for index, question in enumerate(self.plan.asked(work.item)):
                     ask = self._ask(piece, given[0], question, structured=self.plan.structured and index == 0)
                     video.slots.append(ask.slot)
                     self._waiting.append(ask)
                     if len(self._waiting) >= self.batch_size:
                         self._write()
-                stage = "read"
+                piece = None
         except Exception as error:
             self._waiting = [ask for ask in self._waiting if ask.slot not in video.slots]
-            if isinstance(error, VideoError):
-                stage = "read"
-            elif stage == "encode" and piece and piece.encoded:
-                stage = "generate"
+            stage: FailedStage = "read" if piece is None or isinstance(error, VideoError) else piece.stage
             video.failed = failure(work.item, work.key, stage, error)
         video.is_read = True
 

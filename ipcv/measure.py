@@ -25,7 +25,7 @@ class PictureText:
 
     def most(self, kind: Kind, seconds: float, pictures: int) -> int:
         """For each of so many `pictures`, the last of them at `seconds`; an image has none."""
-        digits = len(str(int(max(seconds, pictures))))
+        digits = len(str(max(round(seconds), pictures)))
         return 0 if kind == "image" else self.by_digits[min(digits, len(self.by_digits)) - 1]
 
 

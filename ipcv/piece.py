@@ -9,7 +9,7 @@ from ipcv.budget import Budget, Share, explain
 from ipcv.encoded import Encoded
 from ipcv.errors import MemoryExhaustedError, is_about_memory, memory_errors
 from ipcv.generate import Decoding
-from ipcv.plan import Cause
+from ipcv.plan import Cause, FailedStage
 from ipcv.qa import OUT_OF_MEMORY, Model
 from ipcv.readers import Size
 from ipcv.readjob import ClipRead
@@ -32,6 +32,7 @@ class Piece:
     make_room: Callable[[], bool]  # lets go of whatever else holds memory; whether there was anything
     keep: Callable[[Encoded], None]  # gets what has been encoded as the settings ask for it
     encoded: Encoded | None = None
+    stage: FailedStage = "encode"  # how far it came
     shortages: list[str] = field(default_factory=list)  # what was done because memory ran out
     size: Size = (0, 0)  # height and width of the frames that were encoded last
 
@@ -54,6 +55,7 @@ class Piece:
             run = Run(self.model.loaded, self.room.patches, self.options)
             try:
                 self.encoded = self.encoded or self.encode()
+                self.stage = "generate"
                 return run, self.encoded, prefilled(run, self.encoded, question)
             except Exception as error:
                 if not is_about_memory(error) or not self.find_room(run.work.visual):
