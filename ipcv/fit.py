@@ -45,13 +45,18 @@ class Sizes:
             with safe_open(path, "pt") as file:
                 for name in file.keys():  # noqa: SIM118 - it is no dict
                     shape = file.get_slice(name).get_shape()
-                    is_linear = ".layers." in name and len(shape) == 2 and not name.startswith(language.whole)
+                    is_linear = (
+                        ".layers." in name
+                        and ".experts." not in name  # which are one tensor once they are loaded
+                        and len(shape) == 2
+                        and not name.startswith(language.whole)
+                    )
                     counts["linear" if is_linear else "plain"] += math.prod(shape)
         text = config.get_text_config()
         return cls(
             **counts,
             vision=language.vision(config),
-            text=TextShape.of(text),
+            text=language.decoder(text),
             context=text.max_position_embeddings,
         )
 

@@ -215,7 +215,10 @@ class Model:
             return options.max_visual_tokens, "option"
         nothing = [Shown(kind="video", grid=(1, 0, 0), times=(0.0,), tokens=0)] * videos
         network = self.loaded.network
-        text = build_prompt(self.loaded.tokenizer, network.config, question, nothing, options.system).ids.shape[1]
+        prompt = build_prompt(
+            self.loaded.tokenizer, network.config, question, nothing, options.system, self.loaded.processor
+        )
+        text = prompt.ids.shape[1]
         context = network.config.get_text_config().max_position_embeddings
         # in steps, so that another question of about this length has the same limit, and the same encodings
         return max(1, context - options.max_new_tokens - math.ceil(text / TEXT_STEP) * TEXT_STEP), "context"

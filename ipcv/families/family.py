@@ -1,7 +1,7 @@
 """All that may differ between model families, as data."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
 from typing import Any, Literal
@@ -11,7 +11,7 @@ from torch import Tensor
 from ipcv.encoders import Encoder
 from ipcv.grids import Grid
 from ipcv.preprocess import FrameSettings, PatchSettings
-from ipcv.shapes import VisionShape
+from ipcv.shapes import TextShape, VisionShape
 from ipcv.visual import Visual
 
 
@@ -20,8 +20,10 @@ class Language:
     """How the models of a family are asked about a video: what they are given, and in which form."""
 
     placeholder: str  # what the chat template writes where a video goes
-    frame: str | None = None  # what goes there, per temporal patch, with {number} from 1 and {time}; None: the same
+    frame: str | None = None  # what goes there, per temporal patch, with {number}, {time} and {second}; None: the same
+    frames: Mapping[str, str] = field(default_factory=dict)  # `frame` of models that name this processor in their files
     between: str = ""  # and between two of those
+    moment: Literal["middle", "start"] = "middle"  # of a temporal patch, whose time is given there
     image: str | None = "<|image_pad|>"  # what the template writes where an image goes; None: not known how
     kind: Literal["image", "video"] = "video"  # what the visual tokens pass for
     settings: Callable[[Path, Any], FrameSettings] = lambda folder, _: PatchSettings.from_folder(folder)  # of a config
@@ -30,13 +32,19 @@ class Language:
     positions: Callable[..., Tensor]  # (model, ids, types, shown): of a prompt's tokens
     whole: tuple[str, ...]  # modules that are never quantised
     vision: Callable[[Any], VisionShape]  # the encoder's sizes, from the model's configuration
+    decoder: Callable[[Any], TextShape] = TextShape.of  # the language model's sizes, from its own configuration
 
-    def text(self, times: Sequence[float]) -> str:
-        """What stands in the prompt for a video with temporal patches at `times`, in seconds."""
-        if self.frame is None:
+    def text(self, times: Sequence[float], processor: str | None = None) -> str:
+        """What stands in the prompt for a video with temporal patches at `times`, in seconds.
+
+        They are numbered from 1; seconds are rounded down. `processor` is the one that the model's files name.
+        """
+        frame = self.frames.get(processor or "", self.frame)
+        if frame is None:
             return self.placeholder
         return self.between.join(
-            self.frame.format(number=number, time=time) for number, time in zip(count(1), times, strict=False)
+            frame.format(number=number, time=time, second=int(time))
+            for number, time in zip(count(1), times, strict=False)
         )
 
 
