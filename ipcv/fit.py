@@ -47,7 +47,7 @@ class Sizes:
                     shape = file.get_slice(name).get_shape()
                     is_linear = (
                         ".layers." in name
-                        and ".experts." not in name  # which are one tensor once they are loaded
+                        and not any(part in name for part in (".experts.", ".mlp.gate."))  # tensors once loaded
                         and len(shape) == 2
                         and not name.startswith(language.whole)
                     )

@@ -85,3 +85,24 @@ class Language(oracle.LanguageModel):
     def mlp(self, x: Tensor, mlp: str) -> Tensor:
         gate, up = (self.get(f"{mlp}.gate_up_proj.weight") @ x).chunk(2)
         return self.get(f"{mlp}.down_proj.weight") @ (silu(gate) * up)
+
+
+class MoeLanguage(oracle.LanguageModel):
+    """A head's first half turns; a router chooses some of many MLPs for each token, besides those for all."""
+
+    def rotate(self, heads: Tensor, angles: Tensor) -> Tensor:
+        turned, rest = heads.split(2 * len(angles), dim=-1)
+        return torch.cat([oracle.rotate(turned, angles), rest], dim=-1)
+
+    def mlp(self, x: Tensor, mlp: str) -> Tensor:
+        if f"model.language_model.{mlp}.gate.weight" not in self.weights:
+            return super().mlp(x, mlp)
+        scores = torch.sigmoid(self.get(f"{mlp}.gate.weight") @ x)
+        wanted = scores + self.get(f"{mlp}.gate.e_score_correction_bias")
+        best = sorted(range(len(scores)), key=lambda i: -float(wanted[i]))[: self.config.num_experts_per_tok]
+        result = super().mlp(x, f"{mlp}.shared_experts")
+        for expert in best:
+            gate, up = (self.get(f"{mlp}.experts.gate_up_proj")[expert] @ x).chunk(2)
+            out = self.get(f"{mlp}.experts.down_proj")[expert] @ (silu(gate) * up)
+            result += out * scores[expert] / sum(scores[i] for i in best) * self.config.routed_scaling_factor
+        return result

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import oracle
@@ -116,6 +116,7 @@ CASES["glm4v"] = FrameCase(
     places=oracle_families.framed_places,
     words=4,
 )
+CASES["glm4v_moe"] = replace(CASES["glm4v"], build=tiny_glm.glm4v_moe, language=oracle_glm.MoeLanguage)
 MODELS: dict[str, Any] = {}
 
 

@@ -21,7 +21,9 @@ from ipcv.answer import Final, StageDone, Token
 from ipcv.cache import EncodingCache
 from ipcv.errors import ModelError
 from ipcv.families import FAMILIES, find_language
+from ipcv.fit import Sizes
 from ipcv.generate import Chooser, pieces
+from ipcv.load import read_config
 from ipcv.run import Run
 from ipcv.together import decode_together
 from ipcv.video import clip_from_frames
@@ -56,6 +58,7 @@ class Case:
     vision: str = "model.visual."  # how the names of the encoder's modules begin
 
 
+GLM = Case(build=tiny_glm.glm4v, video_preprocessor=OF_GLM, words=tiny_glm.WORDS, visual=GLM_VISUAL)
 CASES = {
     "qwen2_vl": Case(build=tiny.qwen2_vl),
     "qwen2_5_vl": Case(build=tiny.qwen2_5_vl, more=lambda times: {"second_per_grid_ts": [times[2] - times[0]]}),
@@ -69,7 +72,8 @@ CASES = {
         has_grids=False,
         vision="model.vision_tower.",
     ),
-    "glm4v": Case(build=tiny_glm.glm4v, video_preprocessor=OF_GLM, words=tiny_glm.WORDS, visual=GLM_VISUAL),
+    "glm4v": GLM,
+    "glm4v_moe": replace(GLM, build=tiny_glm.glm4v_moe),
 }
 
 
@@ -174,6 +178,9 @@ def test_a_limit_on_visual_tokens_is_kept(model, video):
 def test_settings_can_be_fitted_to_the_memory_that_is_free(folder, video):
     found = ipcv.fit_to_device(str(folder), PLAIN)
     assert found.why.startswith("fitted to ")
+    decoder = ipcv.load(str(folder), quant="none").loaded.network.get_decoder()
+    linears = [module for module in decoder.layers.modules() if isinstance(module, nn.Linear)]
+    assert Sizes.of(folder, read_config(folder)).linear == sum(linear.weight.numel() for linear in linears)
     answer = ipcv.load(str(folder), quant=found.quant).ask(video, QUESTION, found.options)
     assert answer.finish_reason == "length"
 

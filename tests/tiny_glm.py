@@ -2,8 +2,14 @@
 
 from typing import Any
 
+import torch
 from tiny import FRAMES, PATCH, SPECIAL, Special, drawn, text
-from transformers import Glm4vConfig, Glm4vForConditionalGeneration
+from transformers import (
+    Glm4vConfig,
+    Glm4vForConditionalGeneration,
+    Glm4vMoeConfig,
+    Glm4vMoeForConditionalGeneration,
+)
 
 WORDS = (  # its tokenizer has these tokens of its own, and its chat template names them
     [f"<|{name}|>" for name in "image video begin_of_image end_of_image begin_of_video end_of_video".split()],  # noqa: SIM905
@@ -23,6 +29,31 @@ def glm4v(
         vision_config=vision(depth, width), text_config=half_rotated(text(layers, width, words)), **tokens(special)
     )
     return drawn(Glm4vForConditionalGeneration(config), seed)
+
+
+def glm4v_moe(
+    depth: int = 6, layers: int = 5, seed: int = 0, width: int = 32, words: int = 100, special: Special = None
+) -> Glm4vMoeForConditionalGeneration:
+    """A random GLM-4.5V: two of six experts for each token, and two for all, in all layers but the first two."""
+    experts = {
+        "n_routed_experts": 6,
+        "num_experts_per_tok": 2,
+        "n_shared_experts": 2,
+        "moe_intermediate_size": 32,
+        "first_k_dense_replace": 2,
+        "routed_scaling_factor": 1.7,
+    }
+    language = text(layers, width, words) | {"head_dim": width // 2} | experts
+    language["rope_parameters"]["partial_rotary_factor"] = 0.5
+    model = drawn(
+        Glm4vMoeForConditionalGeneration(
+            Glm4vMoeConfig(vision_config=vision(depth, width), text_config=language, **tokens(special))
+        ),
+        seed,
+    )
+    for layer in model.model.language_model.layers[2:]:  # so large that it changes which experts are chosen
+        layer.mlp.gate.e_score_correction_bias.copy_(torch.linspace(-0.5, 0.5, 6).roll(layer.self_attn.layer_idx))
+    return model
 
 
 def vision(depth: int, width: int) -> dict[str, Any]:

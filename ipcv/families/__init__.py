@@ -19,6 +19,7 @@ FAMILIES: dict[str, Family] = {  # by a configuration's `model_type`
     "qwen3_vl_moe": qwen3_vl.FAMILY,
     "internvl": internvl.FAMILY,
     "glm4v": glm4v.FAMILY,
+    "glm4v_moe": glm4v.FAMILY,
     "dinov2": dinov2.FAMILY,
 }
 

@@ -10,7 +10,7 @@ from typing import Any
 from ipcv import positions
 from ipcv.families import packed
 from ipcv.families.family import Family
-from ipcv.shapes import VisionShape
+from ipcv.shapes import TextShape, VisionShape
 
 FRAME = "<|begin_of_image|><|image|><|end_of_image|>"
 FRAMES = {"Glm4vProcessor": FRAME + "{second}", "Glm46VProcessor": FRAME + "{time:.1f} seconds"}
@@ -30,6 +30,18 @@ def shape(config: Any) -> VisionShape:
     )
 
 
+def decoder(config: Any) -> TextShape:
+    """The language model's sizes in its configuration. With experts, all tokens go through some of them."""
+    if not getattr(config, "n_routed_experts", 0):
+        return TextShape.of(config)
+    return TextShape.of(
+        config,
+        sparse=tuple(range(config.first_k_dense_replace, config.num_hidden_layers)),
+        expert_width=(config.num_experts_per_tok + config.n_shared_experts) * config.moe_intermediate_size,
+        experts=config.n_routed_experts,
+    )
+
+
 LANGUAGE = packed.LANGUAGE(
     placeholder="<|video|>",
     image="<|image|>",
@@ -39,6 +51,7 @@ LANGUAGE = packed.LANGUAGE(
     kind="image",
     positions=positions.of_frames,
     vision=shape,
+    decoder=decoder,
 )
 FAMILY = Family(encoder=packed.encoder, language=LANGUAGE)
 GLM46V = Family(encoder=packed.encoder, language=replace(LANGUAGE, frame=FRAMES["Glm46VProcessor"]))
