@@ -70,7 +70,8 @@ class ToMe:
         if not encoder.merges:
             raise ModelError(
                 f"ToMe is not supported in model family {family!r}: it merges tokens that attend to their whole frame "
-                "in every block, and are read behind the last one only; supported: qwen2_vl"
+                "in every block and are read behind the last one only, and was tried with one such family; "
+                "supported: qwen2_vl"
             )
 
     def check_depth(self, depth: int) -> None:

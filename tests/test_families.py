@@ -46,6 +46,7 @@ class Case:
     large: Grids = field(default_factory=lambda: [(1, 8, 12), (3, 16, 14)])
     grid: tuple[int, int, int] = (5, 6, 4)  # more patches in time than on the larger side: transformers is wrong there
     step: int = tiny.FRAMES  # frames in a temporal patch
+    like: str | None = None  # the case whose encoder this is: compression is compared with the naive one there alone
 
     def input(self, grids: Grids, seed: int = 0) -> Tensor:
         """What the encoder takes."""
@@ -117,6 +118,7 @@ CASES["glm4v"] = FrameCase(
     words=4,
 )
 CASES["glm4v_moe"] = replace(CASES["glm4v"], build=tiny_glm.glm4v_moe, language=oracle_glm.MoeLanguage)
+CASES["glm46v"] = replace(CASES["glm4v"], build=tiny_glm.glm46v, like="glm4v")
 MODELS: dict[str, Any] = {}
 
 
@@ -154,12 +156,21 @@ def compare(got: Any, want: oracle.Compressed, naive: oracle.Encoder) -> None:
     assert [error(tap, wanted) < 1e-5 for tap, wanted in zip(taps, want.taps, strict=True)] == [True] * len(taps)
 
 
+@pytest.mark.parametrize("family", [name for name, case in CASES.items() if case.like], indirect=True)
+def test_what_is_compared_elsewhere_is_the_same_encoder(family):
+    case, model = family
+    encoders = (find_encoder(each) for each in (model, CASES[case.like].build()))
+    first, second = ([type(part) for part in encoder.entrance.modules()] for encoder in encoders)
+    assert first == second
+
+
 METHODS = [("change", "mean"), ("coverage", "distance"), ("uniform", "distance"), ("random", "mean")]
 
 
 @pytest.mark.parametrize(("layer", "stabilize"), [(1, 0), (2, 2), (3, 99), (5, 1)])
 @pytest.mark.parametrize(("select", "blend"), METHODS)
 @pytest.mark.parametrize("inputs", ["one", "several"])
+@pytest.mark.parametrize("family", [name for name, case in CASES.items() if not case.like], indirect=True)
 def test_compression_equals_the_method_written_naively(family, inputs, select, blend, layer, stabilize):
     case, model = family
     grids = getattr(case, inputs)

@@ -74,6 +74,7 @@ CASES = {
     ),
     "glm4v": GLM,
     "glm4v_moe": replace(GLM, build=tiny_glm.glm4v_moe),
+    "glm46v": replace(GLM, build=tiny_glm.glm46v),
 }
 
 

@@ -97,7 +97,7 @@ def video(tokens: int = 1) -> Shown:
 
 
 @pytest.mark.parametrize("name", PROCESSORS)
-@pytest.mark.parametrize("family", ["glm4v"])
+@pytest.mark.parametrize("family", ["glm4v", "glm4v_moe", "glm46v"])
 def test_a_prompt_has_the_text_of_the_processor_that_the_model_names(family, name):
     tokenizer = tiny.tokenizer(*tiny_glm.WORDS)
     photo, question = tiny.shown("image", 4), "Which circle is red?"
@@ -114,7 +114,10 @@ def test_a_prompt_has_the_text_of_the_processor_that_the_model_names(family, nam
     assert prompt.types[0].tolist() == [IMAGE * (token == image) for token in want]
 
 
-@pytest.mark.parametrize(("family", "name"), [("glm4v", "Glm4vProcessor")])
+@pytest.mark.parametrize(
+    ("family", "name"),
+    [("glm4v", "Glm4vProcessor"), ("glm4v_moe", "Glm4vProcessor"), ("glm46v", "Glm46VProcessor")],
+)
 @pytest.mark.parametrize("other", [None, "Qwen3VLProcessor"])
 def test_without_a_name_that_is_known_it_is_the_familys(family, name, other):
     language = find_language(family)

@@ -9,6 +9,8 @@ from transformers import (
     Glm4vForConditionalGeneration,
     Glm4vMoeConfig,
     Glm4vMoeForConditionalGeneration,
+    Glm46VConfig,
+    Glm46VForConditionalGeneration,
 )
 
 WORDS = (  # its tokenizer has these tokens of its own, and its chat template names them
@@ -29,6 +31,18 @@ def glm4v(
         vision_config=vision(depth, width), text_config=half_rotated(text(layers, width, words)), **tokens(special)
     )
     return drawn(Glm4vForConditionalGeneration(config), seed)
+
+
+def glm46v(
+    depth: int = 6, layers: int = 5, seed: int = 0, width: int = 32, words: int = 100, special: Special = None
+) -> Glm46VForConditionalGeneration:
+    """The same as a GLM-4.6V, whose parts can be those of other models."""
+    config = Glm46VConfig(
+        vision_config=vision(depth, width) | {"model_type": "glm4v_vision"},
+        text_config=half_rotated(text(layers, width, words)) | {"model_type": "glm4v_text"},
+        **tokens(special),
+    )
+    return drawn(Glm46VForConditionalGeneration(config), seed)
 
 
 def glm4v_moe(

@@ -20,6 +20,7 @@ FAMILIES: dict[str, Family] = {  # by a configuration's `model_type`
     "internvl": internvl.FAMILY,
     "glm4v": glm4v.FAMILY,
     "glm4v_moe": glm4v.FAMILY,
+    "glm46v": glm4v.GLM46V,
     "dinov2": dinov2.FAMILY,
 }
 
