@@ -25,7 +25,10 @@ def room_for(model: Loaded, options: Options, questions: Sequence[str], videos: 
     """
     nothing = [Shown(kind="video", grid=(1, 0, 0), times=(0.0,), tokens=0)] * videos
     config = model.network.config
-    prompts = [build_prompt(model.tokenizer, config, question, nothing, options.system) for question in questions]
+    prompts = [
+        build_prompt(model.tokenizer, config, question, nothing, options.system, model.processor)
+        for question in questions
+    ]
     length = max(prompt.ids.shape[1] for prompt in prompts)
     # in steps, so that another question of about this length has the same limit, and the same encodings
     left = config.get_text_config().max_position_embeddings - options.max_new_tokens - math.ceil(length / STEP) * STEP
@@ -41,14 +44,13 @@ def measure_by(options: Options, patches: FrameSettings, text: PictureText) -> M
     return Measure(patches=patches, reducer=options.reducer, may_reduce=may_reduce, text=text)
 
 
-def picture_text(tokenizer: PreTrainedTokenizerBase, family: str) -> PictureText:
-    """How many tokens `family` writes for each picture of a video beside its visual ones.
+def picture_text(tokenizer: PreTrainedTokenizerBase, family: str, processor: str | None) -> PictureText:
+    """How many tokens `family` writes for each picture of a video beside its visual ones, as `processor` does.
 
     Counted with times and numbers of one digit, two and so on, whichever digit takes most.
     """
     language = find_language(family)
-    frame = language.frame
-    if frame is None:
+    if language.frame is None:
         return PictureText()
 
     def length(text: str) -> int:
@@ -56,7 +58,7 @@ def picture_text(tokenizer: PreTrainedTokenizerBase, family: str) -> PictureText
 
     def most(digits: int) -> int:
         numbers = [int(digit * digits) for digit in "123456789"]
-        pictures = [frame.format(number=number, time=number + 0.9) for number in numbers]
+        pictures = [language.picture(number, number + 0.9, processor) for number in numbers]
         return max(length(language.between.join([one, one])) - length(one) - 1 for one in pictures)
 
     return PictureText(tuple(most(digits) for digits in range(1, DIGITS + 1)))

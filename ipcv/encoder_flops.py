@@ -67,6 +67,7 @@ def ends_flops(shape: VisionShape, patches: int) -> int:
     hidden_width = shape.hidden_width or merged_width
     merged = patches // shape.merge
     merger = linear(merged, merged_width, hidden_width) + linear(merged, hidden_width, shape.out_width)
+    merger += linear(merged, shape.out_width, 3 * shape.gated_width)
     return linear(patches, shape.patch_values, shape.width) + (1 + len(shape.taps)) * merger
 
 

@@ -18,7 +18,6 @@ from ipcv.load import (
     find_folder,
     prequantized,
     read_config,
-    read_tokenizer,
 )
 from ipcv.preprocess import FrameSettings
 from ipcv.qa import PIXELS, Model
@@ -76,7 +75,7 @@ def fit_to_device(
     free, origin = free_memory(where)
     if neighbors > 1:
         free, origin = free // neighbors, f"{origin} (for each of {neighbors} processes)"
-    sizes = Sizes.of(folder, config, read_tokenizer(folder, config))
+    sizes = Sizes.of(folder, config)
     patches = find_language(config.model_type).settings(folder, config)
     quants: Sequence[Quant] = ["none"] if prequantized(config) else [quant]
     if quants == ["auto"]:

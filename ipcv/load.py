@@ -45,6 +45,7 @@ class Loaded:
     patches: FrameSettings
     facts: ModelFacts
     warnings: tuple[str, ...]
+    processor: str | None = None  # of transformers, that the model's files name
 
 
 def read_model(
@@ -63,7 +64,9 @@ def read_model(
         raise ValueError(f"quant {quant!r} is not known: use {', '.join(get_args(Quant))}")
     folder = find_folder(name, revision=revision, offline=offline)
     config = read_config(folder)
-    tokenizer, patches = read_tokenizer(folder, config), find_language(config.model_type).settings(folder, config)
+    processor = read_processor(folder)
+    tokenizer = read_tokenizer(folder, config, processor)
+    patches = find_language(config.model_type).settings(folder, config)
     quantization = choose_quantization(quant, where, config)
     network = _read_weights(folder, where, kind, quantization, config)
     facts = ModelFacts(
@@ -76,7 +79,7 @@ def read_model(
         quantization=quantization or prequantized(config),
         attention=network.config._attn_implementation,
     )
-    return Loaded(network, tokenizer, patches, facts, tuple(_notices(name, network, quantization)))
+    return Loaded(network, tokenizer, patches, facts, tuple(_notices(name, network, quantization)), processor)
 
 
 def _notices(name: str, network: PreTrainedModel, quantization: str | None) -> Iterator[str]:
@@ -124,7 +127,20 @@ def read_config(folder: Path) -> PretrainedConfig:
     return config
 
 
-def read_tokenizer(folder: Path, config: PretrainedConfig) -> PreTrainedTokenizerBase:
+def read_processor(folder: Path) -> str | None:
+    """The first class of transformers that the files in `folder` name for preparing a model's inputs."""
+    for name in ("processor_config", "preprocessor_config", "video_preprocessor_config", "tokenizer_config"):
+        path = folder / f"{name}.json"
+        try:
+            values = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        except (OSError, ValueError) as error:
+            raise ModelError(f"{path} cannot be read ({error}): fetch the model again") from error
+        if "processor_class" in values:
+            return str(values["processor_class"])
+    return None
+
+
+def read_tokenizer(folder: Path, config: PretrainedConfig, processor: str | None) -> PreTrainedTokenizerBase:
     """The tokenizer of the model in `folder`. Raises `ModelError` if it, or its chat template, is of no use."""
     try:
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(folder, local_files_only=True)
@@ -133,7 +149,8 @@ def read_tokenizer(folder: Path, config: PretrainedConfig) -> PreTrainedTokenize
     except Exception as error:  # the tokenizers library raises nothing more special
         raise ModelError(f"cannot load the tokenizer in {str(folder)!r}: {first_line(error)}") from error
     try:
-        build_prompt(tokenizer, config, "?", [Shown(kind="video", grid=(1, 2, 2), times=(0.0,), tokens=1)])
+        shown = Shown(kind="video", grid=(1, 2, 2), times=(0.0,), tokens=1)
+        build_prompt(tokenizer, config, "?", [shown], processor=processor)
     except Exception as error:  # a template is a program
         raise ModelError(
             f"the chat template in {str(folder)!r} cannot ask about a video: {first_line(error)}; {WHAT_WORKS}"

@@ -32,6 +32,12 @@ def of_grid(model: PreTrainedModel, ids: Tensor, types: Tensor, shown: Sequence[
     return prompt_positions(model, ids, types, **_grids(shown))
 
 
+def of_frames(model: PreTrainedModel, ids: Tensor, types: Tensor, shown: Sequence[Shown]) -> Tensor:
+    """The same where every temporal patch passes for an image (GLM)."""
+    grids = [(1, *each.grid[1:]) for each in shown for _ in range(each.grid[0])]
+    return prompt_positions(model, ids, types, image_grid_thw=torch.tensor(grids))
+
+
 def of_timed_grid(model: Any, ids: Tensor, types: Tensor, shown: Sequence[Shown]) -> Tensor:
     """The same where a temporal patch's position is its time (Qwen2.5-VL), that of its first frame.
 
@@ -64,7 +70,7 @@ def _grids(shown: Sequence[Shown]) -> dict[str, Tensor]:
 
 def _starts(shown: Shown) -> Tensor:
     """When each temporal patch begins, in seconds after the first."""
-    return torch.tensor(shown.times[:: len(shown.times) // shown.grid[0]], dtype=torch.float64) - shown.times[0]
+    return torch.tensor(shown.moments("start"), dtype=torch.float64) - shown.times[0]
 
 
 def _interval(starts: Tensor) -> float:

@@ -19,7 +19,7 @@ _FILES = (
     ("preprocessor_config.json", None),
     ("processor_config.json", "image_processor"),
 )
-OF_CLIPS = ("Qwen3VLVideoProcessor",)  # processors whose limits are for all frames together
+OF_CLIPS = ("Qwen3VLVideoProcessor", "Glm4v", "Glm46V")  # how processors begin whose limits are for all frames together
 _LONGEST = 200  # Qwen's limit on how many times longer than wide a frame may be
 
 
@@ -109,7 +109,8 @@ class PatchSettings:
         size = values.get("size") or {}
         lowest = _first(values.get("min_pixels"), size.get("shortest_edge"), size.get("min_pixels"))
         highest = _first(values.get("max_pixels"), size.get("longest_edge"), size.get("max_pixels"))
-        if values.get("video_processor_type") not in OF_CLIPS:
+        kind = values.get("video_processor_type") or values.get("image_processor_type") or ""
+        if not kind.startswith(OF_CLIPS):
             return {"min_pixels": lowest, "max_pixels": highest}
         smallest, frames = (values["patch_size"] * values["merge_size"]) ** 2, values["temporal_patch_size"]
         return {"min_pixels": smallest, "max_pixels": highest // frames, "clip_pixels": (lowest, highest)}

@@ -42,10 +42,12 @@ def build_prompt(
     question: str,
     shown: Sequence[Shown],
     system: str | None = None,
+    processor: str | None = None,
 ) -> Prompt:
     """The prompt for `question` after videos and images, in its model's own form. Errors as in `check_text`.
 
-    Several ones are numbered ("Video 1: "), where the model's template can do that.
+    Several ones are numbered ("Video 1: "), where the model's template can do that. `processor` is the one that the
+    model's files name: families write times as it does.
     """
     check_text(tokenizer, question, system)
     language = find_language(config.model_type)
@@ -55,7 +57,7 @@ def build_prompt(
     rendered: Any = tokenizer.apply_chat_template(
         messages, tokenize=False, add_generation_prompt=True, add_vision_id=len(shown) > 1
     )
-    text = _filled(rendered, language, shown)
+    text = _filled(rendered, language, shown, processor)
     ids = tokenizer(text, add_special_tokens=False, return_tensors="pt")["input_ids"][0]
     places, counts, types = _places(ids, config, language, shown)
     every, kinds = torch.ones_like(ids), torch.full_like(ids, TEXT)
@@ -63,14 +65,15 @@ def build_prompt(
     return Prompt(ids.repeat_interleave(every)[None], kinds.repeat_interleave(every)[None])
 
 
-def _filled(rendered: str, language: Language, shown: Sequence[Shown]) -> str:
+def _filled(rendered: str, language: Language, shown: Sequence[Shown], processor: str | None) -> str:
     """What the chat template has rendered, with what the family writes in each place for a video or an image."""
     wanted = [language.placeholder if each.kind == "video" else language.image for each in shown]
     places = re.compile("|".join(re.escape(place) for place in (language.placeholder, language.image) if place))
     if (found := places.findall(rendered)) != wanted:
         kinds = ", ".join(each.kind for each in shown)
         raise ValueError(f"the model's chat template gives {len(found)} places for {kinds}")
-    texts = iter([language.text(each.middles) if each.kind == "video" else language.image for each in shown])
+    videos = (language.text(each.moments(language.moment), processor) for each in shown if each.kind == "video")
+    texts = iter([next(videos) if each.kind == "video" else language.image for each in shown])
     return places.sub(lambda _: next(texts) or "", rendered)
 
 

@@ -223,7 +223,7 @@ class Model:
 
     @cached_property
     def _picture_text(self) -> PictureText:
-        return picture_text(self.loaded.tokenizer, self.facts.family)
+        return picture_text(self.loaded.tokenizer, self.facts.family, self.loaded.processor)
 
     def _check_depths(self, options: Options) -> None:
         network = self.loaded.network

@@ -111,7 +111,10 @@ class Run:
     def prompt(self, question: str) -> Prompt:
         """`question` about what was encoded."""
         shown = [part.shown for part in self.parts]
-        return build_prompt(self.model.tokenizer, self.network.config, question, shown, self.options.system)
+        model = self.model
+        return build_prompt(
+            model.tokenizer, model.network.config, question, shown, self.options.system, model.processor
+        )
 
     def reduce(self) -> None:
         """Choose the visual tokens of the prompt; leaves `stays`."""

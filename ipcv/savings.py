@@ -14,7 +14,7 @@ from ipcv.encoder_flops import encoder_flops, tome_flops
 from ipcv.families import find_language
 from ipcv.grids import window_sizes
 from ipcv.language_flops import cache_share, decode_flops, prefill_flops
-from ipcv.shapes import TextShape, VisionShape
+from ipcv.shapes import VisionShape
 from ipcv.tome import ToMe
 
 COMPARED: tuple[StageName, ...] = ("encode", "prefill", "generate")  # stages that compression changes
@@ -84,7 +84,8 @@ def stages(config: PretrainedConfig, options: Options, clock: Clock, work: Work)
 
 def _counted(config: PretrainedConfig, options: Options, work: Work) -> dict[StageName, dict[str, int]]:
     """Per stage the fields of `Stage` that are counted or computed."""
-    vision, text = find_language(config.model_type).vision(config), TextShape.of(config.get_text_config())
+    language = find_language(config.model_type)
+    vision, text = language.vision(config), language.decoder(config.get_text_config())
     pruner, length, visual, chosen = options.pruner, work.length, work.visual, work.chosen
     whole = length + work.left_out
     kept = work.kept or work.passes
@@ -134,7 +135,7 @@ def savings(
 ) -> Savings:
     """Shares of the uncompressed work, computed from the stages, beside what was measured."""
     stage = {each.name: each for each in done}
-    shape = TextShape.of(config.get_text_config())
+    shape = find_language(config.model_type).decoder(config.get_text_config())
     return Savings(
         encode_flops=_share(stage["encode"]),
         prefill_flops=_share(stage["prefill"]),

@@ -23,6 +23,7 @@ class VisionShape:
     patch_values: int  # pixel values in one patch
     merge: int  # patches that become one visual token
     hidden_width: int | None = None  # between the merged patches and the visual token; None: as wide as the former
+    gated_width: int = 0  # of a gated feed-forward part behind that; 0: there is none
     out_width: int  # of a visual token
     head: int = 0  # tokens at the head of each frame that are no patches
     window: int = 0  # patches per side of a window of attention; 0: all blocks attend within frames
@@ -46,23 +47,25 @@ class TextShape:
     mlp_width: int
     sparse: tuple[int, ...] = ()  # layers with experts in place of one feed-forward part
     expert_width: int = 0  # of all experts together that a token goes through there
-    experts: int = 0  # among which they are chosen
+    experts: int = 0  # among which they are chosen, besides those that all tokens go through
     vocabulary: int
 
     @classmethod
-    def of(cls, config: Any) -> "TextShape":
-        """The sizes in a `text_config`."""
+    def of(cls, config: Any, **more: Any) -> "TextShape":
+        """The sizes in a `text_config`; `more` are those that a family knows by other names."""
         head = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-        return cls(
-            layers=config.num_hidden_layers,
-            width=config.hidden_size,
-            query_width=config.num_attention_heads * head,
-            key_width=config.num_key_value_heads * head,
-            heads=config.num_attention_heads,
-            mlp_width=config.intermediate_size,
-            vocabulary=config.vocab_size,
-            **(_experts(config) if getattr(config, "num_experts", 0) else {}),
-        )
+        sizes: dict[str, Any] = {
+            "layers": config.num_hidden_layers,
+            "width": config.hidden_size,
+            "query_width": config.num_attention_heads * head,
+            "key_width": config.num_key_value_heads * head,
+            "heads": config.num_attention_heads,
+            "mlp_width": config.intermediate_size,
+            "vocabulary": config.vocab_size,
+        }
+        if getattr(config, "num_experts", 0):
+            sizes |= _experts(config)
+        return cls(**sizes | more)
 
     def feed_forward(self, layer: int) -> int:
         """How wide all outputs and inputs of a layer's gated feed-forward part are, its router's included."""

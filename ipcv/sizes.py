@@ -7,12 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import safe_open
-from transformers import PreTrainedTokenizerBase
 
 from ipcv.budget import KEEP, PICTURE
 from ipcv.context import picture_text
 from ipcv.families import find_language
-from ipcv.load import prequantized
+from ipcv.load import prequantized, read_processor, read_tokenizer
 from ipcv.prefill import CHUNK
 from ipcv.shapes import TextShape, VisionShape
 
@@ -36,7 +35,7 @@ class Sizes:
     context: int  # tokens
 
     @classmethod
-    def of(cls, folder: Path, config: Any, tokenizer: PreTrainedTokenizerBase) -> "Sizes":
+    def of(cls, folder: Path, config: Any) -> "Sizes":
         """The sizes of the model in `folder`, from the headers of its weights.
 
         Raises `ValueError` if they are quantised in a way that does not say how large they will be.
@@ -56,14 +55,20 @@ class Sizes:
                     if method and (kind not in _FLOATS or any(sign in name for sign in _PACKING)):
                         counts["packed"] += math.prod(shape) * _WIDTHS.get(kind, 1)
                         continue
-                    is_linear = ".layers." in name and len(shape) == 2 and not name.startswith(language.whole)
+                    is_linear = (
+                        ".layers." in name
+                        and not any(part in name for part in (".experts.", ".mlp.gate."))  # tensors once loaded
+                        and len(shape) == 2
+                        and not name.startswith(language.whole)
+                    )
                     counts["linear" if is_linear and not method else "plain"] += math.prod(shape)
-        text = config.get_text_config()
+        text, processor = config.get_text_config(), read_processor(folder)
+        tokenizer = read_tokenizer(folder, config, processor)
         return cls(
             **counts,
             vision=language.vision(config),
-            text=TextShape.of(text),
-            picture=picture_text(tokenizer, config.model_type).by_digits[-1],
+            text=language.decoder(text),
+            picture=picture_text(tokenizer, config.model_type, processor).by_digits[-1],
             context=text.max_position_embeddings,
         )
 

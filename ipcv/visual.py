@@ -1,6 +1,7 @@
 """What a prompt shows, and what the encoder makes of it."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -18,11 +19,11 @@ class Shown:
     times: tuple[float, ...]  # of the frames, in seconds
     tokens: int  # visual, in all
 
-    @property
-    def middles(self) -> list[float]:
-        """The time of each temporal patch: halfway from its first frame to its last."""
+    def moments(self, which: Literal["middle", "start"]) -> list[float]:
+        """The time of each temporal patch: that of its first frame, or halfway from there to its last."""
         step = len(self.times) // self.grid[0]
-        return [(self.times[at] + self.times[at + step - 1]) / 2 for at in range(0, len(self.times), step)]
+        starts, ends = self.times[::step], self.times[step - 1 :: step]
+        return [start if which == "start" else (start + end) / 2 for start, end in zip(starts, ends, strict=True)]
 
 
 @dataclass(frozen=True, eq=False)

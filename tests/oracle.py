@@ -134,6 +134,10 @@ class Encoder:
             taps += self.tap(x, block)
         return Compressed(x, self.merge(x), tokens, self.lengths(tokens), taps)
 
+    def last(self, tokens: Tensor) -> Tensor:
+        """What the model calls its last hidden state, of all tokens behind the last block."""
+        return tokens[self.stream]
+
     def tap(self, _: Tensor, __: int) -> list[Tensor]:
         """What the language model gets of all tokens behind a block, besides the last one's."""
         return []
@@ -367,8 +371,8 @@ class LanguageModel:
         x = rms_norm(row.state, self.get(f"{prefix}.input_layernorm.weight"), eps)
         query, key, value = self.heads(x, f"{prefix}.self_attn", heads, groups)
         width, angles = query.shape[-1], self.angles(row.place)
-        query = rotate(query, angles)
-        self.cache[layer].append(Seen(rotate(key, angles), value, row.index))
+        query = self.rotate(query, angles)
+        self.cache[layer].append(Seen(self.rotate(key, angles), value, row.index))
         keys = torch.stack([seen.key for seen in self.cache[layer]])
         values = torch.stack([seen.value for seen in self.cache[layer]])
         attention, mixed = [], []
@@ -377,10 +381,19 @@ class LanguageModel:
             attention.append((keys[:, group] @ query[head] / width**0.5).softmax(0))
             mixed.append(attention[-1] @ values[:, group])
         self.attention = torch.stack(attention)
-        state = row.state + self.get(f"{prefix}.self_attn.o_proj.weight") @ torch.cat(mixed)
+        x = self.get(f"{prefix}.self_attn.o_proj.weight") @ torch.cat(mixed)
+        state = row.state + self.before_sum(x, f"{prefix}.post_self_attn_layernorm.weight")
 
         x = rms_norm(state, self.get(f"{prefix}.post_attention_layernorm.weight"), eps)
-        return state + self.mlp(x, f"{prefix}.mlp")
+        return state + self.before_sum(self.mlp(x, f"{prefix}.mlp"), f"{prefix}.post_mlp_layernorm.weight")
+
+    def rotate(self, heads: Tensor, angles: Tensor) -> Tensor:
+        """Queries or keys, a row each head, turned by the `angles` of their place."""
+        return rotate(heads, angles)
+
+    def before_sum(self, x: Tensor, _: str) -> Tensor:
+        """What becomes of the output of attention and of the MLP before it is added."""
+        return x
 
     def heads(self, x: Tensor, attention: str, heads: int, groups: int) -> tuple[Tensor, Tensor, Tensor]:
         """Query, key and value of a token, a row each head, before they are rotated."""

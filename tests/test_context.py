@@ -75,14 +75,14 @@ def test_the_count_is_at_least_that_of_the_real_prompt_and_hardly_more(qwen3_vl)
 @pytest.mark.parametrize("seconds", [0.04, 9.96, 59.5, 345.67, 3600.0, 86399.9])
 def test_no_time_takes_more_than_is_counted(qwen3_vl, seconds):
     tokenizer, language = qwen3_vl.loaded.tokenizer, find_language("qwen3_vl")
-    text = picture_text(tokenizer, "qwen3_vl")
+    text = picture_text(tokenizer, "qwen3_vl", None)
     real = len(tokenizer(language.text([seconds] * 3), add_special_tokens=False)["input_ids"]) - 3
     assert 0 < real <= 3 * text.most("video", seconds, 3)
 
 
 def test_numbers_of_frames_count_like_times(demo):
     tokenizer, language = demo.loaded.tokenizer, find_language("internvl")
-    text = picture_text(tokenizer, "internvl")
+    text = picture_text(tokenizer, "internvl", None)
     real = len(tokenizer(language.text([0.5] * 120), add_special_tokens=False)["input_ids"])
     one = len(tokenizer("<IMG_CONTEXT>", add_special_tokens=False)["input_ids"])  # the demo's has no such token
     assert real - 120 <= 120 * text.most("video", 0.5, 120)
@@ -90,8 +90,8 @@ def test_numbers_of_frames_count_like_times(demo):
 
 
 def test_families_without_such_text_and_images_count_none(demo, qwen3_vl):
-    assert picture_text(demo.loaded.tokenizer, "qwen2_vl") == PictureText()
-    assert picture_text(qwen3_vl.loaded.tokenizer, "qwen3_vl").most("image", 0.0, 1) == 0
+    assert picture_text(demo.loaded.tokenizer, "qwen2_vl", None) == PictureText()
+    assert picture_text(qwen3_vl.loaded.tokenizer, "qwen3_vl", None).most("image", 0.0, 1) == 0
     assert demo.limit(Options(), [QUESTION]).context is None
 
 

@@ -3,14 +3,16 @@
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import oracle
 import oracle_families
+import oracle_glm
 import oracle_rivals
 import pytest
 import tiny
+import tiny_glm
 import torch
 import torch.nn.functional as F
 from probes import BombError, attention, bomb, error, hooks
@@ -25,7 +27,6 @@ from ipcv.generate import decode, prefill
 from ipcv.language_flops import cache_tokens, decode_flops, prefill_flops
 from ipcv.prompt import TEXT, TYPES, Prompt
 from ipcv.pruning import LanguagePruner
-from ipcv.shapes import TextShape
 from ipcv.visual import Shown, Visual
 
 Grids = list[tuple[int, int, int]]
@@ -45,6 +46,7 @@ class Case:
     large: Grids = field(default_factory=lambda: [(1, 8, 12), (3, 16, 14)])
     grid: tuple[int, int, int] = (5, 6, 4)  # more patches in time than on the larger side: transformers is wrong there
     step: int = tiny.FRAMES  # frames in a temporal patch
+    like: str | None = None  # the case whose encoder this is: compression is compared with the naive one there alone
 
     def input(self, grids: Grids, seed: int = 0) -> Tensor:
         """What the encoder takes."""
@@ -65,6 +67,15 @@ class StillCase(Case):
 
     def encode(self, model: Any, grids: Grids, seed: int = 0) -> Any:
         return model.get_image_features(self.input(grids, seed))
+
+
+class FrameCase(Case):
+    """A family that has its encoder take every temporal patch as an image."""
+
+    def encode(self, model: Any, grids: Grids, seed: int = 0) -> Any:
+        output = model.get_video_features(self.input(grids, seed), video_grid_thw=torch.tensor(grids))
+        output.pooler_output = torch.cat(output.pooler_output)
+        return output
 
 
 CASES = {
@@ -99,6 +110,15 @@ CASES["internvl"] = StillCase(
     grid=(5, 8, 8),
     step=1,
 )
+CASES["glm4v"] = FrameCase(
+    build=tiny_glm.glm4v,
+    encoder=oracle_glm.Encoder,
+    language=oracle_glm.Language,
+    places=oracle_families.framed_places,
+    words=4,
+)
+CASES["glm4v_moe"] = replace(CASES["glm4v"], build=tiny_glm.glm4v_moe, language=oracle_glm.MoeLanguage)
+CASES["glm46v"] = replace(CASES["glm4v"], build=tiny_glm.glm46v, like="glm4v")
 MODELS: dict[str, Any] = {}
 
 
@@ -124,15 +144,24 @@ def test_the_naive_family_is_the_plain_model(family, inputs):
     grids = getattr(case, inputs)
     naive = case.encoder(model, grids)
     want, got = naive.plain(case.input(grids)), case.encode(model, grids)
-    compare(got, want, naive.stream)
+    compare(got, want, naive)
 
 
-def compare(got: Any, want: oracle.Compressed, stream: list[int]) -> None:
+def compare(got: Any, want: oracle.Compressed, naive: oracle.Encoder) -> None:
     """What the encoder gives is what the naive one does."""
-    assert error(got.last_hidden_state.view(len(stream), -1), want.tokens[stream]) < 1e-5
+    last = naive.last(want.tokens)
+    assert error(got.last_hidden_state.view(last.shape), last) < 1e-5
     assert error(got.pooler_output.view(want.merged.shape), want.merged) < 1e-5
     taps = got.get("deepstack_features") or []
     assert [error(tap, wanted) < 1e-5 for tap, wanted in zip(taps, want.taps, strict=True)] == [True] * len(taps)
+
+
+@pytest.mark.parametrize("family", [name for name, case in CASES.items() if case.like], indirect=True)
+def test_what_is_compared_elsewhere_is_the_same_encoder(family):
+    case, model = family
+    encoders = (find_encoder(each) for each in (model, CASES[case.like].build()))
+    first, second = ([type(part) for part in encoder.entrance.modules()] for encoder in encoders)
+    assert first == second
 
 
 METHODS = [("change", "mean"), ("coverage", "distance"), ("uniform", "distance"), ("random", "mean")]
@@ -141,6 +170,7 @@ METHODS = [("change", "mean"), ("coverage", "distance"), ("uniform", "distance")
 @pytest.mark.parametrize(("layer", "stabilize"), [(1, 0), (2, 2), (3, 99), (5, 1)])
 @pytest.mark.parametrize(("select", "blend"), METHODS)
 @pytest.mark.parametrize("inputs", ["one", "several"])
+@pytest.mark.parametrize("family", [name for name, case in CASES.items() if not case.like], indirect=True)
 def test_compression_equals_the_method_written_naively(family, inputs, select, blend, layer, stabilize):
     case, model = family
     grids = getattr(case, inputs)
@@ -152,7 +182,7 @@ def test_compression_equals_the_method_written_naively(family, inputs, select, b
     with IPCV(**settings)(model) as kept:
         got = case.encode(model, grids)
     assert [each.tolist() for each in kept] == [want.lengths]
-    compare(got, want, naive.stream)
+    compare(got, want, naive)
 
 
 def test_keeping_everything_is_the_plain_model_bit_for_bit(family):
@@ -349,6 +379,17 @@ def test_pruning_equals_the_method_written_naively_in_prompt_and_decoding(family
     assert hooks(model) == before
 
 
+@pytest.mark.parametrize("pruner", [None, FastV(keep=0.4, layer=2)], ids=str)
+def test_a_prompt_in_chunks_gives_what_it_gives_in_one_piece(family, pruner):
+    case, model = family
+    with pruner(model) if pruner else nullcontext():
+        whole, parts = (prefill(model, *ask(case, model), chunk=chunk) for chunk in (10**6, 7))
+    assert error(parts.logits, whole.logits) < 1e-5
+    for got, want in zip(parts.cache.layers, whole.cache.layers, strict=True):
+        assert error(got.keys, want.keys) < 1e-5
+        assert error(got.values, want.values) < 1e-5
+
+
 def test_pruning_equals_the_naive_one_on_a_compressed_encoder(family):
     case, model = family
     with IPCV(keep=0.5, layer=2)(model):
@@ -366,7 +407,8 @@ def of_experts(rows: Sequence[int], weights: Sequence[int], *_: Any, **__: Any) 
 @pytest.mark.parametrize("pruner", PRUNERS, ids=str)
 def test_prefill_and_decoding_cost_what_torch_counts(family, pruner):
     case, model = family
-    shape, asked = TextShape.of(model.config.get_text_config()), ask(case, model)
+    shape = find_language(model.config.model_type).decoder(model.config.get_text_config())
+    asked = ask(case, model)
     length, visual = asked[0].ids.shape[1], len(asked[1])
     with attention(model, "eager"), pruner(model) if pruner else nullcontext():
         first, all_ = (

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 import tiny
+import tiny_glm
 import torch
 from bitsandbytes.nn import Linear4bit
 from torch import Tensor, nn
-from transformers import AutoTokenizer
 from typer.testing import CliRunner
 
 import ipcv
@@ -21,8 +21,9 @@ from ipcv.answer import Final, StageDone, Token
 from ipcv.cache import EncodingCache
 from ipcv.errors import ModelError
 from ipcv.families import FAMILIES, find_language
+from ipcv.fit import Sizes
 from ipcv.generate import Chooser, pieces
-from ipcv.hub import find_folder
+from ipcv.load import read_config
 from ipcv.run import Run
 from ipcv.together import decode_together
 from ipcv.video import clip_from_frames
@@ -37,6 +38,8 @@ INTERNVL = (  # its tokenizer has these tokens of its own, and its chat template
     ["<img>", "</img>", "<IMG_CONTEXT>", "<video>"],
     {"<|vision_start|><|video_pad|><|vision_end|>": "<video>\n"},
 )
+GLM_VISUAL = {"image_token_id": "<|image|>", "video_token_id": "<|video|>"}
+OF_GLM = QWEN | {"video_processor_type": "Glm4vVideoProcessor", "max_pixels": 6 * 64 * 64}
 OF_CLIPS = QWEN | {"video_processor_type": "Qwen3VLVideoProcessor", "max_pixels": 6 * 64 * 64}
 TOKENS = {"image_token_id": 5, "video_token_id": 6, "vision_start_token_id": 3, "vision_end_token_id": 4}
 
@@ -50,15 +53,28 @@ class Case:
     video_preprocessor: dict[str, Any] | None = None
     more: Callable[[list[float]], dict[str, Any]] = lambda _: {}
     words: tuple[list[str], dict[str, str]] = ([], {})  # more tokens, and changes of the chat template
+    visual: dict[str, str] = field(default_factory=dict)  # which of these its configuration calls visual
+    has_grids: bool = True  # whether the encoder is told how many patches there are
     vision: str = "model.visual."  # how the names of the encoder's modules begin
 
 
+GLM = Case(build=tiny_glm.glm4v, video_preprocessor=OF_GLM, words=tiny_glm.WORDS, visual=GLM_VISUAL)
 CASES = {
     "qwen2_vl": Case(build=tiny.qwen2_vl),
     "qwen2_5_vl": Case(build=tiny.qwen2_5_vl, more=lambda times: {"second_per_grid_ts": [times[2] - times[0]]}),
     "qwen3_vl": Case(build=tiny.qwen3_vl, video_preprocessor=OF_CLIPS),
     "qwen3_vl_moe": Case(build=tiny.qwen3_vl_moe, video_preprocessor=OF_CLIPS),
-    "internvl": Case(build=tiny.internvl, preprocessor=STILL, words=INTERNVL, vision="model.vision_tower."),
+    "internvl": Case(
+        build=tiny.internvl,
+        preprocessor=STILL,
+        words=INTERNVL,
+        visual={"image_token_id": "<IMG_CONTEXT>"},
+        has_grids=False,
+        vision="model.vision_tower.",
+    ),
+    "glm4v": GLM,
+    "glm4v_moe": replace(GLM, build=tiny_glm.glm4v_moe),
+    "glm46v": replace(GLM, build=tiny_glm.glm46v),
 }
 
 
@@ -66,14 +82,9 @@ CASES = {
 def folder(request, tmp_path_factory) -> Path:
     """A family's folder with random weights and the demo model's tokenizer."""
     case, path = CASES[request.param], tmp_path_factory.mktemp(request.param)
-    tokens, changes = case.words
-    tokenizer = AutoTokenizer.from_pretrained(find_folder("demo"))
-    tokenizer.add_special_tokens({"additional_special_tokens": tokens}, replace_extra_special_tokens=False)
-    for old, new in changes.items():
-        assert old in tokenizer.chat_template
-        tokenizer.chat_template = tokenizer.chat_template.replace(old, new)
+    tokenizer = tiny.tokenizer(*case.words)
     tokenizer.save_pretrained(path)
-    special = TOKENS | ({"image_token_id": tokenizer.convert_tokens_to_ids("<IMG_CONTEXT>")} if tokens else {})
+    special = TOKENS | {name: tokenizer.convert_tokens_to_ids(token) for name, token in case.visual.items()}
     model = case.build(width=64, words=len(tokenizer), special=special)
     model.save_pretrained(path)
     (path / "preprocessor_config.json").write_text(json.dumps(case.preprocessor))
@@ -115,9 +126,10 @@ def transformers_inputs(model: ipcv.Model, case: Case, video: TimedFrames, ids: 
     with clip_from_frames(video.frames, video.times, resize=settings.resize, multiple=1) as clip:
         (frames,) = clip
     patches, grid = settings.patches(torch.from_numpy(frames))
-    if find_language(model.facts.family).kind == "image":
+    if not case.has_grids:
         return {"input_ids": ids, "pixel_values": patches}
-    types = torch.where(ids == network.config.video_token_id, 2, 0)
+    token = getattr(network.config, f"{find_language(model.facts.family).kind}_token_id")
+    types = torch.where(ids == token, 2, 0)
     return {
         "input_ids": ids,
         "mm_token_type_ids": types,
@@ -156,6 +168,22 @@ def test_a_compressed_answer_is_streamed_and_says_what_it_saved(model, video, co
     assert 0 < answer.savings.prefill_flops < 1
     assert 0 < answer.savings.cache_share < 1
     assert -1 < answer.savings.baseline.similarity < 1
+
+
+def test_a_limit_on_visual_tokens_is_kept(model, video):
+    whole = model.ask(video, QUESTION, PLAIN).frames.visual_tokens
+    answer = model.ask(video, QUESTION, replace(PLAIN, max_visual_tokens=whole // 2))
+    assert 0 < answer.frames.visual_tokens <= whole // 2
+
+
+def test_settings_can_be_fitted_to_the_memory_that_is_free(folder, video):
+    found = ipcv.fit_to_device(str(folder), PLAIN)
+    assert found.why.startswith("fitted to ")
+    decoder = ipcv.load(str(folder), quant="none").loaded.network.get_decoder()
+    linears = [module for module in decoder.layers.modules() if isinstance(module, nn.Linear)]
+    assert Sizes.of(folder, read_config(folder)).linear == sum(linear.weight.numel() for linear in linears)
+    answer = ipcv.load(str(folder), quant=found.quant).ask(video, QUESTION, found.options)
+    assert answer.finish_reason == "length"
 
 
 def test_what_keeps_everything_changes_nothing(model, video):

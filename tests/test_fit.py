@@ -111,7 +111,7 @@ def test_less_memory_never_means_more_work():
 
 def test_sizes_are_those_of_the_weights(demo):
     folder = find_folder("demo")
-    sizes = Sizes.of(folder, read_config(folder), demo.loaded.tokenizer)
+    sizes = Sizes.of(folder, read_config(folder))
     network = demo.loaded.network
     linear = [module for module in network.get_decoder().layers.modules() if isinstance(module, torch.nn.Linear)]
     assert sizes.plain + sizes.linear == network.num_parameters()

@@ -6,11 +6,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from transformers import (
+    AutoTokenizer,
     Dinov2Config,
     Dinov2Model,
     InternVLConfig,
     InternVLForConditionalGeneration,
     PreTrainedModel,
+    PreTrainedTokenizerBase,
     Qwen2_5_VLConfig,
     Qwen2_5_VLForConditionalGeneration,
     Qwen2VLConfig,
@@ -21,6 +23,7 @@ from transformers import (
     Qwen3VLMoeForConditionalGeneration,
 )
 
+from ipcv.hub import find_folder
 from ipcv.visual import Shown
 
 IMAGE, VIDEO, START, END = 95, 96, 97, 98  # the tiny vocabulary's special tokens; text is 0 to 89
@@ -229,6 +232,16 @@ def prompt(*parts: int | tuple[str, int, int, int], seed: int = 0) -> dict[str, 
             "video_grid_thw": torch.tensor(grids["video"]),
         }
     return inputs
+
+
+def tokenizer(tokens: Sequence[str], changes: dict[str, str]) -> PreTrainedTokenizerBase:
+    """The demo model's tokenizer with more `tokens`, and with `changes` of its chat template."""
+    made = AutoTokenizer.from_pretrained(find_folder("demo"))
+    made.add_special_tokens({"additional_special_tokens": list(tokens)}, replace_extra_special_tokens=False)
+    for old, new in changes.items():
+        assert old in made.chat_template
+        made.chat_template = made.chat_template.replace(old, new)
+    return made
 
 
 def shown(kind: Any, tokens: int, times: Sequence[float] = (0.0,)) -> Shown:

@@ -17,8 +17,8 @@ from ipcv.visual import Visual
 
 
 def _project(attention: Any, queries: Tensor, states: Tensor) -> Heads:
-    width = attention.qkv.in_features
-    weights, biases = attention.qkv.weight.split((width, 2 * width)), attention.qkv.bias.split((width, 2 * width))
+    layer, sizes = attention.qkv, (attention.qkv.in_features, 2 * attention.qkv.in_features)
+    weights, biases = layer.weight.split(sizes), (None, None) if layer.bias is None else layer.bias.split(sizes)
     query = F.linear(queries, weights[0], biases[0]).unflatten(-1, (attention.num_heads, -1))
     both = F.linear(states, weights[1], biases[1]).unflatten(-1, (2, attention.num_heads, -1))
     return query, both[:, 0], both[:, 1]
