@@ -15,7 +15,7 @@ from ipcv.budget import KEEP
 from ipcv.errors import MemoryExhaustedError
 from ipcv.families import find_language
 from ipcv.free_memory import free_memory
-from ipcv.load import Dtype, Quant, choose_dtype, find_device, find_folder, prequantized, read_config
+from ipcv.loading import Dtype, Quant, choose_dtype, find_device, find_folder, prequantized, read_config
 from ipcv.prefill import CHUNK
 from ipcv.preprocess import FrameSettings
 from ipcv.qa import PIXELS

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import Field, TypeAdapter
 from pydantic.json_schema import GenerateJsonSchema
 
-from ipcv.answer import Answer, Event
 from ipcv_cli.safe import visible
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # these bring torch along, which not every command needs
+    from ipcv.answer import Event
     from ipcv.bench import Report
 
-Writer = Callable[[Event], str]  # what an event adds to stdout
+Writer = Callable[["Event"], str]  # what an event adds to stdout
 
 
 class AnswerText:
@@ -29,7 +29,7 @@ class AnswerText:
         self._terminal = terminal
         self._last = ""  # piece of the answer
 
-    def __call__(self, event: Event) -> str:
+    def __call__(self, event: "Event") -> str:
         """What `event` adds to the answer."""
         if event.event == "token":
             self._last = event.text
@@ -39,8 +39,10 @@ class AnswerText:
         return ""
 
 
-def json_object(event: Event) -> str:
+def json_object(event: "Event") -> str:
     """One JSON object, once everything is known."""
+    from ipcv.answer import Answer
+
     return json_text(_adapter(Answer).dump_python(event.answer, mode="json"), 2) if event.event == "final" else ""
 
 
@@ -51,13 +53,17 @@ def report_object(report: "Report") -> str:
     return json_text(_adapter(Report).dump_python(report, mode="json"), 2)
 
 
-def json_line(event: Event) -> str:
+def json_line(event: "Event") -> str:
     """A JSON object for every event, on a line of its own."""
+    from ipcv.answer import Event
+
     return json_text(_adapter(Event).dump_python(event, mode="json"))
 
 
 def json_schema(*, stream: bool) -> dict[str, Any]:
     """The JSON schema of an answer, or of a line of the stream."""
+    from ipcv.answer import Answer, Event
+
     kind: Any = Annotated[Event, Field(discriminator="event")] if stream else Answer
     found = TypeAdapter[Any](kind).json_schema(mode="serialization", schema_generator=_Everything)
     # `ipcv caption` leaves out what was measured, so that the same work gives the same line

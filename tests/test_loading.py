@@ -13,7 +13,7 @@ from torch import nn
 import ipcv
 from ipcv.errors import MemoryExhaustedError, ModelError
 from ipcv.hub import find_folder
-from ipcv.load import DEMO_NOTICE, choose_dtype, choose_quantization
+from ipcv.loading import DEMO_NOTICE, choose_dtype, choose_quantization
 
 
 @pytest.fixture
