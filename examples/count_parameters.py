@@ -67,9 +67,7 @@ def qwen3_vl(*sizes: int, small: bool = False, family: str = "qwen3_vl", **more:
 
 def qwen3_vl_moe(*sizes: int, expert: int) -> PretrainedConfig:
     """Qwen3-VL with 128 experts of a width in every layer."""
-    return qwen3_vl(
-        *sizes, family="qwen3_vl_moe", num_experts=128, num_experts_per_tok=8, moe_intermediate_size=expert
-    )
+    return qwen3_vl(*sizes, family="qwen3_vl_moe", num_experts=128, num_experts_per_tok=8, moe_intermediate_size=expert)
 
 
 def internvl(*sizes: int, large: bool = False) -> PretrainedConfig:

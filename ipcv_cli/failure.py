@@ -7,6 +7,7 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 
 import typer
@@ -21,27 +22,35 @@ class UsageError(typer.TyperException):
 
 
 @contextmanager
-def leaving_at_once() -> Iterator[None]:
-    """While libraries are imported and a model is read, an interrupt ends the process on the spot.
+def leaving_at_once(tidy: Callable[[], None] = lambda: None) -> Iterator[None]:
+    """While libraries are imported, a model is read or files are fetched, an interrupt ends the process on the spot.
 
-    As an exception it would meet compiled code that aborts, or libraries that take it for a broken installation.
-    Nothing has been written by then; a status line is wiped and the cursor shown again.
+    As an exception it would meet compiled code that aborts, libraries that take it for a broken installation, or
+    threads that are waited for. Nothing has been written by then, or `tidy` removes it; a status line is wiped and
+    the cursor shown again. Being asked to end does the same, where `ipcv_cli.main.run` takes care of that.
     """
-    before = signal.getsignal(signal.SIGINT)
-    if before is not signal.default_int_handler:  # it is to be ignored, or somebody else's
-        yield
-        return
-    signal.signal(signal.SIGINT, lambda *_: _leave())
+    handled = {signal.SIGINT: INTERRUPTED, signal.SIGTERM: TERMINATED}
+    before = {number: signal.getsignal(number) for number in handled}
+    if before[signal.SIGINT] is not signal.default_int_handler:  # it is to be ignored, or somebody else's
+        del handled[signal.SIGINT]
+    if not callable(before[signal.SIGTERM]) or isinstance(before[signal.SIGTERM], signal.Handlers):
+        del handled[signal.SIGTERM]
+    for number, code in handled.items():
+        signal.signal(number, partial(_leave, tidy, code))
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number in handled:
+            signal.signal(number, before[number])
 
 
-def _leave() -> None:
-    if os.isatty(2):
-        os.write(2, b"\r\x1b[2K\x1b[?25h")
-    os._exit(INTERRUPTED)
+def _leave(tidy: Callable[[], None], code: int, *_: object) -> None:
+    try:
+        tidy()
+    finally:
+        if os.isatty(2):
+            os.write(2, b"\r\x1b[2K\x1b[?25h")
+        os._exit(code)
 
 
 @contextmanager

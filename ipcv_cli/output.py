@@ -5,16 +5,19 @@ import json
 import sys
 from collections.abc import Callable
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field, TypeAdapter
 from pydantic.json_schema import GenerateJsonSchema
 
+from ipcv_cli.render import is_terminal
 from ipcv_cli.safe import visible
 
 if TYPE_CHECKING:  # these bring torch along, which not every command needs
     from ipcv.answer import Event
     from ipcv.bench import Report
+    from ipcv.listing import Listing
 
 Writer = Callable[["Event"], str]  # what an event adds to stdout
 
@@ -51,6 +54,13 @@ def report_object(report: "Report") -> str:
     from ipcv.bench import Report
 
     return json_text(_adapter(Report).dump_python(report, mode="json"), 2)
+
+
+def listing_object(listing: "Listing") -> str:
+    """The models there are as one JSON object."""
+    from ipcv.listing import Listing
+
+    return json_text(_adapter(Listing).dump_python(listing, mode="json"), 2)
 
 
 def json_line(event: "Event") -> str:
@@ -96,6 +106,13 @@ def report_schema() -> dict[str, Any]:
     return TypeAdapter(Report).json_schema(mode="serialization", schema_generator=_Everything)
 
 
+def listing_schema() -> dict[str, Any]:
+    """The JSON schema of a list of models."""
+    from ipcv.listing import Listing
+
+    return TypeAdapter(Listing).json_schema(mode="serialization", schema_generator=_Everything)
+
+
 def json_text(value: object, indent: int | None = None) -> str:
     """`value` as JSON in ASCII: valid in every locale, and nothing in it can command a terminal."""
     return json.dumps(value, indent=indent).replace("\x7f", "\\u007f") + "\n"
@@ -108,6 +125,12 @@ def write(text: str) -> None:
     if sys.stdout is not None:
         sys.stdout.write(text)
         sys.stdout.flush()
+
+
+def write_path(path: Path) -> None:
+    """Write `path` and a newline; on a terminal with control characters as escapes, elsewhere as it is."""
+    text = str(path)
+    write(f"{visible(text) if is_terminal(sys.stdout) else text}\n")
 
 
 class _Everything(GenerateJsonSchema):

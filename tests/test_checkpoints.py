@@ -11,7 +11,7 @@ from ipcv.checkpoints import DEMO, DEMO_FAMILY, KNOWN, Checkpoint
 from ipcv.families import FAMILIES
 
 sys.path.append(str(Path(__file__).parent.parent / "examples"))
-import count_parameters  # noqa: E402
+import count_parameters
 
 CHECKPOINTS = {each.name: (family, each) for family, known in KNOWN.items() for each in known.checkpoints}
 
