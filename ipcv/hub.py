@@ -13,6 +13,7 @@ from pathlib import Path
 from huggingface_hub import HfApi, constants, snapshot_download
 from huggingface_hub.errors import (
     GatedRepoError,
+    HfHubHTTPError,
     HFValidationError,
     LocalEntryNotFoundError,
     RepositoryNotFoundError,
@@ -161,6 +162,8 @@ def hub_errors(refused: Refused, revision: str | None) -> Iterator[None]:
         raise refused(why) from error
     except LocalEntryNotFoundError as error:
         raise refused("it is not in the cache and the hub cannot be reached") from error
+    except HfHubHTTPError as error:
+        raise refused(f"{first_line(error)}: try again later") from error
     except OSError as error:  # no space, no permission
         raise refused(_no_space() if error.errno in _NO_SPACE else first_line(error)) from error
     except Exception as error:  # HTTP and transfer libraries have classes of their own, which change

@@ -133,9 +133,16 @@ def _model(folder: Path) -> CachedModel:
         size=_size(folder),
         family=next(filter(None, families), None),
         path=None if lacks else path,
-        lacks=lacks or (None if path else "the main branch is not there"),
+        lacks=lacks or (None if path else _why_not(snapshots, whole)),
         revisions=tuple(sorted(label for commit in whole for label in _labels(folder, commit))),
     )
+
+
+def _why_not(snapshots: Sequence[Path], whole: Sequence[str]) -> str:
+    """Why no main branch is there."""
+    if whole:
+        return "only other revisions are there"
+    return next(filter(None, map(lacking, snapshots)), "no file is there")
 
 
 def _labels(folder: Path, commit: str) -> list[str]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from huggingface_hub import hf_hub_download, snapshot_download
+from huggingface_hub import HfApi, hf_hub_download, snapshot_download
 from huggingface_hub.errors import DryRunError
 from huggingface_hub.file_download import DryRunFileInfo
 from huggingface_hub.utils.tqdm import tqdm
@@ -25,13 +25,19 @@ class Download:
     """What there is to fetch, of the files that `ipcv` loads."""
 
     name: str  # of the repository
-    revision: str | None  # as asked for
+    revision: str | None  # as asked for: a branch, tag or commit; None: the main branch
+    commit: str  # which that is now
     size: int  # bytes of all these files
     missing: int  # bytes of those that are not in the cache
 
     def fetch(self) -> Path:
-        """Fetch the files, but for those that are there, and give their folder. Errors as of `plan`."""
-        return fetch(self.name, self.revision, partial(_refused, self.name))
+        """Fetch the files, but for those that are there, and give their folder. Errors as of `plan`.
+
+        A copy of what the branch was before stays in use until all of it is there.
+        """
+        refused = partial(_refused, self.name)
+        fetch(self.name, self.commit, refused)
+        return fetch(self.name, self.revision, refused)  # which moves the branch
 
 
 class Unfinished:
@@ -60,7 +66,8 @@ def plan(name: str, *, revision: str | None = None) -> Download:
     refused = partial(_refused, name)
     check_online(refused, "that asks the hub")
     with hub_errors(refused, revision):
-        files = _files(name, revision)
+        commit = HfApi().model_info(name, revision=revision).sha or ""
+        files = _files(name, commit)
         family = _family(name, files)
     if family not in KNOWN:
         what = f"is of the family {family!r}" if family else f"has no {CONFIG} that names its family"
@@ -69,12 +76,13 @@ def plan(name: str, *, revision: str | None = None) -> Download:
         raise refused("the repository has no weights as .safetensors")
     missing = sum(file.file_size or 0 for file in files if file.will_download)
     _check_room(refused, missing)
-    return Download(name=name, revision=revision, size=sum(file.file_size or 0 for file in files), missing=missing)
+    size = sum(file.file_size or 0 for file in files)
+    return Download(name=name, revision=revision, commit=commit, size=size, missing=missing)
 
 
-def _files(name: str, revision: str | None) -> list[DryRunFileInfo]:
+def _files(name: str, commit: str) -> list[DryRunFileInfo]:
     try:
-        return snapshot_download(name, revision=revision, allow_patterns=FILES, dry_run=True, tqdm_class=_NoBar)
+        return snapshot_download(name, revision=commit, allow_patterns=FILES, dry_run=True, tqdm_class=_NoBar)
     except DryRunError as error:  # which hides why
         raise error.__cause__ or error from error
 

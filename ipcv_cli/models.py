@@ -122,7 +122,7 @@ def path(
 ) -> None:
     """Print the folder of a model, if all of it is here. No network call.
 
-    Example: du -shL "$(ipcv models path Qwen/Qwen2-VL-2B-Instruct)"
+    Example: ipcv models path Qwen/Qwen2-VL-2B-Instruct
     """
     with reported(debug=debug, no_color=no_color):
         with leaving_at_once():
