@@ -19,6 +19,7 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
+from huggingface_hub.utils.tqdm import tqdm
 
 from ipcv.errors import ModelError, first_line
 
@@ -45,7 +46,7 @@ def find_folder(name: str, *, revision: str | None = None, offline: bool = False
     if folder is None:
         folder, lacks = cached(name, revision)
         if folder is None or lacks:
-            why = _absence(lacks)
+            why = f"the cached copy is incomplete ({lacks})" if lacks else "it is not in the cache"
             if offline:
                 raise _unavailable(
                     name, f"{why} and offline forbids fetching it: run {_pull(name, revision)} while online"
@@ -61,7 +62,10 @@ def find_cached(name: str, *, revision: str | None = None) -> Path:
     if folder is None:
         folder, lacks = cached(name, revision)
         if folder is None or lacks:
-            raise ModelError(f"model {name!r}: {_absence(lacks)}; {_pull(name, revision)} fetches it")
+            is_here = f"is in the cache in part only ({lacks})" if lacks else "is not in the cache"
+            raise ModelError(
+                f"model {name!r} {is_here}: {_pull(name, revision)} fetches {'the rest' if lacks else 'it'}"
+            )
     return folder
 
 
@@ -138,10 +142,13 @@ def _offline_variable() -> str | None:
     return next((each for each in _OFFLINE if os.environ.get(each)), _OFFLINE[0]) if constants.HF_HUB_OFFLINE else None
 
 
-def fetch(name: str, revision: str | None, refused: Refused) -> Path:
-    """The local folder of a repository, as the hub has it now; files that are there already are not fetched again."""
+def fetch(name: str, revision: str | None, refused: Refused, bar: type[tqdm] | None = None) -> Path:
+    """The local folder of a repository, as the hub has it now; files that are there already are not fetched again.
+
+    `bar` is what shows how far it is; None: the hub library's own.
+    """
     with hub_errors(refused, revision):
-        folder = Path(snapshot_download(name, revision=revision, allow_patterns=FILES))
+        folder = Path(snapshot_download(name, revision=revision, allow_patterns=FILES, tqdm_class=bar))
     if lacks := lacking(folder):  # without a connection, the hub library hands out what there is
         raise refused(f"the cached copy is incomplete ({lacks}) and the hub did not send the rest")
     return folder
@@ -176,10 +183,6 @@ def _no_space() -> str:
         f"no space is left in {constants.HF_HUB_CACHE}: make room (`ipcv models rm` frees some), or set HF_HOME to a "
         "folder that has more"
     )
-
-
-def _absence(lacks: str | None) -> str:
-    return f"the cached copy is incomplete ({lacks})" if lacks else "it is not in the cache"
 
 
 def _pull(name: str, revision: str | None) -> str:

@@ -30,14 +30,15 @@ class Download:
     size: int  # bytes of all these files
     missing: int  # bytes of those that are not in the cache
 
-    def fetch(self) -> Path:
+    def fetch(self, progress: Callable[[int], None] = lambda _: None) -> Path:
         """Fetch the files, but for those that are there, and give their folder. Errors as of `plan`.
 
-        A copy of what the branch was before stays in use until all of it is there.
+        A copy of what the branch was before stays in use until all of it is there. `progress` gets the bytes that have
+        come so far, again and again, from several threads.
         """
         refused = partial(_refused, self.name)
-        fetch(self.name, self.commit, refused)
-        return fetch(self.name, self.revision, refused)  # which moves the branch
+        fetch(self.name, self.commit, refused, _counting(progress))
+        return fetch(self.name, self.revision, refused, _counting(lambda _: None))  # which moves the branch
 
 
 class Unfinished:
@@ -82,7 +83,9 @@ def plan(name: str, *, revision: str | None = None) -> Download:
 
 def _files(name: str, commit: str) -> list[DryRunFileInfo]:
     try:
-        return snapshot_download(name, revision=commit, allow_patterns=FILES, dry_run=True, tqdm_class=_NoBar)
+        return snapshot_download(
+            name, revision=commit, allow_patterns=FILES, dry_run=True, tqdm_class=_counting(lambda _: None)
+        )
     except DryRunError as error:  # which hides why
         raise error.__cause__ or error from error
 
@@ -93,7 +96,7 @@ def _family(name: str, files: list[DryRunFileInfo]) -> str | None:
     if commit is None:
         return None
     with TemporaryDirectory() as folder:
-        path = hf_hub_download(name, CONFIG, revision=commit, local_dir=folder, tqdm_class=_NoBar)
+        path = hf_hub_download(name, CONFIG, revision=commit, local_dir=folder, tqdm_class=_counting(lambda _: None))
         return model_type(Path(path))
 
 
@@ -112,8 +115,18 @@ def _refused(name: str, why: str) -> ModelError:
     return ModelError(f"cannot fetch {name!r}: {why}")
 
 
-class _NoBar(tqdm):
-    """For what takes no time worth showing."""
+def _counting(progress: Callable[[int], None]) -> type[tqdm]:
+    """A bar for the hub library that draws nothing: it tells `progress` of bytes."""
 
-    def __init__(self, *arguments: Any, **settings: Any) -> None:
-        super().__init__(*arguments, **(settings | {"disable": True}))
+    class Counting(tqdm):
+        def __init__(self, *arguments: Any, **settings: Any) -> None:
+            super().__init__(*arguments, **(settings | {"disable": True}))
+            self._come, self._is_of_bytes = 0, settings.get("unit") == "B"  # others count files
+
+        def update(self, n: float | None = 1) -> bool | None:
+            if self._is_of_bytes:
+                self._come += int(n or 0)
+                progress(self._come)
+            return super().update(n)
+
+    return Counting

@@ -12,6 +12,13 @@ def agreed(question: str, *, no_color: bool) -> bool:
     Raises `UsageError` where nobody could answer.
     """
     if not (is_terminal(sys.stdin) and is_terminal(sys.stderr)):
-        raise UsageError(f"there is no terminal to ask on: {question} Give --yes for that")
-    stderr_console(no_color=no_color).print(line("question", f"{question} [y/N] "), end="", soft_wrap=True)
-    return sys.stdin.readline().strip().lower() in ("y", "yes")
+        raise UsageError(f"{question} There is no terminal to answer on: give --yes if so")
+    console = stderr_console(no_color=no_color)
+    console.print(line("question", f"{question} [y/N] "), end="", soft_wrap=True)
+    answer = ""
+    try:
+        answer = sys.stdin.readline()
+    finally:
+        if not answer.endswith("\n"):  # it was Ctrl-C or Ctrl-D
+            console.print()
+    return answer.strip().lower() in ("y", "yes")

@@ -1,7 +1,8 @@
 """`ipcv models`: what models there are, and what of them is in the hub's cache; to fetch, to find, to remove."""
 
-import sys
-from typing import Annotated
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from typer.core import TyperGroup
@@ -10,6 +11,9 @@ from ipcv_cli import completion, libraries
 from ipcv_cli import options as opt
 from ipcv_cli.asking import agreed
 from ipcv_cli.failure import ERROR, leaving_at_once, reported
+
+if TYPE_CHECKING:
+    from ipcv.pulling import Download
 
 ASK_ABOVE = 10**9  # bytes to fetch, more than which are asked about
 
@@ -61,6 +65,7 @@ def list_models(
     """
     with reported(debug=debug, no_color=no_color):
         with leaving_at_once():
+            libraries.prepare(offline=False, bars=False, debug=debug)
             from ipcv import listing
             from ipcv_cli.model_table import model_table
             from ipcv_cli.output import listing_object, write
@@ -86,30 +91,29 @@ def pull(
     """
     with reported(debug=debug, no_color=no_color):
         from ipcv_cli.output import write_path
-        from ipcv_cli.render import is_terminal, line, magnitude, stderr_console
+        from ipcv_cli.render import magnitude
+        from ipcv_cli.view import byte_bar
 
-        console = stderr_console(no_color=no_color)
-        console.quiet = quiet
+        say = _speaker(quiet=quiet, no_color=no_color)
         with leaving_at_once():
-            libraries.prepare(offline=False, bars=not quiet and is_terminal(sys.stderr), debug=debug)
+            libraries.prepare(offline=False, bars=False, debug=debug)
             from ipcv import pulling
             from ipcv.hub import local
             from ipcv.hub_cache import cache_folder
 
             if folder := local(repository, revision):
-                console.print(
-                    line("present", f"{repository} is a folder here, there is nothing to fetch"), soft_wrap=True
-                )
+                say("present", f"{repository} is in {folder}, there is nothing to fetch")
                 write_path(folder)
                 return
             download = pulling.plan(repository, revision=revision)
         size = magnitude(download.missing, 1000, "B")
-        what = f"{size} of {magnitude(download.size, 1000, 'B')} to {cache_folder()}"
-        console.print(line("fetching" if download.missing else "present", f"{repository}, {what}"), soft_wrap=True)
+        say(*_news(download, size, cache_folder()))
         if download.missing > ASK_ABOVE and not yes and not agreed(f"fetch {size}?", no_color=no_color):
             raise typer.Exit(ERROR)
-        with leaving_at_once(pulling.Unfinished(repository).discard):
-            folder = download.fetch()
+        bar = byte_bar(quiet=quiet, no_color=no_color)
+        with leaving_at_once(pulling.Unfinished(repository).discard), bar:
+            task = bar.add_task(repository, total=download.missing)
+            folder = download.fetch(lambda done: bar.update(task, completed=done))
         write_path(folder)
 
 
@@ -126,6 +130,7 @@ def path(
     """
     with reported(debug=debug, no_color=no_color):
         with leaving_at_once():
+            libraries.prepare(offline=False, bars=False, debug=debug)
             from ipcv.hub import find_cached
             from ipcv_cli.output import write_path
 
@@ -146,18 +151,38 @@ def remove(
     Example: ipcv models rm Qwen/Qwen2-VL-2B-Instruct
     """
     with reported(debug=debug, no_color=no_color):
-        from ipcv_cli.render import line, magnitude, stderr_console
+        from ipcv_cli.render import magnitude
 
-        console = stderr_console(no_color=no_color)
+        say = _speaker(quiet=quiet, no_color=no_color)
         with leaving_at_once():
-            from ipcv.hub_cache import cache_folder, plan_removal
+            libraries.prepare(offline=False, bars=False, debug=debug)
+            from ipcv.hub_cache import plan_removal
 
             removals = plan_removal(repositories)
         names = ", ".join(removal.name for removal in removals)
         size = magnitude(sum(removal.size for removal in removals), 1000, "B")
-        if not yes and not agreed(f"remove {names}, {size}, from {cache_folder()}?", no_color=no_color):
+        if not yes and not agreed(f"remove {names} and free {size}?", no_color=no_color):
             raise typer.Exit(ERROR)
         for removal in removals:
             removal.execute()
-            if not quiet:
-                console.print(line("removed", f"{removal.name}, {magnitude(removal.size, 1000, 'B')}"), soft_wrap=True)
+            say("removed", f"{removal.name}, {magnitude(removal.size, 1000, 'B')}")
+
+
+def _news(download: "Download", size: str, place: Path) -> tuple[str, str]:
+    """What there is to fetch, `size` of it, and where it goes; kind and text of a line."""
+    from ipcv_cli.render import magnitude
+
+    everything = magnitude(download.size, 1000, "B")
+    if not download.missing:
+        return "present", f"{download.name} is as the hub has it, {everything}"
+    part = "" if download.missing == download.size else f", what is missing of {everything}"
+    return "fetching", f"{download.name}, {size}{part}, to {place}"
+
+
+def _speaker(*, quiet: bool, no_color: bool) -> Callable[[str, str], None]:
+    """What prints a line on stderr, unless `quiet`."""
+    from ipcv_cli.render import line, stderr_console
+
+    console = stderr_console(no_color=no_color)
+    console.quiet = quiet
+    return lambda kind, message: console.print(line(kind, message), soft_wrap=True)

@@ -177,10 +177,10 @@ def test_an_environment_that_forbids_fetching_is_named(hub, monkeypatch):
 
 
 def test_a_model_that_is_not_here_or_not_whole_has_no_folder(hub):
-    with pytest.raises(ModelError, match=f"is not in the cache; `ipcv models pull {REPOSITORY} --revision v1` fetch"):
+    with pytest.raises(ModelError, match=f"is not in the cache: `ipcv models pull {REPOSITORY} --revision v1` fetch"):
         find_cached(REPOSITORY, revision="v1")
     (pull() / "model.safetensors").unlink()
-    with pytest.raises(ModelError, match=r"incomplete \(no model.safetensors\); `ipcv models pull owner/model` f"):
+    with pytest.raises(ModelError, match=r"in part only \(no model.safetensors\): `ipcv models pull owner/model` f"):
         find_cached(REPOSITORY)
 
 
