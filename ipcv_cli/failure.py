@@ -8,9 +8,11 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
-from pathlib import Path
+from typing import Any
 
 import typer
+
+from ipcv_cli.streams import abandon
 
 ERROR, USAGE, PARTLY, VIDEO, MODEL, MEMORY, INTERRUPTED, TERMINATED = 1, 2, 3, 4, 5, 6, 130, 143
 
@@ -22,31 +24,29 @@ class UsageError(typer.TyperException):
 
 
 @contextmanager
-def leaving_at_once(tidy: Callable[[], None] = lambda: None) -> Iterator[None]:
+def leaving_at_once(tidy: Callable[[], None] | None = None) -> Iterator[None]:
     """While libraries are imported, a model is read or files are fetched, an interrupt ends the process on the spot.
 
     As an exception it would meet compiled code that aborts, libraries that take it for a broken installation, or
-    threads that are waited for. Nothing has been written by then, or `tidy` removes it; a status line is wiped and
-    the cursor shown again. Being asked to end does the same, where `ipcv_cli.main.run` takes care of that.
+    threads that are waited for. Nothing has been written by then; a status line is wiped and the cursor shown again.
+    With `tidy`, which removes what was written, being asked to end does the same.
     """
-    handled = {signal.SIGINT: INTERRUPTED, signal.SIGTERM: TERMINATED}
-    before = {number: signal.getsignal(number) for number in handled}
-    if before[signal.SIGINT] is not signal.default_int_handler:  # it is to be ignored, or somebody else's
-        del handled[signal.SIGINT]
-    if not callable(before[signal.SIGTERM]) or isinstance(before[signal.SIGTERM], signal.Handlers):
-        del handled[signal.SIGTERM]
-    for number, code in handled.items():
-        signal.signal(number, partial(_leave, tidy, code))
+    before: dict[signal.Signals, Any] = {}
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # else it is to be ignored, or somebody else's
+        before[signal.SIGINT] = signal.signal(signal.SIGINT, partial(_leave, tidy, INTERRUPTED))
+    if tidy and callable(signal.getsignal(signal.SIGTERM)):  # that of `ipcv_cli.main.run`
+        before[signal.SIGTERM] = signal.signal(signal.SIGTERM, partial(_leave, tidy, TERMINATED))
     try:
         yield
     finally:
-        for number in handled:
-            signal.signal(number, before[number])
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
-def _leave(tidy: Callable[[], None], code: int, *_: object) -> None:
+def _leave(tidy: Callable[[], None] | None, code: int, *_: object) -> None:
     try:
-        tidy()
+        if tidy:
+            tidy()
     finally:
         if os.isatty(2):
             os.write(2, b"\r\x1b[2K\x1b[?25h")
@@ -73,11 +73,13 @@ def first_interrupt() -> Iterator[Callable[[], bool]]:
 
 
 @contextmanager
-def reported(*, debug: bool = False, no_color: bool = False) -> Iterator[None]:
+def reported(
+    *, debug: bool = False, no_color: bool = False, tell: Callable[[str, int], None] | None = None
+) -> Iterator[None]:
     """Run a command's work: whatever it raises becomes a line on stderr and `typer.Exit` with the right code.
 
     A reader that has closed the pipe has had enough: that ends the command quietly and with success. `debug` shows the
-    traceback first.
+    traceback first. `tell` gets the message and the code as well.
     """
     try:
         yield
@@ -86,15 +88,19 @@ def reported(*, debug: bool = False, no_color: bool = False) -> Iterator[None]:
     except KeyboardInterrupt:
         raise typer.Exit(INTERRUPTED) from None
     except BrokenPipeError:
-        abandon_stdout()
+        abandon(sys.stdout)
         raise typer.Exit from None
     except Exception as error:
         if debug:
             traceback.print_exc()
         if isinstance(error, OSError):
-            abandon_stdout()
-        complain(_message(error), no_color=no_color)
-        raise typer.Exit(_exit_code(error)) from error
+            abandon(sys.stdout)
+        message, code = _message(error), _exit_code(error)
+        complain(message, no_color=no_color)
+        if tell:
+            with suppress(OSError):  # a reader of stdout that is gone misses what stderr has said
+                tell(message, code)
+        raise typer.Exit(code) from error
 
 
 def complain(message: str, *, no_color: bool = False) -> None:
@@ -102,12 +108,6 @@ def complain(message: str, *, no_color: bool = False) -> None:
     from ipcv_cli.render import line, stderr_console
 
     stderr_console(no_color=no_color).print(line("error", message), soft_wrap=True)
-
-
-def abandon_stdout() -> None:
-    """Let whatever is still buffered go nowhere, so that no complaint follows when the interpreter ends."""
-    with suppress(AttributeError, OSError), Path(os.devnull).open("w") as nowhere:  # stdout may be closed, or no file
-        os.dup2(nowhere.fileno(), sys.stdout.fileno())
 
 
 def _exit_code(error: Exception) -> int:

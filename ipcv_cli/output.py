@@ -4,9 +4,10 @@ import io
 import json
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, TypeAdapter
 from pydantic.json_schema import GenerateJsonSchema
@@ -20,6 +21,15 @@ if TYPE_CHECKING:  # these bring torch along, which not every command needs
     from ipcv.listing import Listing
 
 Writer = Callable[["Event"], str]  # what an event adds to stdout
+
+
+@dataclass(frozen=True, kw_only=True)
+class Failed:
+    """The end, where there is no answer: what stderr says as well."""
+
+    event: Literal["error"] = "error"
+    message: str
+    exit_code: int
 
 
 class AnswerText:
@@ -63,18 +73,18 @@ def listing_object(listing: "Listing") -> str:
     return json_text(_adapter(Listing).dump_python(listing, mode="json"), 2)
 
 
-def json_line(event: "Event") -> str:
+def json_line(event: "Event | Failed") -> str:
     """A JSON object for every event, on a line of its own."""
     from ipcv.answer import Event
 
-    return json_text(_adapter(Event).dump_python(event, mode="json"))
+    return json_text(_adapter(Event | Failed).dump_python(event, mode="json"))
 
 
 def json_schema(*, stream: bool) -> dict[str, Any]:
     """The JSON schema of an answer, or of a line of the stream."""
     from ipcv.answer import Answer, Event
 
-    kind: Any = Annotated[Event, Field(discriminator="event")] if stream else Answer
+    kind: Any = Annotated[Event | Failed, Field(discriminator="event")] if stream else Answer
     found = TypeAdapter[Any](kind).json_schema(mode="serialization", schema_generator=_Everything)
     # `ipcv caption` leaves out what was measured, so that the same work gives the same line
     found["$defs"]["Stage"]["properties"]["seconds"] = {"anyOf": [{"type": "number"}, {"type": "null"}]}
