@@ -65,4 +65,5 @@ def _cache(listing: "Listing") -> Iterator[str]:
     yield f"The cache is {visible(listing.cache)}."
     if listing.others:
         size = magnitude(listing.others_size, 1000, "B")
-        yield f"In it are also {listing.others} repositories, {size}, that ipcv cannot ask (`hf cache ls`)."
+        what = "is also 1 repository" if listing.others == 1 else f"are also {listing.others} repositories"
+        yield f"In it {what}, {size}, that ipcv cannot ask (`hf cache ls`)."

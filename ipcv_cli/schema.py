@@ -23,14 +23,13 @@ def schema(
     with reported():
         from ipcv_cli import output
 
-        others = {"--caption": caption, "--bench": bench, "--models": models}
-        chosen = [name for name, given in others.items() if given]
-        for name in chosen:
-            exclude(name, ("--json-stream", stream), *((other, others[other]) for other in chosen if other != name))
         makers = {
-            "--caption": output.caption_schema,
-            "--bench": output.report_schema,
-            "--models": output.listing_schema,
+            "--caption": (caption, output.caption_schema),
+            "--bench": (bench, output.report_schema),
+            "--models": (models, output.listing_schema),
         }
-        found = makers[chosen[0]]() if chosen else output.json_schema(stream=stream)
+        chosen = [name for name, (is_given, _) in makers.items() if is_given]
+        for name in chosen[:1]:
+            exclude(name, ("--json-stream", stream), *((other, True) for other in chosen[1:]))
+        found = makers[chosen[0]][1]() if chosen else output.json_schema(stream=stream)
         output.write(output.json_text(found, 2))
