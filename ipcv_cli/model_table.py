@@ -38,7 +38,7 @@ def _cells(model: "ListedModel") -> tuple[str, ...]:
     if model.cached:
         here = _short(model.cached.size, 1000, "B") + ("" if model.cached.path else " partial")
     return (
-        f"  {visible(model.name)}",
+        f"  {model.name}",
         "" if model.parameters is None else _short(model.parameters, 1000, "").replace("G", "B"),
         *("" if size is None else _short(size, 1024, "B") for size in (model.bytes_16bit, model.bytes_4bit)),
         here,

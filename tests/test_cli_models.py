@@ -122,14 +122,15 @@ def test_the_list_needs_neither_torch_nor_a_network(cache):
     assert not {"torch", "transformers", "numpy", "av", "decord"} & set(done.stdout.splitlines()[-1].split())
 
 
-def test_names_in_the_cache_cannot_command_the_terminal(folder, cache, capsys):
-    config = (folder / "config.json").read_text()
-    evil = cache / "models--owner--a\x1b[2Jb" / "snapshots" / COMMIT
-    evil.mkdir(parents=True)
-    (evil / "config.json").write_text(config)
+def test_names_in_the_cache_cannot_command_the_terminal(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "a\x1b[2Jb"))
+    (tmp_path / "a\x1b[2Jb" / "models--owner--c\x1b[2Jd").mkdir(parents=True)
     assert main(["models"]) == 0
     assert main(["models", "rm", "owner/x"]) == 5
-    assert "\x1b" not in "".join(capsys.readouterr())
+    out, err = capsys.readouterr()
+    assert "\x1b" not in out + err
+    assert r"a\x1b[2Jb." in out
+    assert r"owner/c\x1b[2Jd" in err
 
 
 # ------------------------------------------------------------------------------------------------------- fetching

@@ -249,13 +249,13 @@ def test_a_model_is_removed_with_all_of_its_revisions_and_nothing_else(hub, cach
     pull()
     hub.commit = OTHER
     pull()
-    other = renamed(cache, "owner/renamed")
-    before = {path: path.read_bytes() for path in other.rglob("*") if path.is_file()}
+    others = [renamed(cache, f"owner/renamed-{number}") for number in range(4)]
+    before = {path: path.read_bytes() for other in others for path in other.rglob("*") if path.is_file()}
     (removal,) = plan_removal([REPOSITORY, REPOSITORY])
     assert 0 <= removal.size - size(hub) < 3000
     removal.execute()
-    assert cached_names() == ["owner/renamed"]
-    assert {path: path.read_bytes() for path in other.rglob("*") if path.is_file()} == before
+    assert cached_names() == [f"owner/renamed-{number}" for number in range(4)]
+    assert {path: path.read_bytes() for path in before} == before
 
 
 def test_what_an_interruption_leaves_can_be_removed(hub, cache):
