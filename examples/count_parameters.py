@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 from transformers import CONFIG_MAPPING, AutoModelForImageTextToText, PretrainedConfig
+from transformers.quantizers.quantizers_utils import should_convert_module
 
 from ipcv.checkpoints import Checkpoint
 from ipcv.families import find_language
@@ -126,9 +127,9 @@ def count(name: str) -> tuple[str, Checkpoint]:
 
 def quantised(model: nn.Module) -> int:
     """How many weights of `model` are in linear layers that `quant="4bit"` quantises."""
-    kept = find_language(model.config.model_type).whole
-    linear = (m for name, m in model.named_modules() if isinstance(m, nn.Linear) and not name.startswith(kept))
-    return sum(module.weight.numel() for module in linear)
+    kept = list(find_language(model.config.model_type).whole)
+    linear = ((name, module) for name, module in model.named_modules() if isinstance(module, nn.Linear))
+    return sum(module.weight.numel() for name, module in linear if should_convert_module(name, kept))
 
 
 if __name__ == "__main__":
