@@ -84,20 +84,21 @@ def plan_removal(names: Sequence[str]) -> list[Removal]:
 def _removal(name: str, folder: Path, scanned: HFCacheInfo) -> Removal:
     unfinished = sum(file.size_on_disk for file in scanned.incomplete_files if folder in file.file_path.parents)
     for repository in scanned.repos:
-        if repository.repo_path == folder and repository.revisions:
+        if repository.repo_path == folder and repository.revisions and not folder.is_symlink():
             # on its own: a repository that was renamed on the hub has the same commits under another name
             alone = replace(scanned, repos=frozenset({repository}))
             strategy = alone.delete_revisions(*(revision.commit_hash for revision in repository.revisions))
             return Removal(name=name, size=strategy.expected_freed_size + unfinished, strategy=strategy)
+    size = 0 if folder.is_symlink() else _size(folder)  # of a link, what it leads to stays
     strategy = DeleteCacheStrategy(  # what an interruption leaves is no repository to the hub library
-        expected_freed_size=_size(folder),
+        expected_freed_size=size,
         blobs=frozenset(),
         refs=frozenset(),
         repos=frozenset({folder}),
         snapshots=frozenset(),
         cache_dir=scanned.cache_dir,
     )
-    return Removal(name=name, size=_size(folder), strategy=strategy)
+    return Removal(name=name, size=size, strategy=strategy)
 
 
 def _scan() -> HFCacheInfo:

@@ -69,7 +69,7 @@ def plan(name: str, *, revision: str | None = None) -> Download:
     with hub_errors(refused, revision):
         commit = HfApi().model_info(name, revision=revision).sha or ""
         files = _files(name, commit)
-        family = _family(name, files)
+        family = _family(name, commit) if any(file.filename == CONFIG for file in files) else None
     if family not in KNOWN:
         what = f"is of the family {family!r}" if family else f"has no {CONFIG} that names its family"
         raise refused(f"the repository {what}, which is not supported; supported: {', '.join(sorted(KNOWN))}")
@@ -90,11 +90,8 @@ def _files(name: str, commit: str) -> list[DryRunFileInfo]:
         raise error.__cause__ or error from error
 
 
-def _family(name: str, files: list[DryRunFileInfo]) -> str | None:
+def _family(name: str, commit: str) -> str | None:
     """What the repository's configuration says. It leaves nothing in the cache: there may be no use for the rest."""
-    commit = next((file.commit_hash for file in files if file.filename == CONFIG), None)
-    if commit is None:
-        return None
     with TemporaryDirectory() as folder:
         path = hf_hub_download(name, CONFIG, revision=commit, local_dir=folder, tqdm_class=_counting(lambda _: None))
         return model_type(Path(path))

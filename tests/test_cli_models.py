@@ -184,7 +184,7 @@ def test_what_is_not_agreed_to_is_not_done(folder, monkeypatch, capsys):
     monkeypatch.setattr(sys, "stdin", Typed("n\n"))
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     assert main(["models", "rm", REPOSITORY]) == 1
-    assert "question: remove owner/model and free 14.83 MB? [y/N] " in capsys.readouterr().err
+    assert " remove owner/model and free 14.83 MB? [y/N] " in capsys.readouterr().err
     assert cached_names() == [REPOSITORY]
 
 

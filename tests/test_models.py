@@ -276,10 +276,15 @@ def test_files_outside_of_the_cache_stay(hub, cache, tmp_path):
     weights.unlink()
     weights.symlink_to(outside / "file")
     (cache / "models--owner--linked").symlink_to(outside, target_is_directory=True)
-    for removal in plan_removal([REPOSITORY, "owner/linked"]):
+    moved = shutil.copytree(cache / "models--owner--model", tmp_path / "moved", symlinks=True)
+    (cache / "models--owner--moved").symlink_to(moved, target_is_directory=True)
+    removals = plan_removal([REPOSITORY, "owner/linked", "owner/moved"])
+    assert [removal.size for removal in removals][1:] == [0, 0]
+    for removal in removals:
         removal.execute()
     assert cached_names() == []
     assert (outside / "file").read_text() == "mine"
+    assert (moved / "snapshots" / COMMIT / "config.json").is_file()
 
 
 def test_a_model_that_is_not_there_is_an_error_that_names_those_that_are(hub, cache):
