@@ -1,15 +1,19 @@
 """Ask a video a question: compressed vision encoding, streamed answers, measured savings."""
 
-from ipcv.answer import Answer, Event, Options
-from ipcv.compressor import IPCV
-from ipcv.encoded import Encoded
-from ipcv.errors import IPCVError, MemoryExhaustedError, ModelError, VideoError
-from ipcv.fit import Fit, fit_to_device
-from ipcv.llm import Dart, FastV, V2Drop
-from ipcv.qa import Model, TimedFrames, load
-from ipcv.reducers import DTD, EVS, VidCom2
-from ipcv.sampling import Sampling
-from ipcv.tome import ToMe
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ipcv.answer import Answer, Event, Options
+    from ipcv.compressor import IPCV
+    from ipcv.encoded import Encoded
+    from ipcv.errors import IPCVError, MemoryExhaustedError, ModelError, VideoError
+    from ipcv.fit import Fit, fit_to_device
+    from ipcv.llm import Dart, FastV, V2Drop
+    from ipcv.qa import Model, TimedFrames, load
+    from ipcv.reducers import DTD, EVS, VidCom2
+    from ipcv.sampling import Sampling
+    from ipcv.tome import ToMe
 
 __all__ = [
     "DTD",
@@ -35,3 +39,29 @@ __all__ = [
     "fit_to_device",
     "load",
 ]
+
+_MODULES = {  # and the names that are theirs
+    "answer": ("Answer", "Event", "Options"),
+    "compressor": ("IPCV",),
+    "encoded": ("Encoded",),
+    "errors": ("IPCVError", "MemoryExhaustedError", "ModelError", "VideoError"),
+    "fit": ("Fit", "fit_to_device"),
+    "llm": ("Dart", "FastV", "V2Drop"),
+    "qa": ("Model", "TimedFrames", "load"),
+    "reducers": ("DTD", "EVS", "VidCom2"),
+    "sampling": ("Sampling",),
+    "tome": ("ToMe",),
+}
+
+
+def __getattr__(name: str) -> Any:
+    """A public name, from its module, imported when first asked for: most bring torch along, which takes seconds."""
+    for module, names in _MODULES.items():
+        if name in names:
+            found = globals()[name] = getattr(import_module(f"ipcv.{module}"), name)
+            return found
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -14,7 +14,7 @@ import torch
 from ipcv.cache import EncodingCache
 from ipcv.errors import VideoError, memory_errors
 from ipcv.generate import Chooser, pieces
-from ipcv.listing import MAX_DOWNLOAD, Listed, Listing
+from ipcv.lookup import MAX_DOWNLOAD, Listed, Listing
 from ipcv.piece import Piece, prefilled
 from ipcv.plan import FailedStage, Outcome, Plan, Started, Work, failure
 from ipcv.presets import second_try

@@ -8,7 +8,7 @@ from transformers import PreTrainedTokenizerBase
 from ipcv.answer import Options
 from ipcv.budget import Limit
 from ipcv.families import find_language
-from ipcv.load import Loaded
+from ipcv.loading import Loaded
 from ipcv.measure import Measure, PictureText
 from ipcv.preprocess import FrameSettings
 from ipcv.prompt import build_prompt

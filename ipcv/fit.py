@@ -9,7 +9,7 @@ from ipcv.answer import Options
 from ipcv.errors import MemoryExhaustedError
 from ipcv.families import find_language
 from ipcv.free_memory import free_memory
-from ipcv.load import (
+from ipcv.loading import (
     Dtype,
     Quant,
     choose_dtype,

@@ -14,7 +14,7 @@ from ipcv.encoded import Encoded
 from ipcv.errors import is_about_memory
 from ipcv.families import find_encoder, find_language
 from ipcv.grids import Grid
-from ipcv.load import Loaded
+from ipcv.loading import Loaded
 from ipcv.preprocess import FrameSettings
 from ipcv.savings import Clock
 from ipcv.tokens import kept_count

@@ -1,48 +1,71 @@
 """A model's name -> its local folder, fetched from the Hugging Face hub if need be."""
 
+import errno
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from fnmatch import fnmatch
+from functools import partial
 from importlib.resources import files
 from pathlib import Path
 
 from huggingface_hub import HfApi, constants, snapshot_download
 from huggingface_hub.errors import (
     GatedRepoError,
+    HfHubHTTPError,
     HFValidationError,
     LocalEntryNotFoundError,
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
+from huggingface_hub.utils.tqdm import tqdm
 
 from ipcv.errors import ModelError, first_line
 
 DEFAULT_MODEL = "Qwen/Qwen2-VL-2B-Instruct"
 DEMO = "demo"
-WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
+CONFIG, WEIGHTS, INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
 
-_FILES = ["*.json", "*.jinja", "*.safetensors", "*.txt", "*.model"]  # what is fetched of a repository
+FILES = ["*.json", "*.jinja", "*.safetensors", "*.txt", "*.model"]  # what is fetched of a repository
+_NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _OFFLINE = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")  # environment variables
+
+Refused = Callable[[str], ModelError]  # what to raise for a reason why something cannot be had
 
 
 def find_folder(name: str, *, revision: str | None = None, offline: bool = False) -> Path:
     """The local folder of a model: bundled, a folder, or a hub repository.
 
     A repository whose files are all in the cache is taken from there without asking the hub, even if its branch has
-    moved on since: `hf download NAME` updates it. Otherwise it is fetched.
+    moved on since: `ipcv models pull NAME` updates it. Otherwise it is fetched.
 
     Raises `ModelError` if the model cannot be had, `ValueError` for a `revision` of what has none.
     """
-    folder = _local(name, revision)
+    folder = local(name, revision)
     if folder is None:
-        folder, lacks = _cached(name, revision)
+        folder, lacks = cached(name, revision)
         if folder is None or lacks:
-            _check_online(
-                name, f"the cached copy is incomplete ({lacks})" if lacks else "it is not in the cache", offline
+            why = f"the cached copy is incomplete ({lacks})" if lacks else "it is not in the cache"
+            if offline:
+                raise _unavailable(
+                    name, f"{why} and offline forbids fetching it: run {_pull(name, revision)} while online"
+                )
+            check_online(partial(_unavailable, name), why)
+            folder = fetch(name, revision, partial(_unavailable, name))
+    return folder
+
+
+def find_cached(name: str, *, revision: str | None = None) -> Path:
+    """The same without a network call: raises `ModelError` if not all of the model is here."""
+    folder = local(name, revision)
+    if folder is None:
+        folder, lacks = cached(name, revision)
+        if folder is None or lacks:
+            is_here = f"is in the cache in part only ({lacks})" if lacks else "is not in the cache"
+            raise ModelError(
+                f"model {name!r} {is_here}: {_pull(name, revision)} fetches {'the rest' if lacks else 'it'}"
             )
-            folder = _fetch(name, revision)
     return folder
 
 
@@ -51,20 +74,20 @@ def download_size(name: str, *, revision: str | None = None, offline: bool = Fal
 
     Errors as in `find_folder`.
     """
-    if offline or _offline_variable() or _local(name, revision):
+    if offline or _offline_variable() or local(name, revision):
         return 0
-    folder, lacks = _cached(name, revision)
+    folder, lacks = cached(name, revision)
     if folder and not lacks:
         return 0
-    with _hub_errors(name, revision):
+    with hub_errors(partial(_unavailable, name), revision):
         listed = HfApi().model_info(name, revision=revision, files_metadata=True).siblings or []
-    wanted = [file for file in listed if any(fnmatch(file.rfilename, pattern) for pattern in _FILES)]
+    wanted = [file for file in listed if any(fnmatch(file.rfilename, pattern) for pattern in FILES)]
     return sum(file.size or 0 for file in wanted if not (folder and (folder / file.rfilename).is_file()))
 
 
 def lacking(folder: Path) -> str | None:
     """What is not in `folder` though no model can do without it, if anything: "no config.json", say."""
-    needed = ["config.json", "tokenizer_config.json", WEIGHTS]
+    needed = [CONFIG, "tokenizer_config.json", WEIGHTS]
     if (index := folder / INDEX).is_file():
         try:
             needed[-1:] = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
@@ -73,7 +96,16 @@ def lacking(folder: Path) -> str | None:
     return next((f"no {file}" for file in needed if not (folder / file).is_file()), None)
 
 
-def _local(name: str, revision: str | None) -> Path | None:
+def model_type(config: Path) -> str | None:
+    """The family that a model's `config.json` names, if it can be read and does."""
+    try:
+        family = json.loads(config.read_text(encoding="utf-8"))["model_type"]
+    except (OSError, ValueError, LookupError, TypeError):
+        return None
+    return family if isinstance(family, str) else None
+
+
+def local(name: str, revision: str | None) -> Path | None:
     """The folder of what is no hub repository."""
     folder = Path(str(files("ipcv") / "demo")) if name == DEMO else Path(name).expanduser()
     if folder.is_dir():
@@ -86,10 +118,10 @@ def _local(name: str, revision: str | None) -> Path | None:
     return None
 
 
-def _cached(name: str, revision: str | None) -> tuple[Path | None, str | None]:
+def cached(name: str, revision: str | None) -> tuple[Path | None, str | None]:
     """The cached snapshot, and what it lacks."""
     try:
-        folder = Path(snapshot_download(name, revision=revision, allow_patterns=_FILES, local_files_only=True))
+        folder = Path(snapshot_download(name, revision=revision, allow_patterns=FILES, local_files_only=True))
     except LocalEntryNotFoundError as error:
         # the hub library knows a snapshot to be incomplete if it has the repository's list of files
         partial = getattr(error, "snapshot_path", None)
@@ -99,11 +131,10 @@ def _cached(name: str, revision: str | None) -> tuple[Path | None, str | None]:
     return folder, lacking(folder)
 
 
-def _check_online(name: str, why: str, offline: bool) -> None:
-    if offline:
-        raise _unavailable(name, f"{why} and offline forbids fetching it: run `hf download {name}` while online")
+def check_online(refused: Refused, why: str) -> None:
+    """Raise what `refused` makes of `why` if the environment keeps the hub library offline."""
     if variable := _offline_variable():
-        raise _unavailable(name, f"{why} and {variable} in the environment forbids fetching it: unset it")
+        raise refused(f"{why} and {variable} in the environment forbids fetching it: unset it")
 
 
 def _offline_variable() -> str | None:
@@ -111,34 +142,51 @@ def _offline_variable() -> str | None:
     return next((each for each in _OFFLINE if os.environ.get(each)), _OFFLINE[0]) if constants.HF_HUB_OFFLINE else None
 
 
-def _fetch(name: str, revision: str | None) -> Path:
-    with _hub_errors(name, revision):
-        folder = Path(snapshot_download(name, revision=revision, allow_patterns=_FILES))
+def fetch(name: str, revision: str | None, refused: Refused, bar: type[tqdm] | None = None) -> Path:
+    """The local folder of a repository, as the hub has it now; files that are there already are not fetched again.
+
+    `bar` is what shows how far it is; None: the hub library's own.
+    """
+    with hub_errors(refused, revision):
+        folder = Path(snapshot_download(name, revision=revision, allow_patterns=FILES, tqdm_class=bar))
     if lacks := lacking(folder):  # without a connection, the hub library hands out what there is
-        raise _unavailable(name, f"the cached copy is incomplete ({lacks}) and the hub did not send the rest")
+        raise refused(f"the cached copy is incomplete ({lacks}) and the hub did not send the rest")
     return folder
 
 
 @contextmanager
-def _hub_errors(name: str, revision: str | None) -> Iterator[None]:
-    """Turn whatever the hub library and those beneath it raise into `ModelError`."""
+def hub_errors(refused: Refused, revision: str | None) -> Iterator[None]:
+    """Turn whatever the hub library and those beneath it raise into what `refused` makes of the reason."""
     try:
         yield
     except GatedRepoError as error:
         why = "its authors ask for consent first: accept on its hub page, then `hf auth login`"
-        raise _unavailable(name, why) from error
+        raise refused(why) from error
     except RevisionNotFoundError as error:
-        raise _unavailable(name, f"the repository has no revision {revision!r}") from error
+        raise refused(f"the repository has no revision {revision!r}") from error
     except RepositoryNotFoundError as error:
         why = "there is no such repository, or it is private: `hf auth login`"
-        raise _unavailable(name, why) from error
+        raise refused(why) from error
     except LocalEntryNotFoundError as error:
-        raise _unavailable(name, "it is not in the cache and the hub cannot be reached") from error
+        raise refused("it is not in the cache and the hub cannot be reached") from error
+    except HfHubHTTPError as error:
+        raise refused(f"{first_line(error)}: try again later") from error
     except OSError as error:  # no space, no permission
-        raise _unavailable(name, first_line(error)) from error
+        raise refused(_no_space() if error.errno in _NO_SPACE else first_line(error)) from error
     except Exception as error:  # HTTP and transfer libraries have classes of their own, which change
         why = f"fetching it failed ({type(error).__name__}: {first_line(error)}): check the connection"
-        raise _unavailable(name, why) from error
+        raise refused(why) from error
+
+
+def _no_space() -> str:
+    return (
+        f"no space is left in {constants.HF_HUB_CACHE}: make room (`ipcv models rm` frees some), or set HF_HOME to a "
+        "folder that has more"
+    )
+
+
+def _pull(name: str, revision: str | None) -> str:
+    return f"`ipcv models pull {name}{f' --revision {revision}' if revision else ''}`"
 
 
 def _unavailable(name: str, why: str) -> ModelError:

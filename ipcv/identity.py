@@ -10,7 +10,7 @@ from typing import Any
 from ipcv.answer import ModelFacts, Options
 from ipcv.container import check_file
 from ipcv.hub import find_folder
-from ipcv.load import foresee
+from ipcv.loading import foresee
 from ipcv.remote import identity_of_remote, is_remote
 
 SAMPLE = 1 << 16  # bytes hashed at the start, in the middle and at the end of a file

@@ -1,98 +1,96 @@
-"""What is known about the videos of a batch before they are read: what there is to read, or what the cache has."""
+"""The models that can be asked: those that were published, and those that are in the hub's cache on this machine."""
 
-from collections.abc import Callable, Generator, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-from ipcv import identity
-from ipcv.answer import Options
-from ipcv.budget import Limit, Share
-from ipcv.cache import EncodingCache
-from ipcv.cached import Cached
-from ipcv.encoded import Encoded
-from ipcv.piece import Piece
-from ipcv.plan import Plan, Work
-from ipcv.presets import second_try
-from ipcv.qa import Model
-from ipcv.readjob import ClipRead, ReadJob
-from ipcv.segments import Span
-from ipcv.shortage import Room
-from ipcv.video import Clip
+from ipcv.checkpoints import DEMO, DEMO_FAMILY, DEMO_TESTED_WITH, KNOWN, Checkpoint
+from ipcv.hub_cache import CachedModel, cache_folder, cached_models
 
-MAX_DOWNLOAD = 4 << 30  # bytes
-Given = tuple[Span, Clip | Encoded, Share]  # like `ClipRead`, but it may be encoded already
+SCHEMA_VERSION = 1
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Listed:
-    """A video that is to be captioned."""
+@dataclass(frozen=True, kw_only=True)
+class Copy:
+    """What of a repository is in the cache."""
 
-    options: Options
-    job: ReadJob
-    keep: Callable[[Encoded], None]  # into the cache, if there is one
-    encoded: Encoded | None  # from there
-
-    def clips(self, reading: Iterable[ClipRead] | None) -> Iterable[Given]:
-        """The video as the cache has it, or else as it is read."""
-        if self.encoded is None or self.encoded.share is None:
-            return reading or ()
-        sampling, over = self.options.sampling, self.encoded.video.duration
-        return [((sampling.start or 0.0, min(over, sampling.end or over)), self.encoded, self.encoded.share)]
-
-    def piece(self, model: Model, given: Given, make_room: Callable[[], bool]) -> Piece:
-        """One of its clips, with what it takes to read it again."""
-        span, clip, share = given
-        job = self.job
-        if job.segments:
-            job = replace(job, sampling=replace(job.sampling, start=span[0], end=span[1]), segments=None)
-
-        def reread(room: Room) -> Generator[ClipRead, None, None]:
-            measure = replace(job.measure, patches=room.patches)
-            yield from replace(job, measure=measure, limit=room.limit).clips()
-
-        return Piece(
-            model=model,
-            options=self.options,
-            video=job.video,
-            clip=clip,
-            share=share,
-            room=Room(patches=job.measure.patches, limit=job.limit, frame_batch=job.frame_batch),
-            reread=reread,
-            make_room=make_room,
-            keep=self.keep,
-        )
+    size: int  # bytes on the disk, of all revisions and of what was not fetched to its end
+    path: str | None  # the folder that is loaded where no revision is asked for; None: not all of it is here
+    lacks: str | None  # why
+    revisions: tuple[str, ...]  # that are whole: branches and tags, and commits without either
 
 
+@dataclass(frozen=True, kw_only=True)
+class ListedModel:
+    """A model that can be asked. Its numbers are None if it is none of the published ones that are known here."""
+
+    name: str
+    family: str  # `model_type` of its configuration
+    bundled: bool
+    tested_with: str  # which weights of its family, or its own if it is bundled
+    parameters: int | None
+    bytes_16bit: int | None  # of its weights alone, in numbers of 16 bits
+    bytes_4bit: int | None  # and with quant="4bit": the language model's linear layers in 4 bits, the rest in 16
+    cached: Copy | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ListedFamily:
+    """A family of models."""
+
+    family: str
+    title: str
+    tested_with: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Listing:
-    """Looks videos up, for `model` and `plan`; encodings of whole videos are taken from `cache`.
+    """What `ipcv models` prints."""
 
-    Raises `ValueError` if model and plan do not go together.
-    """
+    schema_version: int = SCHEMA_VERSION
+    families: tuple[ListedFamily, ...]
+    models: tuple[ListedModel, ...]  # family by family
+    cache: str  # the hub's cache
+    others: int  # repositories in it of which nothing can be asked, or not known to be
+    others_size: int  # their bytes
 
-    def __init__(self, model: Model, plan: Plan, cache: EncodingCache | None, max_download: int) -> None:
-        self.model, self.plan, self.cache, self.max_download = model, plan, cache, max_download
-        self.measure = model.measure(plan.options, model.check(plan.options, *plan.questions))
-        self.identity = identity.model(model.facts)
-        self._limit = self._room(plan.questions)  # unless an item has a question of its own
 
-    def look_up(self, work: Work) -> Listed:
-        """What is known about one of them."""
-        item, options = work.item, self.plan.settings(work.item)
-        limit = self._room([item.question]) if item.question else self._limit
-        job = ReadJob(
-            video=item.video,
-            sampling=options.sampling,
-            segments=self.plan.segments,
-            measure=self.measure,
-            limit=limit,
-            frame_batch=options.frame_batch,
-            max_download=self.max_download,
-        )
-        if self.cache is None or work.content is None or self.plan.segments:
-            return Listed(options=options, job=job, keep=lambda _: None, encoded=None)
-        cached = Cached(self.cache, self.identity, options, self.measure)
-        return Listed(options=options, job=job, keep=cached.keep, encoded=cached.load(item.video, limit, work.content))
+def list_models() -> Listing:
+    """Look into the cache. No network call."""
+    here = {model.name: model for model in cached_models()}
+    models = [_listed(DEMO, DEMO_FAMILY, DEMO_TESTED_WITH, None, bundled=True)]
+    for family, known in KNOWN.items():
+        published = {checkpoint.name: checkpoint for checkpoint in known.checkpoints}
+        more = [name for name, copy in here.items() if copy.family == family and name not in published]
+        for name in (*published, *more):
+            checkpoint = published.get(name)
+            models.append(_listed(checkpoint or name, family, known.tested_with, here.pop(name, None)))
+    return Listing(
+        families=tuple(
+            ListedFamily(family=family, title=known.title, tested_with=known.tested_with)
+            for family, known in KNOWN.items()
+        ),
+        models=tuple(models),
+        cache=str(cache_folder()),
+        others=len(here),
+        others_size=sum(model.size for model in here.values()),
+    )
 
-    def _room(self, questions: Sequence[str]) -> Limit:
-        """What a prompt has room for, whichever of `questions` it asks, and that of a second try."""
-        again = [second_try("")] if self.plan.structured else []
-        return self.model.limit(self.plan.options, [*questions, *again])
+
+def _listed(
+    model: Checkpoint | str, family: str, tested_with: str, copy: CachedModel | None, *, bundled: bool = False
+) -> ListedModel:
+    known = model if isinstance(model, Checkpoint) else None
+    return ListedModel(
+        name=model.name if isinstance(model, Checkpoint) else model,
+        family=family,
+        bundled=bundled,
+        tested_with=tested_with,
+        parameters=known.parameters if known else None,
+        bytes_16bit=known.bytes_16bit if known else None,
+        bytes_4bit=known.bytes_4bit if known else None,
+        cached=_copy(copy) if copy else None,
+    )
+
+
+def _copy(model: CachedModel) -> Copy:
+    path = str(model.path) if model.path else None
+    return Copy(size=model.size, path=path, lacks=model.lacks, revisions=model.revisions)

@@ -18,7 +18,7 @@ from ipcv.encoded import Encoded
 from ipcv.errors import MemoryExhaustedError, is_about_memory, memory_errors
 from ipcv.families import find_encoder
 from ipcv.hub import DEFAULT_MODEL
-from ipcv.load import Dtype, Loaded, Quant, read_model
+from ipcv.loading import Dtype, Loaded, Quant, read_model
 from ipcv.measure import Measure, PictureText
 from ipcv.opening import Asked, Opened, Opener
 from ipcv.preprocess import FrameSettings

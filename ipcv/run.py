@@ -28,7 +28,7 @@ from ipcv.encoded import Encoded
 from ipcv.families import find_language
 from ipcv.frame_encoder import STAGES, FrameEncoder
 from ipcv.generate import Chooser, Decoding, decode, pieces, prefill
-from ipcv.load import Loaded
+from ipcv.loading import Loaded
 from ipcv.preprocess import FrameSettings
 from ipcv.prompt import Prompt, build_prompt
 from ipcv.reducers import EVS

@@ -11,7 +11,7 @@ from safetensors import safe_open
 from ipcv.budget import KEEP, PICTURE
 from ipcv.context import picture_text
 from ipcv.families import find_language
-from ipcv.load import prequantized, read_processor, read_tokenizer
+from ipcv.loading import prequantized, read_processor, read_tokenizer
 from ipcv.prefill import CHUNK
 from ipcv.shapes import TextShape, VisionShape
 

@@ -7,6 +7,8 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
+from typing import Any
 
 import typer
 
@@ -22,27 +24,33 @@ class UsageError(typer.TyperException):
 
 
 @contextmanager
-def leaving_at_once() -> Iterator[None]:
-    """While libraries are imported and a model is read, an interrupt ends the process on the spot.
+def leaving_at_once(tidy: Callable[[], None] | None = None) -> Iterator[None]:
+    """While libraries are imported, a model is read or files are fetched, an interrupt ends the process on the spot.
 
-    As an exception it would meet compiled code that aborts, or libraries that take it for a broken installation.
-    Nothing has been written by then; a status line is wiped and the cursor shown again.
+    As an exception it would meet compiled code that aborts, libraries that take it for a broken installation, or
+    threads that are waited for. Nothing has been written by then; a status line is wiped and the cursor shown again.
+    With `tidy`, which removes what was written, being asked to end does the same.
     """
-    before = signal.getsignal(signal.SIGINT)
-    if before is not signal.default_int_handler:  # it is to be ignored, or somebody else's
-        yield
-        return
-    signal.signal(signal.SIGINT, lambda *_: _leave())
+    before: dict[signal.Signals, Any] = {}
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # else it is to be ignored, or somebody else's
+        before[signal.SIGINT] = signal.signal(signal.SIGINT, partial(_leave, tidy, INTERRUPTED))
+    if tidy and callable(signal.getsignal(signal.SIGTERM)):  # that of `ipcv_cli.main.run`
+        before[signal.SIGTERM] = signal.signal(signal.SIGTERM, partial(_leave, tidy, TERMINATED))
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
-def _leave() -> None:
-    if os.isatty(2):
-        os.write(2, b"\r\x1b[2K\x1b[?25h")
-    os._exit(INTERRUPTED)
+def _leave(tidy: Callable[[], None] | None, code: int, *_: object) -> None:
+    try:
+        if tidy:
+            tidy()
+    finally:
+        if os.isatty(2):
+            os.write(2, b"\r\x1b[2K\x1b[?25h")
+        os._exit(code)
 
 
 @contextmanager

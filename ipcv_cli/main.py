@@ -12,6 +12,7 @@ from ipcv_cli.bench import bench
 from ipcv_cli.cache import cache
 from ipcv_cli.caption import caption
 from ipcv_cli.failure import TERMINATED, USAGE, complain, reported
+from ipcv_cli.models import models
 from ipcv_cli.schema import schema
 from ipcv_cli.world import world
 
@@ -23,6 +24,7 @@ app = typer.Typer(
 )
 app.command()(ask)
 app.command()(caption)
+app.add_typer(models, name="models")
 app.command()(cache)
 app.command()(bench)
 app.command()(world)
@@ -60,12 +62,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except typer.TyperException as error:
         context = getattr(error, "ctx", None)
         given = sys.argv[1:] if arguments is None else arguments
-        command = (
-            context.command_path if context else " ".join(["ipcv", *given[:1]])
-        )  # commands raise without a context
+        command = context.command_path if context else _named(given)  # commands raise without a context
         message = " ".join(error.format_message().replace("Value error, ", "").split())  # some have lines and tabs
         complain(f"{message.rstrip('.')} (see `{command} --help`)")
         return error.exit_code
+
+
+def _named(words: Sequence[str]) -> str:
+    """The command that a command line begins with."""
+    groups = {group.name for group in app.registered_groups}
+    depth = 2 if groups.intersection(words[:1]) else 1
+    return " ".join(["ipcv", *(word for word in words[:depth] if not word.startswith("-"))])
 
 
 def run() -> None:

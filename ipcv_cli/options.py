@@ -7,6 +7,8 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from ipcv_cli import completion
+
 DEFAULT_MODEL = "Qwen/Qwen2-VL-2B-Instruct"
 MODEL, FRAMES, COMPRESSION, ANSWER, OUTPUT = "Model", "Frames", "Compression", "Answer", "Output"  # panels of the help
 
@@ -18,20 +20,16 @@ def option(panel: str, text: str, *names: str, metavar: str | None = "", default
     return typer.Option(*names, rich_help_panel=panel, help=text, metavar=metavar)
 
 
-def _models() -> list[str]:
-    return ["demo", DEFAULT_MODEL]
-
-
 ModelName = Annotated[
     str,
     typer.Option(
         "--model",
         "-m",
         metavar="NAME",
-        autocompletion=_models,
+        autocompletion=completion.asked,
         rich_help_panel=MODEL,
-        help="A repository on the Hugging Face hub, fetched on first use (later, `hf download` updates it); a folder; "
-        "or demo, which is bundled and knows only its own little world.",
+        help="A repository on the Hugging Face hub, fetched on first use (later, `ipcv models pull` updates it; "
+        "`ipcv models` lists some); a folder; or demo, which is bundled and knows only its own little world.",
     ),
 ]
 Revision = Annotated[

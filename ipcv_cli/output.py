@@ -6,18 +6,21 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, TypeAdapter
 from pydantic.json_schema import GenerateJsonSchema
 
-from ipcv.answer import Answer, Event
+from ipcv_cli.render import is_terminal
 from ipcv_cli.safe import visible
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # these bring torch along, which not every command needs
+    from ipcv.answer import Event
     from ipcv.bench import Report
+    from ipcv.listing import Listing
 
-Writer = Callable[[Event], str]  # what an event adds to stdout
+Writer = Callable[["Event"], str]  # what an event adds to stdout
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +42,7 @@ class AnswerText:
         self._terminal = terminal
         self._last = ""  # piece of the answer
 
-    def __call__(self, event: Event) -> str:
+    def __call__(self, event: "Event") -> str:
         """What `event` adds to the answer."""
         if event.event == "token":
             self._last = event.text
@@ -49,8 +52,10 @@ class AnswerText:
         return ""
 
 
-def json_object(event: Event) -> str:
+def json_object(event: "Event") -> str:
     """One JSON object, once everything is known."""
+    from ipcv.answer import Answer
+
     return json_text(_adapter(Answer).dump_python(event.answer, mode="json"), 2) if event.event == "final" else ""
 
 
@@ -61,13 +66,24 @@ def report_object(report: "Report") -> str:
     return json_text(_adapter(Report).dump_python(report, mode="json"), 2)
 
 
-def json_line(event: Event | Failed) -> str:
+def listing_object(listing: "Listing") -> str:
+    """The models there are as one JSON object."""
+    from ipcv.listing import Listing
+
+    return json_text(_adapter(Listing).dump_python(listing, mode="json"), 2)
+
+
+def json_line(event: "Event | Failed") -> str:
     """A JSON object for every event, on a line of its own."""
+    from ipcv.answer import Event
+
     return json_text(_adapter(Event | Failed).dump_python(event, mode="json"))
 
 
 def json_schema(*, stream: bool) -> dict[str, Any]:
     """The JSON schema of an answer, or of a line of the stream."""
+    from ipcv.answer import Answer, Event
+
     kind: Any = Annotated[Event | Failed, Field(discriminator="event")] if stream else Answer
     found = TypeAdapter[Any](kind).json_schema(mode="serialization", schema_generator=_Everything)
     # `ipcv caption` leaves out what was measured, so that the same work gives the same line
@@ -100,6 +116,13 @@ def report_schema() -> dict[str, Any]:
     return TypeAdapter(Report).json_schema(mode="serialization", schema_generator=_Everything)
 
 
+def listing_schema() -> dict[str, Any]:
+    """The JSON schema of a list of models."""
+    from ipcv.listing import Listing
+
+    return TypeAdapter(Listing).json_schema(mode="serialization", schema_generator=_Everything)
+
+
 def json_text(value: object, indent: int | None = None) -> str:
     """`value` as JSON in ASCII: valid in every locale, and nothing in it can command a terminal."""
     return json.dumps(value, indent=indent).replace("\x7f", "\\u007f") + "\n"
@@ -112,6 +135,12 @@ def write(text: str) -> None:
     if sys.stdout is not None:
         sys.stdout.write(text)
         sys.stdout.flush()
+
+
+def write_path(path: Path) -> None:
+    """Write `path` and a newline; on a terminal with control characters as escapes, elsewhere as it is."""
+    text = str(path)
+    write(f"{visible(text) if is_terminal(sys.stdout) else text}\n")
 
 
 class _Everything(GenerateJsonSchema):

@@ -3,6 +3,9 @@
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
+
+import typer
 
 from ipcv_cli.main import app, main
 
@@ -19,10 +22,24 @@ def reference() -> str:
     return "\n".join(line.rstrip() for line in done.stdout.splitlines()) + "\n"
 
 
+def commands() -> list[tuple[str, ...]]:
+    """The words that name each command, those of the commands in groups included."""
+    return [*_commands(app)]
+
+
+def _commands(group: typer.Typer) -> Iterator[tuple[str, ...]]:
+    for command in group.registered_commands:
+        if command.callback:
+            yield (command.name or command.callback.__name__,)
+    for inner in group.registered_groups:
+        if inner.name and inner.typer_instance:
+            yield (inner.name,)
+            yield from ((inner.name, *words) for words in _commands(inner.typer_instance))
+
+
 def print_sections() -> None:
     """Print a section for each command, for whatever terminal there is."""
-    names = [command.name or command.callback.__name__ for command in app.registered_commands if command.callback]
-    for words in ([], *([name] for name in names)):
+    for words in ((), *commands()):
         sys.stdout.write(f"### `{' '.join(('ipcv', *words))}`\n\n```text\n")
         main([*words, "--help"])
         sys.stdout.write("```\n\n")

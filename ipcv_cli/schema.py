@@ -14,17 +14,22 @@ def schema(
     ] = False,
     caption: Annotated[bool, typer.Option("--caption", help="The schema of a line of `ipcv caption` instead.")] = False,
     bench: Annotated[bool, typer.Option("--bench", help="The schema of `ipcv bench --json` instead.")] = False,
+    models: Annotated[bool, typer.Option("--models", help="The schema of `ipcv models --json` instead.")] = False,
 ) -> None:
     """Print the JSON schema of what `ipcv ask --json` prints.
 
     Example: ipcv schema > answer.schema.json
     """
     with reported():
-        from ipcv_cli.output import caption_schema, json_schema, json_text, report_schema, write
+        from ipcv_cli import output
 
-        if bench:
-            exclude("--bench", ("--json-stream", stream), ("--caption", caption))
-        if caption:
-            exclude("--caption", ("--json-stream", stream))
-        found = report_schema() if bench else caption_schema() if caption else json_schema(stream=stream)
-        write(json_text(found, 2))
+        makers = {
+            "--caption": (caption, output.caption_schema),
+            "--bench": (bench, output.report_schema),
+            "--models": (models, output.listing_schema),
+        }
+        chosen = [name for name, (is_given, _) in makers.items() if is_given]
+        for name in chosen[:1]:
+            exclude(name, ("--json-stream", stream), *((other, True) for other in chosen[1:]))
+        found = makers[chosen[0]][1]() if chosen else output.json_schema(stream=stream)
+        output.write(output.json_text(found, 2))

@@ -6,7 +6,14 @@ from typing import TYPE_CHECKING, Self
 
 from rich.control import Control
 from rich.live import Live
-from rich.progress import MofNCompleteColumn
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    MofNCompleteColumn,
+    ProgressColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
 from rich.progress import Progress as Bar
 from rich.segment import ControlType
 from rich.text import Text
@@ -137,10 +144,19 @@ class View:
 
 def count_bar(*, quiet: bool, no_color: bool) -> Bar:
     """A bar that counts what is done, on stderr if that is a terminal; it leaves nothing behind."""
+    return _bar(*Bar.get_default_columns(), MofNCompleteColumn(), quiet=quiet, no_color=no_color)
+
+
+def byte_bar(*, quiet: bool, no_color: bool) -> Bar:
+    """The same for bytes that are fetched."""
+    columns = (BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
+    return _bar(*columns, quiet=quiet, no_color=no_color)
+
+
+def _bar(*columns: ProgressColumn, quiet: bool, no_color: bool) -> Bar:
     console = stderr_console(no_color=no_color)
     return Bar(
-        *Bar.get_default_columns(),
-        MofNCompleteColumn(),
+        *columns,
         console=console,
         transient=True,
         redirect_stdout=False,  # or Rich sends what is meant for stdout to stderr

@@ -4,7 +4,7 @@ import hashlib
 import json
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
+from threading import Event, Thread
 from typing import Self
 
 REPOSITORY = "owner/model"
@@ -12,10 +12,22 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
 class Hub:
-    """Serves the files of a folder as `REPOSITORY`; `asked` lists the paths requested. `cut`: files that break off."""
+    """Serves the files of a folder as `REPOSITORY`; `asked` lists the paths requested, `sent` the files.
+
+    Files in `cut` break off in the middle, those in `stalled` wait there for the end of the `with`, those in `lost`
+    cannot be sent. `sizes`: what is said of files in place of their size. `gated`: files are for those who agreed.
+    """
+
+    commit = COMMIT
 
     def __init__(self, folder: Path, cut: tuple[str, ...] = ()) -> None:
         self.folder, self.cut, self.asked = folder, cut, list[str]()
+        self.sent: list[str] = []
+        self.stalled: tuple[str, ...] = ()
+        self.lost: tuple[str, ...] = ()
+        self.sizes: dict[str, int] = {}
+        self.gated = False
+        self._end = Event()
         hub = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -35,6 +47,7 @@ class Hub:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._end.set()
         self._server.shutdown()
         self._server.server_close()
 
@@ -42,35 +55,52 @@ class Hub:
         """Answer one request."""
         path = request.path.split("?")[0]
         self.asked.append(path)
+        of = f"/api/models/{REPOSITORY}"
         file = self.folder / path.rsplit("/", 1)[1]
-        if path.startswith(f"/{REPOSITORY}/resolve/") and file.is_file():
-            self._send(request, file.read_bytes(), cut=file.name in self.cut)
-        elif path.startswith(f"/api/models/{REPOSITORY}/tree/"):
+        if self.gated and path.startswith(f"/{REPOSITORY}/resolve/"):
+            self._refuse(request, 403, "GatedRepo")
+        elif file.name in self.lost and request.command == "GET":
+            self._refuse(request, 500, "Lost")
+        elif path.startswith(f"/{REPOSITORY}/resolve/") and file.is_file():
+            self._send(request, file.read_bytes(), file.name)
+        elif path.startswith(f"{of}/tree/"):
             self._send(request, json.dumps([self._entry(file) for file in self._files()]).encode())
-        elif path in (f"/api/models/{REPOSITORY}", f"/api/models/{REPOSITORY}/revision/main"):
-            siblings = [{"rfilename": file.name, "size": file.stat().st_size} for file in self._files()]
-            self._send(request, json.dumps({"id": REPOSITORY, "sha": COMMIT, "siblings": siblings}).encode())
+        elif path in (of, f"{of}/revision/main", f"{of}/revision/{self.commit}"):
+            siblings = [{"rfilename": file.name, "size": self._size(file)} for file in self._files()]
+            self._send(request, json.dumps({"id": REPOSITORY, "sha": self.commit, "siblings": siblings}).encode())
         else:
-            request.send_response(404)
-            request.send_header("X-Error-Code", "RevisionNotFound" if REPOSITORY in path else "RepoNotFound")
-            request.send_header("Content-Length", "0")
-            request.end_headers()
+            self._refuse(request, 404, "RevisionNotFound" if REPOSITORY in path else "RepoNotFound")
 
     def _files(self) -> list[Path]:
         return sorted(self.folder.iterdir())
 
-    def _entry(self, file: Path) -> dict[str, object]:
-        return {"type": "file", "path": file.name, "size": file.stat().st_size, "oid": _digest(file.read_bytes())}
+    def _size(self, file: Path) -> int:
+        return self.sizes.get(file.name, file.stat().st_size)
 
-    def _send(self, request: BaseHTTPRequestHandler, body: bytes, *, cut: bool = False) -> None:
+    def _entry(self, file: Path) -> dict[str, object]:
+        return {"type": "file", "path": file.name, "size": self._size(file), "oid": _digest(file.read_bytes())}
+
+    def _refuse(self, request: BaseHTTPRequestHandler, status: int, code: str) -> None:
+        request.send_response(status)
+        request.send_header("X-Error-Code", code)
+        request.send_header("Content-Length", "0")
+        request.end_headers()
+
+    def _send(self, request: BaseHTTPRequestHandler, body: bytes, name: str = "") -> None:
         request.send_response(200)
-        request.send_header("Content-Length", str(len(body)))
+        request.send_header("Content-Length", str(self.sizes.get(name, len(body))))
         request.send_header("Content-Type", "application/json")
         request.send_header("ETag", f'"{_digest(body)}"')
-        request.send_header("X-Repo-Commit", COMMIT)
+        request.send_header("X-Repo-Commit", self.commit)
         request.end_headers()
         if request.command == "GET":
-            request.wfile.write(body[: len(body) // 2] if cut else body)
+            self.sent.append(name)
+            half = len(body) // 2
+            request.wfile.write(body[:half])
+            if name in self.stalled:
+                self._end.wait(60)
+            elif name not in self.cut:
+                request.wfile.write(body[half:])
 
 
 def _digest(body: bytes) -> str:

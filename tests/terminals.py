@@ -36,6 +36,14 @@ class Terminal:
         self._reader.join(30)
         os.close(self._far)
 
+    def control(self) -> None:
+        """In a process that begins a session: from now on this is its terminal, and Ctrl-C interrupts it."""
+        fcntl.ioctl(self.file.fileno(), termios.TIOCSCTTY, 0)
+
+    def type(self, text: str) -> None:
+        """What a person types: a program that has `file` as its stdin reads it."""
+        os.write(self._far, text.encode())
+
     def _read(self) -> None:
         stream = pyte.ByteStream(self._display)
         while True:

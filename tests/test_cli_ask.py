@@ -16,7 +16,7 @@ import pytest
 from terminals import Terminal
 
 from ipcv.hub import find_folder
-from ipcv.load import DEMO_NOTICE
+from ipcv.loading import DEMO_NOTICE
 from ipcv_cli.main import main
 from ipcv_cli.output import json_schema
 

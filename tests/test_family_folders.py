@@ -23,7 +23,7 @@ from ipcv.errors import ModelError
 from ipcv.families import FAMILIES, find_language
 from ipcv.fit import Sizes
 from ipcv.generate import Chooser, pieces
-from ipcv.load import read_config
+from ipcv.loading import read_config
 from ipcv.run import Run
 from ipcv.together import decode_together
 from ipcv.video import clip_from_frames

@@ -16,7 +16,7 @@ from ipcv import MemoryExhaustedError, Options, fit_to_device
 from ipcv.fit import SPARE, fit
 from ipcv.free_memory import _groups, free_memory
 from ipcv.hub import find_folder
-from ipcv.load import read_config
+from ipcv.loading import read_config
 from ipcv.preprocess import PatchSettings
 from ipcv.shapes import TextShape, VisionShape
 from ipcv.sizes import Sizes

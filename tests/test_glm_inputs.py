@@ -21,7 +21,7 @@ from ipcv import Options
 from ipcv.errors import ModelError
 from ipcv.families import find_language
 from ipcv.generate import prefill
-from ipcv.load import _read_processor
+from ipcv.loading import read_processor
 from ipcv.preprocess import PatchSettings
 from ipcv.prompt import IMAGE, TEXT, VIDEO, Prompt, build_prompt
 from ipcv.run import Run
@@ -151,13 +151,13 @@ def test_times_are_those_of_the_source_rounded_down_to_seconds():
 def test_the_name_is_in_one_of_a_models_files(tmp_path, files, name):
     for file, values in files.items():
         (tmp_path / f"{file}.json").write_text(json.dumps(values))
-    assert _read_processor(tmp_path) == name
+    assert read_processor(tmp_path) == name
 
 
 def test_a_file_that_is_cut_off_is_an_error_that_names_it(tmp_path):
     (tmp_path / "preprocessor_config.json").write_text('{"processor_class": "Glm4')
     with pytest.raises(ModelError, match=r"preprocessor_config\.json cannot be read .* fetch the model again"):
-        _read_processor(tmp_path)
+        read_processor(tmp_path)
 
 
 @pytest.mark.parametrize(("name", "times"), [("Glm4vProcessor", "1 2 3"), ("Glm46VProcessor", "1.5 seconds 2.5")])

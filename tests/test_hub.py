@@ -71,7 +71,9 @@ def test_a_complete_snapshot_needs_no_hub(hub, cached):
 @pytest.mark.parametrize("name", ["model.safetensors", "config.json", "tokenizer_config.json"])
 def test_a_snapshot_that_lacks_a_file_is_completed_or_refused_offline(name, hub, cached, files):
     (cached / name).unlink()
-    with pytest.raises(ModelError, match=rf"cached copy is incomplete \(no {name}\) and offline .*hf download"):
+    with pytest.raises(
+        ModelError, match=rf"cached copy is incomplete \(no {name}\) and offline .*ipcv models pull owner/model"
+    ):
         find_folder(REPOSITORY, offline=True)
     assert hub.asked == []
     assert download_size(REPOSITORY) == (files / name).stat().st_size

@@ -8,16 +8,24 @@ from importlib.metadata import version
 import commands
 import pytest
 
-from ipcv_cli.main import app, main
+from ipcv_cli.main import main
+from ipcv_cli.reference import commands as names
 from ipcv_cli.reference import reference
 
 HEAVY = {"torch", "transformers", "av", "decord", "numpy", "ipcv"}
-LIGHT = (["--version"], ["--help"], ["ask", "--help"], ["ask", "clip.mp4", "What?", "--quiet", "--verbose"])
+LIGHT = (
+    ["--version"],
+    ["--help"],
+    ["ask", "--help"],
+    ["models", "--help"],
+    ["ask", "clip.mp4", "What?", "--quiet", "--verbose"],
+)
 
 
-@pytest.mark.parametrize("command", app.registered_commands, ids=lambda command: command.callback.__name__)
-def test_every_command_has_help_with_an_example(command):
-    assert "Example: ipcv " in command.callback.__doc__
+@pytest.mark.parametrize("words", names(), ids=" ".join)
+def test_every_command_has_help_with_an_example(words, capsys):
+    assert main([*words, "--help"]) == 0
+    assert f"Example: {' '.join(('ipcv', *words))}" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("option", ["--version", "-V"])
@@ -26,7 +34,7 @@ def test_the_version_is_that_of_the_package(option, capsys):
     assert capsys.readouterr() == (f"ipcv {version('ipcv')}\n", "")
 
 
-@pytest.mark.parametrize("command", [[], ["ask"], ["schema"]])
+@pytest.mark.parametrize("command", [[], ["ask"], ["schema"], ["models"], ["models", "pull"]])
 def test_help_has_a_short_form(command, capsys):
     assert main([*command, "--help"]) == 0
     long = capsys.readouterr()
@@ -52,6 +60,9 @@ def test_without_a_command_there_is_help_and_the_code_of_a_usage_error(capsys):
             "Invalid value for 'action': 'foo' is not one of 'ls', 'rm', 'size' (see `ipcv cache --help`)",
         ),
         (["cache"], "Missing argument 'action'. Choose from: ls, rm, size (see `ipcv cache --help`)"),
+        (["models", "pul"], "No such command 'pul'. Did you mean 'pull'? (see `ipcv models --help`)"),
+        (["models", "pull"], "Missing argument 'REPO' (see `ipcv models pull --help`)"),
+        (["models", "--jsn"], "No such option: --jsn (Possible options: --json) (see `ipcv models list --help`)"),
         (["aks"], "No such command 'aks'. Did you mean 'ask'? (see `ipcv --help`)"),
         (["ask", "clip.mp4", "What?", "--xyzzy"], "No such option: --xyzzy (see `ipcv ask --help`)"),
         (
@@ -132,7 +143,7 @@ def test_the_reference_is_the_help_whatever_the_terminal(monkeypatch, capsys):
     text = reference()
     assert "\x1b" not in text
     assert max(map(len, text.splitlines())) == 100
-    for name in ("ipcv", *(f"ipcv {command.callback.__name__}" for command in app.registered_commands)):
+    for name in ("ipcv", *(" ".join(("ipcv", *words)) for words in names())):
         assert f"### `{name}`\n" in text
         assert f" Usage: {name} " in text
     for option in ("--keep", "--llm-pruner", "--json-stream", "--no-color"):

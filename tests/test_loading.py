@@ -13,7 +13,7 @@ from torch import nn
 import ipcv
 from ipcv.errors import MemoryExhaustedError, ModelError
 from ipcv.hub import find_folder
-from ipcv.load import DEMO_NOTICE, choose_dtype, choose_quantization
+from ipcv.loading import DEMO_NOTICE, choose_dtype, choose_quantization
 
 
 @pytest.fixture
@@ -50,7 +50,7 @@ def test_a_folder_is_the_same_model_without_the_demos_notice(demo, folder):
 
 
 def test_a_model_that_is_not_in_the_cache_names_the_demo_and_makes_no_call_offline(no_network):
-    with pytest.raises(ModelError, match=r"not in the cache.*hf download Qwen/Qwen2-VL-2B-Instruct.*--model demo"):
+    with pytest.raises(ModelError, match=r"not in the cache.*ipcv models pull Qwen/Qwen2-VL-2B-Instruct.*--model demo"):
         ipcv.load(offline=True)
 
 

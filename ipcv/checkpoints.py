@@ -1,0 +1,91 @@
+"""The model families in numbers: their published checkpoints, and what the weights of these take. Imports no torch.
+
+The keys of `KNOWN` are those of `ipcv.families.FAMILIES` that answer questions. For another checkpoint, its sizes go
+into `examples/count_parameters.py`, and the line that this prints goes here.
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A model with its parameters."""
+
+    name: str  # of its repository
+    parameters: int
+    quantised: int  # of them, the weights of the language model's linear layers: what 4 bits are for
+
+    @property
+    def bytes_16bit(self) -> int:
+        """Bytes of all weights in numbers of 16 bits."""
+        return 2 * self.parameters
+
+    @property
+    def bytes_4bit(self) -> int:
+        """Bytes of all weights with `quant="4bit"`.
+
+        That is NF4 with scales that are quantised as well: half a byte for each weight, one for each block of 64 of
+        them, four for each 256 blocks. The rest has 16 bits: vision encoder, embeddings, head, norms, experts.
+        """
+        four_bits = self.quantised // 2 + self.quantised // 64 + 4 * (self.quantised // (64 * 256))
+        return four_bits + 2 * (self.parameters - self.quantised)
+
+
+@dataclass(frozen=True, kw_only=True)
+class KnownFamily:
+    """What there is to say of a family before a model of it is there."""
+
+    title: str
+    checkpoints: tuple[Checkpoint, ...]
+    tested_with: str = "tiny random weights"  # by the tests that every family passes
+
+
+DEMO = Checkpoint("demo", 7_388_992, 2_752_512)
+DEMO_FAMILY, DEMO_TESTED_WITH = "qwen2_vl", "trained weights"
+
+KNOWN: dict[str, KnownFamily] = {
+    "qwen2_vl": KnownFamily(
+        title="Qwen2-VL",
+        checkpoints=(
+            Checkpoint("Qwen/Qwen2-VL-2B-Instruct", 2_208_985_600, 1_310_195_712),
+            Checkpoint("Qwen/Qwen2-VL-7B-Instruct", 8_291_375_616, 6_525_288_448),
+            Checkpoint("Qwen/Qwen2-VL-72B-Instruct", 73_405_560_320, 70_212_648_960),
+        ),
+    ),
+    "qwen2_5_vl": KnownFamily(
+        title="Qwen2.5-VL",
+        checkpoints=(
+            Checkpoint("Qwen/Qwen2.5-VL-3B-Instruct", 3_754_622_976, 2_774_532_096),
+            Checkpoint("Qwen/Qwen2.5-VL-7B-Instruct", 8_292_166_656, 6_525_288_448),
+            Checkpoint("Qwen/Qwen2.5-VL-32B-Instruct", 33_452_718_336, 31_205_621_760),
+            Checkpoint("Qwen/Qwen2.5-VL-72B-Instruct", 73_410_777_344, 70_212_648_960),
+        ),
+    ),
+    "qwen3_vl": KnownFamily(
+        title="Qwen3-VL",
+        checkpoints=(
+            Checkpoint("Qwen/Qwen3-VL-2B-Instruct", 2_127_532_032, 1_409_286_144),
+            Checkpoint("Qwen/Qwen3-VL-4B-Instruct", 4_437_815_808, 3_633_315_840),
+            Checkpoint("Qwen/Qwen3-VL-8B-Instruct", 8_767_123_696, 6_945_767_424),
+            Checkpoint("Qwen/Qwen3-VL-32B-Instruct", 33_357_390_064, 31_205_621_760),
+        ),
+    ),
+    "qwen3_vl_moe": KnownFamily(
+        title="Qwen3-VL, mixture of experts",
+        checkpoints=(
+            Checkpoint("Qwen/Qwen3-VL-30B-A3B-Instruct", 31_070_754_032, 905_969_664),
+            Checkpoint("Qwen/Qwen3-VL-235B-A22B-Instruct", 235_670_022_896, 6_702_497_792),
+        ),
+    ),
+    "internvl": KnownFamily(
+        title="InternVL3",
+        checkpoints=(
+            Checkpoint("OpenGVLab/InternVL3-1B-hf", 938_193_024, 357_826_560),
+            Checkpoint("OpenGVLab/InternVL3-2B-hf", 2_088_957_440, 1_310_195_712),
+            Checkpoint("OpenGVLab/InternVL3-8B-hf", 7_944_373_760, 6_525_288_448),
+            Checkpoint("OpenGVLab/InternVL3-14B-hf", 15_117_256_704, 13_212_057_600),
+            Checkpoint("OpenGVLab/InternVL3-38B-hf", 38_388_164_992, 31_205_621_760),
+            Checkpoint("OpenGVLab/InternVL3-78B-hf", 78_408_318_336, 70_212_648_960),
+        ),
+    ),
+}

@@ -1,0 +1,129 @@
+"""A repository of the Hugging Face hub brought into the cache as it is now: measured first, then fetched."""
+
+import shutil
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from huggingface_hub import HfApi, hf_hub_download, snapshot_download
+from huggingface_hub.errors import DryRunError
+from huggingface_hub.file_download import DryRunFileInfo
+from huggingface_hub.utils.tqdm import tqdm
+
+from ipcv.checkpoints import KNOWN
+from ipcv.errors import ModelError
+from ipcv.hub import CONFIG, FILES, check_online, fetch, hub_errors, model_type
+from ipcv.hub_cache import cache_folder, repository_folder
+
+
+@dataclass(frozen=True, kw_only=True)
+class Download:
+    """What there is to fetch, of the files that `ipcv` loads."""
+
+    name: str  # of the repository
+    revision: str | None  # as asked for: a branch, tag or commit; None: the main branch
+    commit: str  # which that is now
+    size: int  # bytes of all these files
+    missing: int  # bytes of those that are not in the cache
+
+    def fetch(self, progress: Callable[[int], None] = lambda _: None) -> Path:
+        """Fetch the files, but for those that are there, and give their folder. Errors as of `plan`.
+
+        A copy of what the branch was before stays in use until all of it is there. `progress` gets the bytes that have
+        come so far, again and again, from several threads.
+        """
+        refused = partial(_refused, self.name)
+        fetch(self.name, self.commit, refused, _counting(progress))
+        return fetch(self.name, self.revision, refused, _counting(lambda _: None))  # which moves the branch
+
+
+class Unfinished:
+    """The files of a repository that are being fetched from now on: broken off, they are of no use to anyone."""
+
+    def __init__(self, name: str) -> None:
+        self._blobs = repository_folder(name) / "blobs"
+        self._before = self._files()
+
+    def discard(self) -> None:
+        """Remove them; those of earlier runs stay, as another process may be fetching them."""
+        for file in self._files() - self._before:
+            with suppress(OSError):  # it has just come to its end, or the system keeps it for a process that writes
+                file.unlink()
+
+    def _files(self) -> set[Path]:
+        return set(self._blobs.glob("*.incomplete"))
+
+
+def plan(name: str, *, revision: str | None = None) -> Download:
+    """Ask the hub what `name` has at `revision`, a branch, tag or commit, by default the main branch.
+
+    Raises `ModelError` if the hub or the repository cannot be reached, if it is no model of a family that is known
+    here, or if there is no room for it.
+    """
+    refused = partial(_refused, name)
+    check_online(refused, "that asks the hub")
+    with hub_errors(refused, revision):
+        commit = HfApi().model_info(name, revision=revision).sha or ""
+        files = _files(name, commit)
+        family = _family(name, commit) if any(file.filename == CONFIG for file in files) else None
+    if family not in KNOWN:
+        what = f"is of the family {family!r}" if family else f"has no {CONFIG} that names its family"
+        raise refused(f"the repository {what}, which is not supported; supported: {', '.join(sorted(KNOWN))}")
+    if not any(file.filename.endswith(".safetensors") for file in files):
+        raise refused("the repository has no weights as .safetensors")
+    missing = sum(file.file_size or 0 for file in files if file.will_download)
+    _check_room(refused, missing)
+    size = sum(file.file_size or 0 for file in files)
+    return Download(name=name, revision=revision, commit=commit, size=size, missing=missing)
+
+
+def _files(name: str, commit: str) -> list[DryRunFileInfo]:
+    try:
+        return snapshot_download(
+            name, revision=commit, allow_patterns=FILES, dry_run=True, tqdm_class=_counting(lambda _: None)
+        )
+    except DryRunError as error:  # which hides why
+        raise error.__cause__ or error from error
+
+
+def _family(name: str, commit: str) -> str | None:
+    """What the repository's configuration says. It leaves nothing in the cache: there may be no use for the rest."""
+    with TemporaryDirectory() as folder:
+        path = hf_hub_download(name, CONFIG, revision=commit, local_dir=folder, tqdm_class=_counting(lambda _: None))
+        return model_type(Path(path))
+
+
+def _check_room(refused: Callable[[str], ModelError], missing: int) -> None:
+    cache = cache_folder()
+    place = next(folder for folder in (cache, *cache.parents) if folder.is_dir())
+    free = shutil.disk_usage(place).free
+    if missing > free:
+        raise refused(
+            f"it takes {missing / 1e9:,.2f} GB and {free / 1e9:,.2f} GB are free in {cache}: make room (`ipcv models "
+            "rm` frees some), or set HF_HOME to a folder that has more"
+        )
+
+
+def _refused(name: str, why: str) -> ModelError:
+    return ModelError(f"cannot fetch {name!r}: {why}")
+
+
+def _counting(progress: Callable[[int], None]) -> type[tqdm]:
+    """A bar for the hub library that draws nothing: it tells `progress` of bytes."""
+
+    class Counting(tqdm):
+        def __init__(self, *arguments: Any, **settings: Any) -> None:
+            super().__init__(*arguments, **(settings | {"disable": True}))
+            self._come, self._is_of_bytes = 0, settings.get("unit") == "B"  # others count files
+
+        def update(self, n: float | None = 1) -> bool | None:
+            if self._is_of_bytes:
+                self._come += int(n or 0)
+                progress(self._come)
+            return super().update(n)
+
+    return Counting
