@@ -190,10 +190,11 @@ class _Hooks:
     def enter(self, _: nn.Module, args: tuple[Tensor, ...]) -> None:
         self.current.input = args[0].view(-1, args[0].shape[-1])
 
-    def attend(self, block: nn.Module, normed: Tensor, /, *_: Any, everything: bool, **named: Any) -> Any:
+    def attend(self, block: nn.Module, /, *args: Any, everything: bool, **named: Any) -> Any:
         """In place of a block's attention: queries of the kept tokens only, keys and values of all or of the kept."""
         style, split = self.encoder.attention, self.current.split
         attention = block.get_submodule(style.module)
+        normed: Tensor = args[0] if args else named["hidden_states"]
         queries = states = normed.view(-1, normed.shape[-1])
         if everything:
             states = split.join(queries, block.get_submodule(style.norm)(split.rebuild(self.current.input)))

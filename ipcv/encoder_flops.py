@@ -66,7 +66,10 @@ def ends_flops(shape: VisionShape, patches: int) -> int:
     merged_width = shape.width * shape.merge
     hidden_width = shape.hidden_width or merged_width
     merged = patches // shape.merge
-    merger = linear(merged, merged_width, hidden_width) + linear(merged, hidden_width, shape.out_width)
+    if shape.pooled:
+        merger = linear(merged, shape.width, shape.out_width)
+    else:
+        merger = linear(merged, merged_width, hidden_width) + linear(merged, hidden_width, shape.out_width)
     return linear(patches, shape.patch_values, shape.width) + (1 + len(shape.taps)) * merger
 
 

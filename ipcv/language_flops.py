@@ -4,6 +4,7 @@ What counts, and what does not, stands in `ipcv.shapes`.
 """
 
 from ipcv.llm import Dart, V2Drop
+from ipcv.prefill import CHUNK
 from ipcv.pruning import LanguagePruner
 from ipcv.shapes import TextShape, attention, linear
 
@@ -14,7 +15,7 @@ def prefill_flops(shape: TextShape, length: int, visual: int, pruner: LanguagePr
     The vocabulary is scored for the last position only (`logits_to_keep=1`).
     """
     lengths = _lengths(shape, length, visual, pruner)
-    passes = (_layer(shape, index, tokens, tokens) for index, tokens in enumerate(lengths))
+    passes = (_layer(shape, index, tokens, _pairs(tokens, shape.window(index))) for index, tokens in enumerate(lengths))
     return sum(passes) + linear(1, shape.width, shape.vocabulary) + choice_flops(shape, length, visual, pruner)
 
 
@@ -25,11 +26,12 @@ def decode_flops(
 
     `new_tokens` counts every token chosen, an end token too. The first comes from the prefill and the last is not fed
     back, so these are `new_tokens - 1` passes of one token each, and 0 for a single token. Pass `i` (from 1) attends
-    to the prompt's tokens that its layer holds and to `i` new ones.
+    to the prompt's tokens that its layer holds and to `i` new ones, and in a layer with a window to no more than that.
     """
     steps = max(0, new_tokens - 1)
     fixed = sum(_layer(shape, index, 1, 0) for index in range(shape.layers)) + linear(1, shape.width, shape.vocabulary)
-    keys = sum(steps * held + steps * (steps + 1) // 2 for held in _lengths(shape, length, visual, pruner))
+    lengths = _lengths(shape, length, visual, pruner)
+    keys = sum(_keys(held, steps, shape.window(index)) for index, held in enumerate(lengths))
     return steps * fixed + attention(shape.query_width, keys)
 
 
@@ -51,9 +53,10 @@ def choice_flops(shape: TextShape, length: int, visual: int, pruner: LanguagePru
 def cache_tokens(shape: TextShape, length: int, visual: int, pruner: LanguagePruner | None = None) -> int:
     """Keys (and as many values) in the key-value cache, summed over layers, after `length` tokens.
 
-    `length` may include tokens generated since: all layers hold those.
+    `length` may include tokens generated since: all layers hold those. A layer with a window holds one less than that.
     """
-    return sum(_lengths(shape, length, visual, pruner))
+    lengths = _lengths(shape, length, visual, pruner)
+    return sum(min(held, window - 1) if (window := shape.window(index)) else held for index, held in enumerate(lengths))
 
 
 def cache_share(
@@ -75,7 +78,26 @@ def _lengths(shape: TextShape, length: int, visual: int, pruner: LanguagePruner 
     return lengths
 
 
-def _layer(shape: TextShape, index: int, tokens: int, keys: int) -> int:
-    """One decoder layer over `tokens`, each attending to `keys`."""
+def _pairs(tokens: int, window: int) -> int:
+    """Pairs of a query and a key in a layer's pass over a prompt.
+
+    All are computed, masked ones too: with a window, those of every chunk (`ipcv.reach`, which does not cut pictures,
+    so that its chunks may be a little smaller) and of the keys that the cache then holds.
+    """
+    if not window:
+        return tokens**2
+    chunks = [(start, min(CHUNK, tokens - start)) for start in range(0, tokens, CHUNK)]
+    return sum(rows * (min(start, window - 1) + rows) for start, rows in chunks)
+
+
+def _keys(held: int, steps: int, window: int) -> int:
+    """Keys in a layer that `steps` tokens, one after the other, attend to behind `held` of the prompt."""
+    if not window:
+        return steps * held + steps * (steps + 1) // 2
+    return sum(min(held + step, window) for step in range(1, steps + 1))
+
+
+def _layer(shape: TextShape, index: int, tokens: int, pairs: int) -> int:
+    """One decoder layer over `tokens`, with so many `pairs` of one of them and a key that it attends to."""
     outputs = 2 * shape.query_width + 2 * shape.key_width + shape.feed_forward(index)
-    return linear(tokens, shape.width, outputs) + attention(shape.query_width, tokens * keys)
+    return linear(tokens, shape.width, outputs) + attention(shape.query_width, pairs)

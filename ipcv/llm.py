@@ -1,6 +1,7 @@
 """Which visual tokens the language model drops: DART, FastV and V2Drop. `ipcv.pruning` runs them."""
 
 from abc import abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import ClassVar, Literal
@@ -93,10 +94,21 @@ class Dart(OneLayerPruner):
 class FastV(OneLayerPruner):
     """Keep the visual tokens to which the last token attends most in the layer before (FastV, arXiv 2403.06764).
 
-    Attention is averaged over heads and computed for that one query only, whatever attention kernel is in use.
+    Attention is averaged over heads and computed for that one query only, whatever attention kernel is in use. The
+    layer before must see the whole prompt: one with a window would keep its end and nothing else.
     """
 
     method: Literal["fastv"] = field(default="fastv", init=False)
+
+    def check(self, windows: Sequence[int]) -> None:
+        """Raise `ValueError` if the layer before has a window, or there is none."""
+        super().check(windows)
+        if window := windows[self.layer - 1]:
+            whole = [layer + 1 for layer, each in enumerate(windows[:-1]) if not each]
+            raise ValueError(
+                f"FastV layer={self.layer} goes by what layer {self.layer - 1} attends to, which in this model are the "
+                f"last {window} tokens only: use layer {', '.join(map(str, whole))}, or another pruner"
+            )
 
     def count(self, visual: int) -> int:
         """How many of `visual` tokens stay."""
@@ -106,7 +118,8 @@ class FastV(OneLayerPruner):
         """The most attended visual tokens, as a mask `[n]`."""
         heads, _, width = prompt.keys.shape
         query = prompt.query.view(heads, -1, width).float()  # grouped-query attention: query heads per key head
-        logits = query @ prompt.keys.float().transpose(-1, -2) / width**0.5
+        scale = width**-0.5 if prompt.scale is None else prompt.scale
+        logits = query @ prompt.keys.float().transpose(-1, -2) * scale
         attention = logits.softmax(-1).mean(dim=(0, 1))[prompt.visual]
         taken = torch.zeros_like(attention, dtype=torch.bool)
         taken[attention.topk(self.count(len(attention))).indices] = True

@@ -50,7 +50,7 @@ def build_prompt(
     check_text(tokenizer, question, system)
     language = find_language(config.model_type)
     messages: list[dict[str, Any]] = [] if system is None else [{"role": "system", "content": system}]
-    parts = [{"type": each.kind} for each in shown]
+    parts = [{"type": language.called if each.kind == "video" else each.kind} for each in shown]
     messages.append({"role": "user", "content": [*parts, {"type": "text", "text": question}]})
     rendered: Any = tokenizer.apply_chat_template(
         messages, tokenize=False, add_generation_prompt=True, add_vision_id=len(shown) > 1
@@ -70,7 +70,8 @@ def _filled(rendered: str, language: Language, shown: Sequence[Shown]) -> str:
     if (found := places.findall(rendered)) != wanted:
         kinds = ", ".join(each.kind for each in shown)
         raise ValueError(f"the model's chat template gives {len(found)} places for {kinds}")
-    texts = iter([language.text(each.middles) if each.kind == "video" else language.image for each in shown])
+    picture = language.picture or language.image
+    texts = iter([language.text(each.middles) if each.kind == "video" else picture for each in shown])
     return places.sub(lambda _: next(texts) or "", rendered)
 
 

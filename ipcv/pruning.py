@@ -21,6 +21,8 @@ from transformers import Cache, DynamicCache, PreTrainedModel
 
 from ipcv.families import find_encoder, find_language
 from ipcv.hooks import installed
+from ipcv.reach import attended, shaped, tell
+from ipcv.shapes import layer_windows
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,7 @@ class Prompt:
     states: Tensor  # [length, d] output of the layer before, with what DeepStack adds
     keys: Tensor  # [heads, length, head_dim] its keys, as cached
     query: Tensor  # [query heads, head_dim] its query of the last token, rotated like the keys
+    scale: float | None = None  # that its logits are multiplied by; None: 1 / √head_dim
     step: int = 0  # how many pruning layers came before this one
 
 
@@ -52,6 +55,7 @@ class LanguagePruner(ABC):
         """Prune in the language model of `model` for the length of the `with`; the model is left as it was."""
         find_language(model.config.model_type)  # which must be there
         layers = model.get_decoder().layers
+        self.check(layer_windows(model.config.get_text_config()))
         steps = self.steps(len(layers))
         with installed(_Hooks(self, model, layers, steps), layers) if self.prunes else nullcontext():
             yield
@@ -67,6 +71,13 @@ class LanguagePruner(ABC):
 
         Raises `ValueError` if it is not deep enough.
         """
+
+    def check(self, windows: Sequence[int]) -> None:
+        """Raise `ValueError` if tokens cannot be chosen in a language model with these `windows` per layer, 0 for none.
+
+        They are the positions that a token attends to at most.
+        """
+        self.steps(len(windows))
 
     @abstractmethod
     def counts(self, visual: int) -> tuple[int, ...]:
@@ -93,11 +104,13 @@ class _Hooks:
         self.model = model
         self.layers = layers
         self.steps = steps
+        self.windows = layer_windows(model.config.get_text_config())
         ids = (getattr(model.config, name, None) for name in ("image_token_id", "video_token_id"))
         self.visual_ids = [number for number in ids if number is not None]
         self.is_visual: Tensor  # [length] of the pass under way
-        self.query: Tensor  # [1, 1, ...] of its last token, before rotation
+        self.query: Tensor  # [1, 1, heads · head_dim] of its last token, as projected
         self.before: Tensor  # [1, tokens, d] input of the layer before a pruning layer
+        self.rotation: tuple[Tensor, Tensor]  # its cosines and sines, which other layers may have others of
         self.taps: Sequence[Tensor] | None  # [n, d] each, what its visual tokens get behind the first layers
         self.kept: WeakKeyDictionary[Cache, _Kept] = WeakKeyDictionary()
 
@@ -108,9 +121,10 @@ class _Hooks:
         for layer in range(self.steps[0], len(self.layers)):
             hook = self.narrow
             if layer in self.steps:
-                attention = self.layers[layer - 1].self_attn
-                yield getattr(attention, "q_norm", attention.q_proj).register_forward_hook(self.read_query)
-                yield self.layers[layer - 1].register_forward_hook(self.read_input)
+                yield self.layers[layer - 1].self_attn.q_proj.register_forward_hook(self.read_query)
+                yield self.layers[layer - 1].register_forward_hook(self.read_input, with_kwargs=True)
+                if self.windows[layer - 1]:
+                    yield self.layers[layer - 1].register_forward_pre_hook(self.hold_keys, with_kwargs=True)
                 hook = self.prune
             yield self.layers[layer].register_forward_pre_hook(hook, with_kwargs=True)
 
@@ -152,8 +166,15 @@ class _Hooks:
     def read_query(self, _: nn.Module, __: tuple[Tensor, ...], output: Tensor) -> None:
         self.query = output[:, -1:]
 
-    def read_input(self, _: nn.Module, args: tuple[Tensor, ...], __: Tensor) -> None:
-        self.before = args[0]
+    def read_input(self, _: nn.Module, args: tuple[Tensor, ...], kwargs: dict[str, Any], __: Tensor) -> None:
+        self.before, self.rotation = args[0], kwargs["position_embeddings"]
+
+    def hold_keys(self, layer: nn.Module, _: tuple[Tensor, ...], kwargs: dict[str, Any]) -> None:
+        """Let the cache hold a prompt's keys in a layer with a window, all of them, until tokens are chosen by them."""
+        cache = kwargs["past_key_values"]
+        held = cache.layers[_index(layer) :] if isinstance(cache, DynamicCache) else ()  # it may make them on the way
+        if held and held[0].is_sliding and held[0].get_seq_length() == 0:
+            held[0].activate_past_recording()
 
     def prune(
         self, layer: nn.Module, args: tuple[Tensor, ...], kwargs: dict[str, Any]
@@ -166,7 +187,7 @@ class _Hooks:
             )
         index = _index(layer)
         if cache.get_seq_length(index) == 0:
-            args = (self.drop(index, args[0], cache, kwargs["position_embeddings"]), *args[1:])
+            args = (self.drop(index, args[0], cache), *args[1:])
         else:
             self.check_continues(cache, args[0].shape[1])
         return self.narrow(layer, args, kwargs)
@@ -178,43 +199,50 @@ class _Hooks:
         if tokens > 1 and self.is_visual.any():
             raise ValueError("visual tokens behind a prompt's first pass are not pruned: pass the prompt in one piece")
 
-    def drop(self, index: int, states: Tensor, cache: DynamicCache, rotation: tuple[Tensor, Tensor]) -> Tensor:
+    def drop(self, index: int, states: Tensor, cache: DynamicCache) -> Tensor:
         """The rows `[1, m, d]` of `states`, the input of layer `index`, that stay; remembers which they are."""
         passed = () if index == self.steps[0] else self.kept[cache].rows
         rows = passed[-1] if passed else torch.arange(len(self.is_visual), device=states.device)
-        stays = self.stay(index, states, self.is_visual[rows], cache, rotation)
+        before: Any = cache.layers[index - 1]
+        stays = self.stay(index, states, self.is_visual[rows], before.keys[0])
+        if before.is_sliding:
+            before.crop(0)  # to its window: see `hold_keys`
+            before.record_past = False
         del self.before  # as large as the prompt
         self.kept[cache] = _Kept((*passed, rows[stays]), len(self.is_visual))
         return states[:, stays]
 
-    def stay(
-        self, index: int, states: Tensor, is_visual: Tensor, cache: DynamicCache, rotation: tuple[Tensor, Tensor]
-    ) -> Tensor:
-        """Which rows of `states` `[1, length, d]` stay from layer `index` on: positions `[m]`, ascending."""
+    def stay(self, index: int, states: Tensor, is_visual: Tensor, keys: Tensor) -> Tensor:
+        """Which rows of `states` `[1, length, d]` stay from layer `index` on: positions `[m]`, ascending.
+
+        `keys` are those of the layer before.
+        """
         visual = is_visual.nonzero()[:, 0]
         if not len(visual):
             return torch.arange(len(is_visual), device=states.device)
         text = (~is_visual).nonzero()[:, 0]
-        before: Any = cache.layers[index - 1]
         prompt = Prompt(
             visual=visual,
             text=text[text > visual[0]],
             before=self.before[0],
             states=states[0],
-            keys=before.keys[0],
-            query=self.rotated_query(index - 1, rotation),
+            keys=keys,
+            query=self.rotated_query(index - 1),
+            scale=self.layers[index - 1].self_attn.scaling,
             step=self.steps.index(index),
         )
         stays = ~is_visual
         stays[visual] = self.pruner.choose(prompt)
         return stays.nonzero()[:, 0]
 
-    def rotated_query(self, index: int, rotation: tuple[Tensor, Tensor]) -> Tensor:
+    def rotated_query(self, index: int) -> Tensor:
         """The last token's query `[query heads, head_dim]` in a layer, rotated by the model's own function."""
         attention = self.layers[index].self_attn
         rotate = modules[type(attention).__module__].apply_rotary_pos_emb
         heads = self.query.view(1, 1, -1, attention.head_dim).transpose(1, 2)
-        cos, sin = (table[:, -1:] for table in rotation)
+        if hasattr(attention, "q_norm"):
+            heads = attention.q_norm(heads)
+        cos, sin = (table[:, -1:] for table in self.rotation)
         return rotate(heads, heads, cos, sin)[0][0, :, 0]
 
     def narrow(
@@ -222,17 +250,33 @@ class _Hooks:
     ) -> tuple[tuple[Tensor, ...], dict[str, Any]]:
         """Leave the dropped tokens out of a layer's rotation tables and attention mask."""
         kept, mask, index = self.kept[kwargs["past_key_values"]], kwargs["attention_mask"], _index(layer)
+        seen = kwargs["past_key_values"].get_seq_length(index)
         rows = kept.rows[bisect_right(self.steps, index) - 1]
         narrowed: dict[str, Any] = {"position_ids": None}  # only read to find packed sequences, and there are none
-        if kwargs["past_key_values"].get_seq_length(index) == 0:
+        if seen == 0:
             narrowed["position_embeddings"] = tuple(table[:, rows] for table in kwargs["position_embeddings"])
             if mask is not None:
                 narrowed["attention_mask"] = mask[..., rows] if mask.ndim == 2 else mask[..., rows, :][..., rows]
+        elif any(self.windows):
+            new = args[0].shape[1]
+            later = torch.arange(kept.length, kept.length + seen - len(rows) + new, device=rows.device)
+            mask = self.masked(index, torch.cat([rows, later]), new, kwargs["past_key_values"])
+            narrowed["attention_mask"] = shaped(mask, str(self.model.config._attn_implementation), args[0].dtype)
         elif mask is not None:
             # made for the layers before, which hold every token: the prompt's kept columns, then all later ones
             later = torch.arange(kept.length, mask.shape[-1], device=mask.device)
             narrowed["attention_mask"] = mask[..., torch.cat([rows, later])]
         return args, kwargs | narrowed
+
+    def masked(self, index: int, numbers: Tensor, new: int, cache: Any) -> Tensor:
+        """The mask of a layer for `new` text tokens behind a prompt, the last of `numbers`.
+
+        These `[n]` are all tokens that it has seen, counted from the prompt's first one. transformers makes its masks
+        for layers that hold another number of them, and counts those.
+        """
+        window, told = self.windows[index], tell(numbers, torch.zeros_like(numbers, dtype=torch.bool))
+        held = told[:, -window - new + 1 :] if window and cache.layers[index].is_sliding else told
+        return attended(told[:, -new:], held, window)[None, None]
 
 
 def _index(layer: Any) -> int:

@@ -22,6 +22,7 @@ class VisionShape:
     mlp_parts: int = 2  # matrices of the feed-forward part: 3 where it is gated
     patch_values: int  # pixel values in one patch
     merge: int  # patches that become one visual token
+    pooled: bool = False  # whether their mean becomes it, by one matrix, and not all of them by two
     hidden_width: int | None = None  # between the merged patches and the visual token; None: as wide as the former
     out_width: int  # of a visual token
     head: int = 0  # tokens at the head of each frame that are no patches
@@ -43,6 +44,7 @@ class TextShape:
     query_width: int  # query heads × head size
     key_width: int  # key heads × head size: less than `query_width` with grouped-query attention
     heads: int  # query heads
+    windows: tuple[int, ...] = ()  # per layer, positions that a token attends to at most; 0: all; (): all in every one
     mlp_width: int
     sparse: tuple[int, ...] = ()  # layers with experts in place of one feed-forward part
     expert_width: int = 0  # of all experts together that a token goes through there
@@ -59,6 +61,7 @@ class TextShape:
             query_width=config.num_attention_heads * head,
             key_width=config.num_key_value_heads * head,
             heads=config.num_attention_heads,
+            windows=layer_windows(config),
             mlp_width=config.intermediate_size,
             vocabulary=config.vocab_size,
             **(_experts(config) if getattr(config, "num_experts", 0) else {}),
@@ -67,6 +70,16 @@ class TextShape:
     def feed_forward(self, layer: int) -> int:
         """How wide all outputs and inputs of a layer's gated feed-forward part are, its router's included."""
         return 3 * self.expert_width + self.experts if layer in self.sparse else 3 * self.mlp_width
+
+    def window(self, layer: int) -> int:
+        """Positions that a token attends to in a layer at most, its own included; 0: all before it."""
+        return self.windows[layer] if self.windows else 0
+
+
+def layer_windows(config: Any) -> tuple[int, ...]:
+    """Per decoder layer in a `text_config`, positions that a token attends to at most, its own included; 0: all."""
+    kinds = getattr(config, "layer_types", None) or ["full_attention"] * config.num_hidden_layers
+    return tuple(config.sliding_window if kind == "sliding_attention" else 0 for kind in kinds)
 
 
 def _experts(config: Any) -> dict[str, Any]:

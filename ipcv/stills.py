@@ -1,11 +1,10 @@
-"""Frames of one size, each by itself: how InternVL wants them."""
+"""Frames of one size, each by itself: how InternVL and Gemma 3 want them."""
 
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
 from torch import Tensor
-from transformers import PretrainedConfig
 
 from ipcv.errors import ModelError
 from ipcv.preprocess import check_normalising, normalised, normalising, read_settings
@@ -30,13 +29,12 @@ class StillSettings:
             raise ValueError(f"{self.width} x {self.height} pixels do not divide into tokens of {self.factor} a side")
 
     @classmethod
-    def from_folder(cls, folder: str | Path, config: PretrainedConfig) -> Self:
-        """The settings of a model folder; sizes are those of the encoder in its `config`. Raises `ModelError`."""
+    def from_folder(cls, folder: str | Path, *, size: tuple[int, int], patch_size: int, merge_size: int) -> Self:
+        """The settings of a model folder, for an encoder of frames of this height and width. Raises `ModelError`."""
         values, origin = read_settings(folder)
-        (height, width), (side, _) = config.vision_config.image_size, config.vision_config.patch_size
-        merge = int(1 / config.downsample_ratio)
+        sizes = {"height": size[0], "width": size[1], "patch_size": patch_size, "merge_size": merge_size}
         try:
-            return cls(height=height, width=width, patch_size=side, merge_size=merge, **normalising(values))
+            return cls(**sizes, **normalising(values))
         except KeyError as error:
             raise ModelError(f"{origin} lacks {error}: fetch the model again") from error
         except (ValueError, TypeError, AttributeError) as error:

@@ -11,6 +11,7 @@ from transformers import DynamicCache, PreTrainedModel
 
 from ipcv.generate import Chooser, Decoding, end_tokens
 from ipcv.hooks import installed
+from ipcv.shapes import layer_windows
 
 
 def decode_together(
@@ -23,7 +24,7 @@ def decode_together(
     Outside any pruner's `with`: what is in the caches is pruned already, and a single token never is.
     """
     layers = model.get_decoder().layers
-    padded = _Padded([decoding.cache for decoding in decodings], limit, layers, model)
+    padded = _Padded(decodings, limit, layers, model)
     logits = torch.cat([decoding.logits for decoding in decodings])
     position = torch.cat([decoding.position for decoding in decodings], dim=-2)  # [3, batch, 1], or [batch, 1]
     seen = [decoding.seen for decoding in decodings]
@@ -48,11 +49,14 @@ def decode_together(
 class _Padded:
     """One cache for all, and the hooks that show each layer the attention mask that belongs to it."""
 
-    def __init__(self, caches: Sequence[Any], limit: int, layers: Any, model: PreTrainedModel) -> None:
+    def __init__(self, decodings: Sequence[Decoding], limit: int, layers: Any, model: PreTrainedModel) -> None:
         self.model, self.layers = model, layers
+        caches: list[Any] = [decoding.cache for decoding in decodings]
         self.cache = DynamicCache(config=model.config.get_text_config())
         self.is_flash = "flash" in str(model.config._attn_implementation)
-        self.masks: list[Tensor] = []  # per layer, over all places there will be; the form depends on the kernel
+        self.seen: list[Tensor] = []  # per layer, which of all places there will be hold a token: [batch, places]
+        self.places: dict[int, Tensor] = {}  # by layer with a window, their positions, likewise
+        self.windows = layer_windows(model.config.get_text_config())
         for index in range(len(layers)):
             keys = [cache.layers[index].keys for cache in caches]
             values = [cache.layers[index].values for cache in caches]
@@ -60,7 +64,9 @@ class _Padded:
             longest = int(lengths.max())
             self.cache.update(_left_padded(keys, longest), _left_padded(values, longest), index)
             place = torch.arange(longest + limit, device=model.device)
-            self.masks.append(self.shaped(place >= (longest - lengths)[:, None]))
+            self.seen.append(place >= (longest - lengths)[:, None])
+            if self.windows[index]:
+                self.places[index] = torch.stack([_places(each, index, longest, limit) for each in decodings])
 
     def install(self) -> Iterator[RemovableHandle]:
         """Put the hooks on the layers, one handle each."""
@@ -84,8 +90,12 @@ class _Padded:
         self, layer: nn.Module, args: tuple[Tensor, ...], kwargs: dict[str, Any]
     ) -> tuple[tuple[Tensor, ...], dict[str, Any]]:
         index: Any = layer.get_submodule("self_attn").layer_idx
-        mask = self.masks[index][..., : self.cache.get_seq_length(index) + 1]
-        return args, kwargs | {"attention_mask": mask, "position_ids": None}
+        count = self.cache.get_seq_length(index) + 1
+        seen = self.seen[index][..., :count]
+        if window := self.windows[index]:
+            places = self.places[index][..., :count]
+            seen = (seen & (places > places[:, -1:] - window))[:, -window:]  # the cache holds no more of them
+        return args, kwargs | {"attention_mask": self.shaped(seen), "position_ids": None}
 
     def shaped(self, seen: Tensor) -> Tensor:
         """A mask `[batch, places]` as the attention kernel wants it: added to the scores, or as it is."""
@@ -95,6 +105,13 @@ class _Padded:
         dtype = weight.dtype
         nothing = torch.zeros(seen.shape, dtype=dtype, device=seen.device)
         return nothing.masked_fill(~seen, torch.finfo(dtype).min)[:, None, None]
+
+
+def _places(decoding: Decoding, index: int, longest: int, limit: int) -> Tensor:
+    """Positions of what a layer's cache holds of a prompt, `longest` with the padding ahead, and of `limit` more."""
+    held = decoding.held[index]
+    later = decoding.position.view(1) + torch.arange(limit, device=held.device)
+    return torch.cat([F.pad(held, (longest - len(held), 0)), later])
 
 
 def _left_padded(parts: Sequence[Tensor], length: int) -> Tensor:

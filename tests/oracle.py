@@ -351,9 +351,17 @@ class LanguageModel:
             if is_prompt and layer == self.layer and self.pruner and any(row.visual for row in rows):
                 stays = self.pruner(rows, self, layer)
                 rows = [row for row in rows if row.index in stays]
-            rows = self.behind(layer, [Row(self.through(row, layer), row.place, row.index, row.visual) for row in rows])
+            rows = self.behind(layer, self.all_through(rows, layer))
         final = rms_norm(rows[-1].state, self.get("norm.weight"), self.config.rms_norm_eps)
         return self.weights["lm_head.weight"] @ final
+
+    def all_through(self, rows: list[Row], layer: int) -> list[Row]:
+        """The next tokens through one layer."""
+        return [Row(self.through(row, layer), row.place, row.index, row.visual) for row in rows]
+
+    def lengths(self) -> list[int]:
+        """How many tokens the cache of each layer holds."""
+        return [len(seen) for seen in self.cache]
 
     def behind(self, _: int, rows: list[Row]) -> list[Row]:
         """What becomes of a layer's output before the next one."""

@@ -8,9 +8,11 @@ from typing import Any
 
 import oracle
 import oracle_families
+import oracle_gemma
 import oracle_rivals
 import pytest
 import tiny
+import tiny_gemma
 import torch
 import torch.nn.functional as F
 from probes import BombError, attention, bomb, error, hooks
@@ -91,6 +93,18 @@ CASES["internvl"] = StillCase(
     build=tiny.internvl,
     encoder=oracle_families.InternVLEncoder,
     language=oracle_families.InternVLLanguage,
+    places=oracle_families.plain_places,
+    words=3,
+    one=[(1, 8, 8)],
+    several=[(4, 8, 8)],
+    large=[(5, 8, 8)],
+    grid=(5, 8, 8),
+    step=1,
+)
+CASES["gemma3"] = StillCase(
+    build=tiny_gemma.gemma3,
+    encoder=oracle_gemma.Encoder,
+    language=oracle_gemma.LanguageModel,
     places=oracle_families.plain_places,
     words=3,
     one=[(1, 8, 8)],
@@ -344,7 +358,7 @@ def test_pruning_equals_the_method_written_naively_in_prompt_and_decoding(family
     before = hooks(model)
     with pruner(model) if pruner else nullcontext():
         got, cache = run(model, *ask(case, model), 3)
-    assert [layer.keys.shape[2] for layer in cache.layers] == [len(seen) for seen in language.cache]
+    assert [layer.keys.shape[2] for layer in cache.layers] == language.lengths()
     assert [error(g, w) < 1e-5 for g, w in zip(got, want, strict=True)] == [True] * 4
     assert hooks(model) == before
 

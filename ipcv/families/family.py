@@ -4,13 +4,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from torch import Tensor
 
 from ipcv.encoders import Encoder
 from ipcv.grids import Grid
 from ipcv.preprocess import FrameSettings, PatchSettings
+from ipcv.probe import Kind
 from ipcv.shapes import VisionShape
 from ipcv.visual import Visual
 
@@ -20,16 +21,19 @@ class Language:
     """How the models of a family are asked about a video: what they are given, and in which form."""
 
     placeholder: str  # what the chat template writes where a video goes
+    called: Kind = "video"  # what the chat template is told that a video is: an image where it knows no videos
     frame: str | None = None  # what goes there, per temporal patch, with {number} from 1 and {time}; None: the same
     between: str = ""  # and between two of those
     image: str | None = "<|image_pad|>"  # what the template writes where an image goes; None: not known how
-    kind: Literal["image", "video"] = "video"  # what the visual tokens pass for
+    picture: str | None = None  # what goes there; None: the same
+    kind: Kind = "video"  # what the visual tokens pass for
     settings: Callable[[Path, Any], FrameSettings] = lambda folder, _: PatchSettings.from_folder(folder)  # of a config
     encode: Callable[[Any, Tensor, Grid], Visual]  # (model, that input, its grid)
     taken: Callable[[Visual], Any]  # in place of the encoder's output in the model's own pass
     positions: Callable[..., Tensor]  # (model, ids, types, shown): of a prompt's tokens
     whole: tuple[str, ...]  # modules that are never quantised
     vision: Callable[[Any], VisionShape]  # the encoder's sizes, from the model's configuration
+    reach: bool = False  # whether attention goes by windows or pictures, as in `ipcv.reach`, and not to all before
 
     def text(self, times: Sequence[float]) -> str:
         """What stands in the prompt for a video with temporal patches at `times`, in seconds."""

@@ -1,6 +1,7 @@
 """InternVL3: frames of one size, one a row, with a class token ahead; in the prompt they are numbered."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from torch import Tensor
@@ -50,6 +51,13 @@ def encoder(model: Any) -> Encoder:
     return Encoder(blocks=tower.encoder.layer, attention=ATTENTION, entrance=tower.embeddings, grids=grids, protected=1)
 
 
+def settings(folder: Path, config: Any) -> StillSettings:
+    """How the model in a folder wants its frames."""
+    vision = config.vision_config
+    size, patch, merge = tuple(vision.image_size), vision.patch_size[0], int(1 / config.downsample_ratio)
+    return StillSettings.from_folder(folder, size=size, patch_size=patch, merge_size=merge)
+
+
 def shape(config: Any) -> VisionShape:
     """The encoder's sizes in a configuration."""
     vision, text = config.vision_config, config.get_text_config()
@@ -74,7 +82,7 @@ FAMILY = Family(
         frame="Frame{number}: <img><IMG_CONTEXT></img>",
         between="\n",
         kind="image",
-        settings=StillSettings.from_folder,
+        settings=settings,
         encode=framed.encode,
         taken=framed.taken,
         positions=positions.of_text,
