@@ -207,7 +207,8 @@ def _read_weights(
             bnb_4bit_compute_dtype=torch.bfloat16 if dtype == torch.float32 else dtype,
             llm_int8_skip_modules=skipped,
         )
-    if device.type == "cuda" and dtype != torch.float32 and _is_recent(device) and is_flash_attn_2_available():
+    can_flash = is_flash_attn_2_available() and not find_language(config.model_type).reach  # it takes no masks
+    if can_flash and device.type == "cuda" and dtype != torch.float32 and _is_recent(device):
         options["attn_implementation"] = "flash_attention_2"
     too_large = (
         f"the model in {str(folder)!r} does not fit into the memory of {device}: try quant 4bit or a smaller model"

@@ -96,5 +96,6 @@ def check_text(tokenizer: PreTrainedTokenizerBase, question: str, system: str | 
     if not question.strip():
         raise ValueError("the question is empty")
     for token in tokenizer.get_added_vocab():
-        if token in question or token in (system or ""):
+        is_space = not token.strip("▁ \n\t")  # Gemma's vocabulary has rows of spaces and line breaks added to it
+        if not is_space and (token in question or token in (system or "")):
             raise ValueError(f"the text contains {token!r}, which the model reads as a control token: leave it out")

@@ -172,7 +172,7 @@ class _Hooks:
     def hold_keys(self, layer: nn.Module, _: tuple[Tensor, ...], kwargs: dict[str, Any]) -> None:
         """Let the cache hold a prompt's keys in a layer with a window, all of them, until tokens are chosen by them."""
         cache = kwargs["past_key_values"]
-        held = cache.layers[_index(layer) :] if isinstance(cache, DynamicCache) else ()  # it may make them on the way
+        held: Any = cache.layers[_index(layer) :] if isinstance(cache, DynamicCache) else ()  # it may make them later
         if held and held[0].is_sliding and held[0].get_seq_length() == 0:
             held[0].activate_past_recording()
 

@@ -71,7 +71,8 @@ def in_pieces(model: PreTrainedModel, chunk: int) -> Iterator[dict[int, Tensor]]
     Each layer makes the mask of some rows when it computes them. Yields, by layer with a window, the positions of the
     tokens that its cache holds behind the pass.
     """
-    kernel, held = str(model.config._attn_implementation), {}
+    kernel = str(model.config._attn_implementation)
+    held: dict[int, Tensor] = {}
     windows = layer_windows(model.config.get_text_config())
     with ExitStack() as stack:
         for index, (layer, window) in enumerate(zip(model.get_decoder().layers, windows, strict=True)):
@@ -112,14 +113,14 @@ def in_windows(model: PreTrainedModel, held: dict[int, Tensor], position: Tensor
 
     `held` is what `in_pieces` gave, and is brought up to date. Without windows, `held` is empty and nothing happens.
     """
-    kernel, weight = str(model.config._attn_implementation), model.get_input_embeddings().weight
+    kernel = str(model.config._attn_implementation)
     windows = layer_windows(model.config.get_text_config()) if held else ()
     with ExitStack() as stack:
         for index, places in held.items():
             window = windows[index]
             places = torch.cat([places, position.view(1)])
             held[index] = places[-window + 1 :]
-            mask = shaped((places > position.view(1) - window)[None, None, None], kernel, weight.dtype)
+            mask = shaped((places > position.view(1) - window)[None, None, None], kernel, model.dtype)
             hook = partial(_show, mask)
             handle = model.get_decoder().layers[index].register_forward_pre_hook(hook, with_kwargs=True)
             stack.callback(handle.remove)

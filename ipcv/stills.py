@@ -32,9 +32,9 @@ class StillSettings:
     def from_folder(cls, folder: str | Path, *, size: tuple[int, int], patch_size: int, merge_size: int) -> Self:
         """The settings of a model folder, for an encoder of frames of this height and width. Raises `ModelError`."""
         values, origin = read_settings(folder)
-        sizes = {"height": size[0], "width": size[1], "patch_size": patch_size, "merge_size": merge_size}
+        height, width = size
         try:
-            return cls(**sizes, **normalising(values))
+            return cls(height=height, width=width, patch_size=patch_size, merge_size=merge_size, **normalising(values))
         except KeyError as error:
             raise ModelError(f"{origin} lacks {error}: fetch the model again") from error
         except (ValueError, TypeError, AttributeError) as error:

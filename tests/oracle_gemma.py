@@ -130,9 +130,11 @@ class LanguageModel(oracle.LanguageModel):
             angles = self.turns(row.place, layer)
             queries.append(rotate(query, angles))
             self.cache[layer].append(Seen(rotate(key, angles), value, row.index))
+        keys, values = (torch.stack([getattr(seen, name) for seen in self.cache[layer]]) for name in ("key", "value"))
+        mixed = [self.mixed(query, row, layer, keys, values) for query, row in zip(queries, rows, strict=True)]
         return [
-            Row(self.finished(row, self.mixed(query, row, layer), layer), row.place, row.index, row.visual)
-            for query, row in zip(queries, rows, strict=True)
+            Row(self.finished(row, given, layer), row.place, row.index, row.visual)
+            for given, row in zip(mixed, rows, strict=True)
         ]
 
     def normed(self, x: Tensor, layer: int, name: str) -> Tensor:
@@ -152,16 +154,15 @@ class LanguageModel(oracle.LanguageModel):
         is_own = row.index in self.picture and self.picture.get(other) == self.picture[row.index]
         return other <= row.index or is_own
 
-    def mixed(self, query: Tensor, row: Row, layer: int) -> Tensor:
+    def mixed(self, query: Tensor, row: Row, layer: int, keys: Tensor, values: Tensor) -> Tensor:
         """What a token's heads take from the tokens that it sees; leaves `attention`, over all in the cache."""
-        cached, scale = self.cache[layer], self.config.query_pre_attn_scalar**-0.5
-        seen = [at for at, each in enumerate(cached) if self.sees(row, each.index, layer)]
-        attention, mixed = torch.zeros(len(query), len(cached), dtype=torch.float64), []
+        scale = self.config.query_pre_attn_scalar**-0.5
+        seen = [at for at, each in enumerate(self.cache[layer]) if self.sees(row, each.index, layer)]
+        attention, mixed = torch.zeros(len(query), len(keys), dtype=torch.float64), []
         for head in range(len(query)):
-            group = head * len(cached[0].key) // len(query)
-            keys = torch.stack([cached[at].key[group] for at in seen])
-            attention[head, seen] = (keys @ query[head] * scale).softmax(0)
-            mixed.append(sum(attention[head, at] * cached[at].value[group] for at in seen))
+            group = head * keys.shape[1] // len(query)
+            attention[head, seen] = (keys[seen, group] @ query[head] * scale).softmax(0)
+            mixed.append(attention[head] @ values[:, group])
         self.attention = attention
         return torch.cat(mixed)
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import tiny
+import tiny_gemma
 import torch
 from bitsandbytes.nn import Linear4bit
 from torch import Tensor, nn
@@ -33,9 +34,16 @@ PLAIN = Options(compressor=None, pruner=None, max_new_tokens=8, frame_batch=4)
 PIXELS = {"image_mean": [0.48, 0.46, 0.41], "image_std": [0.27, 0.26, 0.28], "min_pixels": 64, "max_pixels": 64 * 64}
 QWEN = PIXELS | {"patch_size": tiny.PATCH, "temporal_patch_size": tiny.FRAMES, "merge_size": 2}
 STILL = {"image_mean": [0.485, 0.456, 0.406], "image_std": [0.229, 0.224, 0.225]}
-INTERNVL = (  # its tokenizer has these tokens of its own, and its chat template names them
-    ["<img>", "</img>", "<IMG_CONTEXT>", "<video>"],
+INTERNVL = (  # its tokenizer has these tokens of its own, the visual one first, and its chat template names them
+    ["<IMG_CONTEXT>", "<img>", "</img>", "<video>"],
     {"<|vision_start|><|video_pad|><|vision_end|>": "<video>\n"},
+)
+GEMMA = (  # whose template knows no videos
+    ["<image_soft_token>", "<start_of_image>", "<end_of_image>"],
+    {
+        "<|vision_start|><|image_pad|><|vision_end|>": "<start_of_image>",
+        "<|vision_start|><|video_pad|><|vision_end|>": "",
+    },
 )
 OF_CLIPS = QWEN | {"video_processor_type": "Qwen3VLVideoProcessor", "max_pixels": 6 * 64 * 64}
 TOKENS = {"image_token_id": 5, "video_token_id": 6, "vision_start_token_id": 3, "vision_end_token_id": 4}
@@ -50,6 +58,7 @@ class Case:
     video_preprocessor: dict[str, Any] | None = None
     more: Callable[[list[float]], dict[str, Any]] = lambda _: {}
     words: tuple[list[str], dict[str, str]] = ([], {})  # more tokens, and changes of the chat template
+    types: str | None = None  # what transformers calls the types of tokens, if it wants them beside images
     vision: str = "model.visual."  # how the names of the encoder's modules begin
 
 
@@ -59,6 +68,9 @@ CASES = {
     "qwen3_vl": Case(build=tiny.qwen3_vl, video_preprocessor=OF_CLIPS),
     "qwen3_vl_moe": Case(build=tiny.qwen3_vl_moe, video_preprocessor=OF_CLIPS),
     "internvl": Case(build=tiny.internvl, preprocessor=STILL, words=INTERNVL, vision="model.vision_tower."),
+    "gemma3": Case(
+        build=tiny_gemma.gemma3, preprocessor=STILL, words=GEMMA, vision="model.vision_tower.", types="token_type_ids"
+    ),
 }
 
 
@@ -73,7 +85,7 @@ def folder(request, tmp_path_factory) -> Path:
         assert old in tokenizer.chat_template
         tokenizer.chat_template = tokenizer.chat_template.replace(old, new)
     tokenizer.save_pretrained(path)
-    special = TOKENS | ({"image_token_id": tokenizer.convert_tokens_to_ids("<IMG_CONTEXT>")} if tokens else {})
+    special = TOKENS | ({"image_token_id": tokenizer.convert_tokens_to_ids(tokens[0])} if tokens else {})
     model = case.build(width=64, words=len(tokenizer), special=special)
     model.save_pretrained(path)
     (path / "preprocessor_config.json").write_text(json.dumps(case.preprocessor))
@@ -116,7 +128,8 @@ def transformers_inputs(model: ipcv.Model, case: Case, video: TimedFrames, ids: 
         (frames,) = clip
     patches, grid = settings.patches(torch.from_numpy(frames))
     if find_language(model.facts.family).kind == "image":
-        return {"input_ids": ids, "pixel_values": patches}
+        types = {case.types: (ids == network.config.image_token_id).long()} if case.types else {}
+        return {"input_ids": ids, "pixel_values": patches} | types
     types = torch.where(ids == network.config.video_token_id, 2, 0)
     return {
         "input_ids": ids,
