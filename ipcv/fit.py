@@ -15,6 +15,7 @@ from ipcv.budget import KEEP
 from ipcv.errors import MemoryExhaustedError
 from ipcv.families import find_language
 from ipcv.free_memory import free_memory
+from ipcv.language_flops import cache_tokens
 from ipcv.load import Dtype, Quant, choose_dtype, find_device, find_folder, prequantized, read_config
 from ipcv.prefill import CHUNK
 from ipcv.preprocess import FrameSettings
@@ -41,11 +42,14 @@ class Sizes:
     def of(cls, folder: Path, config: Any) -> "Sizes":
         """The sizes of the model in `folder`, from the headers of its weights: nothing is loaded."""
         language, counts = find_language(config.model_type), {"plain": 0, "linear": 0}
+        whole = tuple(name.removeprefix("model.") for name in language.whole)  # files may have names without it
         for path in folder.glob("*.safetensors"):
             with safe_open(path, "pt") as file:
                 for name in file.keys():  # noqa: SIM118 - it is no dict
                     shape = file.get_slice(name).get_shape()
-                    is_linear = ".layers." in name and len(shape) == 2 and not name.startswith(language.whole)
+                    is_linear = (
+                        ".layers." in name and len(shape) == 2 and not name.removeprefix("model.").startswith(whole)
+                    )
                     counts["linear" if is_linear else "plain"] += math.prod(shape)
         text = config.get_text_config()
         return cls(
@@ -69,7 +73,7 @@ class Sizes:
         """Bytes for a prompt of so many visual `tokens`, kept of up to four times as many: likewise."""
         text = self.text
         embeddings = int(tokens / KEEP) * text.width * width
-        cache = tokens * text.layers * 2 * text.key_width * width
+        cache = cache_tokens(text, tokens, tokens) * 2 * text.key_width * width
         states = 4 * tokens * text.width * width
         rows = min(tokens, CHUNK)
         chunk = rows * width * (8 * text.width + 4 * text.query_width + 3 * text.mlp_width) + rows * tokens * 8

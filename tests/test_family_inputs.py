@@ -130,7 +130,7 @@ def stills(folder: Path, **changes: Any) -> StillSettings:
     """The settings of a model with frames of 32 × 32."""
     values = {name: value for name, value in (STILL | changes).items() if value is not None}
     (folder / "preprocessor_config.json").write_text(json.dumps(values))
-    return StillSettings.from_folder(folder, tiny.internvl(depth=1, layers=1).config)
+    return find_language("internvl").settings(folder, tiny.internvl(depth=1, layers=1).config)
 
 
 def test_internvl_frames_equal_the_familys_image_processor(tmp_path):
