@@ -171,3 +171,18 @@ def test_another_encoder_or_language_model_is_refused(folder, part, name, value,
     setattr(getattr(config, part), name, value)
     with pytest.raises(ModelError, match=message):
         find_language("gemma3").settings(folder, config)
+
+
+@pytest.mark.parametrize(
+    ("family", "why"),
+    [
+        ("gemma3_text", "this size has no vision encoder"),
+        ("gemma3n", "its vision encoder is made of convolutions"),
+        ("gemma4", "its encoder's positions, and decoder layers"),
+        ("gemma4_unified", "it has no vision encoder"),
+    ],
+)
+def test_other_gemmas_are_refused_by_name_with_the_reason(family, why, tmp_path):
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": family}))
+    with pytest.raises(ModelError, match=rf"'{family}' is not supported: {why}.*; supported: .*gemma3, "):
+        ipcv.load(str(tmp_path))

@@ -22,6 +22,13 @@ FAMILIES: dict[str, Family] = {  # by a configuration's `model_type`
     "dinov2": dinov2.FAMILY,
 }
 
+REFUSED: dict[str, str] = {  # why a family that others know how to ask is not here
+    "gemma3_text": "this size has no vision encoder; Gemma 3 has one from 4B on",
+    "gemma3n": "its vision encoder is made of convolutions, between which there are no tokens to leave out",
+    "gemma4": "its encoder's positions, and decoder layers that share keys or are given embeddings, are not written yet",
+    "gemma4_unified": "it has no vision encoder: patches go straight into the language model",
+}
+
 
 def find_encoder(model: PreTrainedModel) -> Encoder:
     """The vision encoder of `model`. Raises `ModelError` for a family that is not supported, naming those that are."""
@@ -37,5 +44,6 @@ def find_language(family: str) -> Language:
 
 def _known(family: str, among: Mapping[str, Known], why: str) -> Known:
     if family not in among:
+        why = REFUSED.get(family, why)
         raise ModelError(f"model family {family!r} is not supported: {why}; supported: {', '.join(sorted(among))}")
     return among[family]
