@@ -25,7 +25,7 @@ FAMILIES: dict[str, Family] = {  # by a configuration's `model_type`
 REFUSED: dict[str, str] = {  # why a family that others know how to ask is not here
     "gemma3_text": "this size has no vision encoder; Gemma 3 has one from 4B on",
     "gemma3n": "its vision encoder is made of convolutions, between which there are no tokens to leave out",
-    "gemma4": "its encoder's positions, and decoder layers that share keys or are given embeddings, are not written yet",
+    "gemma4": "its encoder's positions, and decoder layers that share keys or get embeddings, are not written here",
     "gemma4_unified": "it has no vision encoder: patches go straight into the language model",
 }
 
