@@ -192,6 +192,13 @@ def choose_quantization(quant: Quant, device: torch.device, config: PretrainedCo
     return None if quant == "none" else quant
 
 
+def can_flash(family: str, device: torch.device, dtype: torch.dtype) -> bool:
+    """Whether flash attention runs here and computes what a family wants: it knows no masks like those of `reach`."""
+    if device.type != "cuda" or dtype == torch.float32 or find_language(family).reach:
+        return False
+    return _is_recent(device) and is_flash_attn_2_available()
+
+
 def _read_weights(
     folder: Path, device: torch.device, dtype: torch.dtype, quant: str | None, config: PretrainedConfig
 ) -> Any:
@@ -207,8 +214,7 @@ def _read_weights(
             bnb_4bit_compute_dtype=torch.bfloat16 if dtype == torch.float32 else dtype,
             llm_int8_skip_modules=skipped,
         )
-    can_flash = is_flash_attn_2_available() and not find_language(config.model_type).reach  # it takes no masks
-    if can_flash and device.type == "cuda" and dtype != torch.float32 and _is_recent(device):
+    if can_flash(config.model_type, device, dtype):
         options["attn_implementation"] = "flash_attention_2"
     too_large = (
         f"the model in {str(folder)!r} does not fit into the memory of {device}: try quant 4bit or a smaller model"
