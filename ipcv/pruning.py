@@ -239,7 +239,8 @@ class _Hooks:
         """The last token's query `[query heads, head_dim]` in a layer, rotated by the model's own function."""
         attention = self.layers[index].self_attn
         rotate = modules[type(attention).__module__].apply_rotary_pos_emb
-        heads = self.query.view(1, 1, -1, attention.head_dim).transpose(1, 2)
+        count = self.model.config.get_text_config().num_attention_heads
+        heads = self.query.view(1, 1, count, -1)[..., : attention.head_dim].transpose(1, 2)  # gates may be behind each
         if hasattr(attention, "q_norm"):
             heads = attention.q_norm(heads)
         cos, sin = (table[:, -1:] for table in self.rotation)
