@@ -6,7 +6,7 @@ enter the cache there, and the tokens that stay keep their positions. Text is ne
 
 from abc import ABC, abstractmethod
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
@@ -21,6 +21,7 @@ from transformers import Cache, DynamicCache, PreTrainedModel
 
 from ipcv.families import find_encoder, find_language
 from ipcv.hooks import installed
+from ipcv.shapes import keyless_layers
 
 
 @dataclass(frozen=True)
@@ -34,8 +35,8 @@ class Prompt:
     text: Tensor  # [t] positions of the text tokens after the first visual one
     before: Tensor  # [length, d] input of the layer before
     states: Tensor  # [length, d] output of the layer before, with what DeepStack adds
-    keys: Tensor  # [heads, length, head_dim] its keys, as cached
-    query: Tensor  # [query heads, head_dim] its query of the last token, rotated like the keys
+    keys: Tensor  # [heads, length, head_dim] its keys, as cached; [0, length, 0] if it attends linearly
+    query: Tensor  # [query heads, head_dim] its query of the last token, rotated like the keys; likewise [0, 0]
     step: int = 0  # how many pruning layers came before this one
 
 
@@ -52,7 +53,7 @@ class LanguagePruner(ABC):
         """Prune in the language model of `model` for the length of the `with`; the model is left as it was."""
         find_language(model.config.model_type)  # which must be there
         layers = model.get_decoder().layers
-        steps = self.steps(len(layers))
+        steps = self.steps(len(layers), keyless_layers(model.config.get_text_config()))
         with installed(_Hooks(self, model, layers, steps), layers) if self.prunes else nullcontext():
             yield
 
@@ -62,10 +63,10 @@ class LanguagePruner(ABC):
         """Whether anything is dropped."""
 
     @abstractmethod
-    def steps(self, depth: int) -> tuple[int, ...]:
+    def steps(self, depth: int, keyless: Collection[int] = ()) -> tuple[int, ...]:
         """The layers, ascending, at whose input tokens are dropped, of a language model of `depth` layers.
 
-        Raises `ValueError` if it is not deep enough.
+        Those in `keyless` attend linearly. Raises `ValueError` if tokens cannot be chosen there.
         """
 
     @abstractmethod
@@ -84,6 +85,10 @@ class _Kept:
     rows: tuple[Tensor, ...]  # [m] each, per pruning layer passed: positions in the whole prompt, ascending
     length: int  # of the whole prompt
 
+    def left(self, steps: int) -> Tensor:
+        """The tokens `[m]` that are left behind so many pruning layers."""
+        return self.rows[steps - 1] if steps else torch.arange(self.length, device=self.rows[0].device)
+
 
 class _Hooks:
     """The hooks of one `with`. Which tokens of a prompt stay is remembered beside the cache that they fill."""
@@ -93,10 +98,12 @@ class _Hooks:
         self.model = model
         self.layers = layers
         self.steps = steps
+        self.keyless = keyless_layers(model.config.get_text_config())
+        self.first = next(index for index in range(len(layers)) if index not in self.keyless)  # with keys
         ids = (getattr(model.config, name, None) for name in ("image_token_id", "video_token_id"))
         self.visual_ids = [number for number in ids if number is not None]
         self.is_visual: Tensor  # [length] of the pass under way
-        self.query: Tensor  # [1, 1, ...] of its last token, before rotation
+        self.query: Tensor  # [1, 1, ...] of its last token in the layer before a pruning layer, before rotation
         self.before: Tensor  # [1, tokens, d] input of the layer before a pruning layer
         self.taps: Sequence[Tensor] | None  # [n, d] each, what its visual tokens get behind the first layers
         self.kept: WeakKeyDictionary[Cache, _Kept] = WeakKeyDictionary()
@@ -105,14 +112,16 @@ class _Hooks:
         """Put the hooks on the model, one handle each."""
         yield self.model.model.register_forward_pre_hook(self.read_ids, with_kwargs=True)
         yield from self.install_taps()
-        for layer in range(self.steps[0], len(self.layers)):
-            hook = self.narrow
-            if layer in self.steps:
-                attention = self.layers[layer - 1].self_attn
-                yield getattr(attention, "q_norm", attention.q_proj).register_forward_hook(self.read_query)
-                yield self.layers[layer - 1].register_forward_hook(self.read_input)
+        for index in range(self.steps[0], len(self.layers)):
+            hook: Callable[..., Any] = self.narrow
+            if index in self.steps:
+                before = self.layers[index - 1]
+                if index - 1 not in self.keyless:
+                    attention = before.self_attn
+                    yield getattr(attention, "q_norm", attention.q_proj).register_forward_hook(self.read_query)
+                yield before.register_forward_hook(self.read_input)
                 hook = self.prune
-            yield self.layers[layer].register_forward_pre_hook(hook, with_kwargs=True)
+            yield self.layers[index].register_forward_pre_hook(partial(hook, index), with_kwargs=True)
 
     def install_taps(self) -> Iterator[RemovableHandle]:
         """Hooks that add to visual tokens what the language model would, where some are dropped before (DeepStack)."""
@@ -136,7 +145,7 @@ class _Hooks:
             return output
         passed = bisect_right(self.steps, index)
         whole = torch.arange(len(self.is_visual), device=output.device)
-        rows = self.kept[kwargs["past_key_values"]].rows[passed - 1] if passed else whole
+        rows = self.kept[kwargs["past_key_values"]].left(passed) if passed else whole
         visual = self.is_visual[rows]
         left = (self.is_visual.cumsum(0) - 1)[rows[visual]]  # which of the visual tokens
         return output.index_add(1, visual.nonzero()[:, 0], self.taps[index][left].to(output.dtype)[None])
@@ -156,7 +165,7 @@ class _Hooks:
         self.before = args[0]
 
     def prune(
-        self, layer: nn.Module, args: tuple[Tensor, ...], kwargs: dict[str, Any]
+        self, index: int, layer: nn.Module, args: tuple[Tensor, ...], kwargs: dict[str, Any]
     ) -> tuple[tuple[Tensor, ...], dict[str, Any]]:
         """At a pruning layer: in a prompt's first pass choose what stays, and drop the other rows."""
         cache = kwargs["past_key_values"]
@@ -164,12 +173,15 @@ class _Hooks:
             raise ValueError(  # noqa: TRY004 - a wrong setting, not a wrong type
                 f"pruning in the language model needs a DynamicCache (use_cache=True), got {type(cache).__name__}"
             )
-        index = _index(layer)
-        if cache.get_seq_length(index) == 0:
+        if self.is_empty(cache, index):
             args = (self.drop(index, args[0], cache, kwargs["position_embeddings"]), *args[1:])
         else:
             self.check_continues(cache, args[0].shape[1])
-        return self.narrow(layer, args, kwargs)
+        return self.narrow(index, layer, args, kwargs)
+
+    def is_empty(self, cache: Cache, index: int) -> bool:
+        """Whether layer `index` has seen nothing yet of what `cache` is for."""
+        return not cache.has_previous_state(index) if index in self.keyless else cache.get_seq_length(index) == 0
 
     def check_continues(self, cache: Cache, tokens: int) -> None:
         """Raise `ValueError` unless the `tokens` of this pass follow, in `cache`, a prompt that was pruned here."""
@@ -195,19 +207,26 @@ class _Hooks:
         if not len(visual):
             return torch.arange(len(is_visual), device=states.device)
         text = (~is_visual).nonzero()[:, 0]
-        before: Any = cache.layers[index - 1]
+        keys, query = self.keys_and_query(index - 1, cache, rotation)
         prompt = Prompt(
             visual=visual,
             text=text[text > visual[0]],
             before=self.before[0],
             states=states[0],
-            keys=before.keys[0],
-            query=self.rotated_query(index - 1, rotation),
+            keys=keys,
+            query=query,
             step=self.steps.index(index),
         )
         stays = ~is_visual
         stays[visual] = self.pruner.choose(prompt)
         return stays.nonzero()[:, 0]
+
+    def keys_and_query(self, index: int, cache: DynamicCache, rotation: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+        """A layer's keys and its last token's query, as `Prompt` has them."""
+        if index in self.keyless:
+            return self.before.new_empty(0, self.before.shape[1], 0), self.before.new_empty(0, 0)
+        before: Any = cache.layers[index]
+        return before.keys[0], self.rotated_query(index, rotation)
 
     def rotated_query(self, index: int, rotation: tuple[Tensor, Tensor]) -> Tensor:
         """The last token's query `[query heads, head_dim]` in a layer, rotated by the model's own function."""
@@ -218,22 +237,20 @@ class _Hooks:
         return rotate(heads, heads, cos, sin)[0][0, :, 0]
 
     def narrow(
-        self, layer: nn.Module, args: tuple[Tensor, ...], kwargs: dict[str, Any]
+        self, index: int, _: nn.Module, args: tuple[Tensor, ...], kwargs: dict[str, Any]
     ) -> tuple[tuple[Tensor, ...], dict[str, Any]]:
         """Leave the dropped tokens out of a layer's rotation tables and attention mask."""
-        kept, mask, index = self.kept[kwargs["past_key_values"]], kwargs["attention_mask"], _index(layer)
-        rows = kept.rows[bisect_right(self.steps, index) - 1]
+        cache, mask = kwargs["past_key_values"], kwargs["attention_mask"]
+        kept = self.kept[cache]
+        rows = kept.left(bisect_right(self.steps, index))
         narrowed: dict[str, Any] = {"position_ids": None}  # only read to find packed sequences, and there are none
-        if kwargs["past_key_values"].get_seq_length(index) == 0:
+        if self.is_empty(cache, index):
             narrowed["position_embeddings"] = tuple(table[:, rows] for table in kwargs["position_embeddings"])
             if mask is not None:
                 narrowed["attention_mask"] = mask[..., rows] if mask.ndim == 2 else mask[..., rows, :][..., rows]
-        elif mask is not None:
-            # made for the layers before, which hold every token: the prompt's kept columns, then all later ones
-            later = torch.arange(kept.length, mask.shape[-1], device=mask.device)
-            narrowed["attention_mask"] = mask[..., torch.cat([rows, later])]
+        elif mask is not None and index not in self.keyless:
+            # made for the first layer with keys and what that one holds: its columns for `rows`, then all later ones
+            first = kept.left(bisect_right(self.steps, self.first))
+            later = torch.arange(len(first), mask.shape[-1], device=mask.device)
+            narrowed["attention_mask"] = mask[..., torch.cat([torch.searchsorted(first, rows), later])]
         return args, kwargs | narrowed
-
-
-def _index(layer: Any) -> int:
-    return layer.self_attn.layer_idx

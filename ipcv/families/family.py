@@ -11,7 +11,7 @@ from torch import Tensor
 from ipcv.encoders import Encoder
 from ipcv.grids import Grid
 from ipcv.preprocess import FrameSettings, PatchSettings
-from ipcv.shapes import VisionShape
+from ipcv.shapes import TextShape, VisionShape
 from ipcv.visual import Visual
 
 
@@ -30,6 +30,7 @@ class Language:
     positions: Callable[..., Tensor]  # (model, ids, types, shown): of a prompt's tokens
     whole: tuple[str, ...]  # modules that are never quantised
     vision: Callable[[Any], VisionShape]  # the encoder's sizes, from the model's configuration
+    decoder: Callable[[Any], TextShape] = TextShape.of  # the language model's sizes, from its own configuration
 
     def text(self, times: Sequence[float]) -> str:
         """What stands in the prompt for a video with temporal patches at `times`, in seconds."""
