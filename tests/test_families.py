@@ -411,10 +411,7 @@ def test_prefill_and_decoding_cost_what_torch_counts(family, pruner):
     asked = ask(case, model)
     length, visual = asked[0].ids.shape[1], len(asked[1])
     with attention(model, "eager"), pruner(model) if pruner else nullcontext():
-        first, all_ = (
-            count(lambda steps=steps: run(model, *asked, steps), also=LEFT_OUT)
-            for steps in (0, 6)
-        )
+        first, all_ = (count(lambda steps=steps: run(model, *asked, steps), also=LEFT_OUT) for steps in (0, 6))
         _, cache = run(model, *asked, 6)
     assert prefill_flops(shape, length, visual, pruner) == pytest.approx(first.get_total_flops(), rel=0.02)
     assert decode_flops(shape, length, visual, 7, pruner) == pytest.approx(

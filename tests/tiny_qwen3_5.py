@@ -15,7 +15,7 @@ LINEAR = {
     "linear_num_key_heads": 2,
     "linear_num_value_heads": 4,
     "linear_key_head_dim": 8,
-    "linear_value_head_dim": 12,
+    "linear_value_head_dim": 16,
     "linear_conv_kernel_dim": 4,
 }
 
