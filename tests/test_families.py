@@ -21,6 +21,7 @@ from torch import Tensor
 from transformers import AttentionInterface, DynamicCache
 from transformers.cache_utils import LinearAttentionLayer
 from transformers.models.qwen3_5 import modeling_qwen3_5
+from transformers.models.qwen3_5_moe import modeling_qwen3_5_moe
 
 from ipcv import IPCV, Dart, FastV, V2Drop
 from ipcv.encoder_flops import encoder_flops
@@ -105,6 +106,7 @@ CASES["qwen3_5"] = Case(
     words=4,
     keyless=(0, 2, 4),
 )
+CASES["qwen3_5_moe"] = replace(CASES["qwen3_5"], build=tiny_qwen3_5.qwen3_5_moe, language=oracle_qwen3_5.MoeLanguage)
 CASES["internvl"] = StillCase(
     build=tiny.internvl,
     encoder=oracle_families.InternVLEncoder,
@@ -385,7 +387,7 @@ def test_pruning_equals_the_naive_one_on_a_compressed_encoder(family):
 @pytest.fixture
 def in_products(monkeypatch: pytest.MonkeyPatch) -> None:
     """One token's linear attention as matrix products, which the counter counts; transformers' own has none."""
-    for module in (modeling_qwen3_5,):
+    for module in (modeling_qwen3_5, modeling_qwen3_5_moe):
         monkeypatch.setattr(module, "torch_recurrent_gated_delta_rule", tiny_qwen3_5.one_token)
 
 

@@ -61,6 +61,11 @@ CASES = {
     "qwen3_vl": Case(build=tiny.qwen3_vl, video_preprocessor=OF_CLIPS),
     "qwen3_vl_moe": Case(build=tiny.qwen3_vl_moe, video_preprocessor=OF_CLIPS),
     "qwen3_5": Case(build=tiny_qwen3_5.qwen3_5, video_preprocessor=OF_CLIPS, whole=(".in_proj_a", ".in_proj_b")),
+    "qwen3_5_moe": Case(
+        build=tiny_qwen3_5.qwen3_5_moe,
+        video_preprocessor=OF_CLIPS,
+        whole=(".in_proj_a", ".in_proj_b", ".shared_expert_gate"),
+    ),
     "internvl": Case(build=tiny.internvl, preprocessor=STILL, words=INTERNVL, vision="model.vision_tower."),
 }
 

@@ -7,9 +7,17 @@ import torch
 import torch.nn.functional as F
 from tiny import Special
 from torch import Tensor
-from transformers import Qwen3_5Config, Qwen3_5ForConditionalGeneration
+from transformers import (
+    Qwen3_5Config,
+    Qwen3_5ForConditionalGeneration,
+    Qwen3_5MoeConfig,
+    Qwen3_5MoeForConditionalGeneration,
+)
 
 ROTARY = {"partial_rotary_factor": 0.5, "mrope_section": [2, 1, 1]}
+EXPERTS = {
+    "num_experts": 5, "num_experts_per_tok": 2, "moe_intermediate_size": 24, "shared_expert_intermediate_size": 64
+}  # fmt: skip
 LINEAR = {
     "full_attention_interval": 2,
     "linear_num_key_heads": 2,
@@ -28,6 +36,16 @@ def qwen3_5(
         vision_config=vision(depth, width), text_config=text(layers, width, words), **special or tiny.SPECIAL
     )
     return drawn(Qwen3_5ForConditionalGeneration(config), seed)
+
+
+def qwen3_5_moe(
+    depth: int = 6, layers: int = 5, seed: int = 0, width: int = 32, words: int = 100, special: Special = None
+) -> Qwen3_5MoeForConditionalGeneration:
+    """The same with two of five experts for each token, and one that is for all."""
+    config = Qwen3_5MoeConfig(
+        vision_config=vision(depth, width), text_config=text(layers, width, words) | EXPERTS, **special or tiny.SPECIAL
+    )
+    return drawn(Qwen3_5MoeForConditionalGeneration(config), seed)
 
 
 def vision(depth: int, width: int) -> dict[str, Any]:

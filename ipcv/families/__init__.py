@@ -18,6 +18,7 @@ FAMILIES: dict[str, Family] = {  # by a configuration's `model_type`
     "qwen3_vl": qwen3_vl.FAMILY,
     "qwen3_vl_moe": qwen3_vl.FAMILY,
     "qwen3_5": qwen3_5.FAMILY,
+    "qwen3_5_moe": qwen3_5.FAMILY,
     "internvl": internvl.FAMILY,
     "dinov2": dinov2.FAMILY,
 }
