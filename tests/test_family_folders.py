@@ -72,8 +72,14 @@ CASES = {
 
 @pytest.fixture(scope="module", params=CASES)
 def folder(request, tmp_path_factory) -> Path:
+    """A family's folder."""
+    path = tmp_path_factory.mktemp(request.param)
+    save(CASES[request.param], path)
+    return path
+
+
+def save(case: Case, path: Path) -> None:
     """A family's folder with random weights and the demo model's tokenizer."""
-    case, path = CASES[request.param], tmp_path_factory.mktemp(request.param)
     tokens, changes = case.words
     tokenizer = AutoTokenizer.from_pretrained(find_folder("demo"))
     tokenizer.add_special_tokens({"additional_special_tokens": tokens}, replace_extra_special_tokens=False)
@@ -87,7 +93,6 @@ def folder(request, tmp_path_factory) -> Path:
     (path / "preprocessor_config.json").write_text(json.dumps(case.preprocessor))
     if case.video_preprocessor:
         (path / "video_preprocessor_config.json").write_text(json.dumps(case.video_preprocessor))
-    return path
 
 
 @pytest.fixture(scope="module")
