@@ -40,6 +40,7 @@ class Encoder:
     window: int = 0  # patches come window by window, of so many a side at most; 0: there are none
     protected: int = 0  # tokens at the head of each frame that are no patches (CLS, registers): always kept
     taps: Mapping[int, nn.Module] = field(default_factory=dict)  # what reads the output of a block, by its number
+    merges: bool = False  # whether ToMe was tested with it: blocks attend to whole frames, and only the last is read
 
     def frames(self, grids: Sequence[Grid]) -> list[int]:
         """Tokens of each frame."""

@@ -15,7 +15,7 @@ from ipcv.budget import KEEP
 from ipcv.errors import MemoryExhaustedError
 from ipcv.families import find_language
 from ipcv.free_memory import free_memory
-from ipcv.language_flops import cache_tokens
+from ipcv.language_flops import BLOCK, cache_bytes
 from ipcv.load import Dtype, Quant, choose_dtype, find_device, find_folder, prequantized, read_config
 from ipcv.prefill import CHUNK
 from ipcv.preprocess import FrameSettings
@@ -55,7 +55,7 @@ class Sizes:
         return cls(
             **counts,
             vision=language.vision(config),
-            text=TextShape.of(text),
+            text=language.decoder(text),
             context=text.max_position_embeddings,
         )
 
@@ -73,11 +73,17 @@ class Sizes:
         """Bytes for a prompt of so many visual `tokens`, kept of up to four times as many: likewise."""
         text = self.text
         embeddings = int(tokens / KEEP) * text.width * width
-        cache = cache_tokens(text, tokens, tokens) * 2 * text.key_width * width
+        cache = cache_bytes(text, tokens, tokens, width=width)
         states = 4 * tokens * text.width * width
         rows = min(tokens, CHUNK)
         chunk = rows * width * (8 * text.width + 4 * text.query_width + 3 * text.mlp_width) + rows * tokens * 8
-        return embeddings + cache + states + chunk
+        return embeddings + cache + states + max(chunk, _linear_bytes(text, rows))
+
+
+def _linear_bytes(text: TextShape, rows: int) -> int:
+    """Bytes for so many `rows` on their way through a layer with linear attention, which computes in float32."""
+    part = text.linear
+    return rows * 4 * part.heads * (8 * part.key_size + 5 * part.value_size + 6 * BLOCK) if part else 0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -83,7 +83,8 @@ def _notices(name: str, network: PreTrainedModel, quantization: str | None) -> I
     """What there is to know about a model."""
     if name == DEMO:
         yield DEMO_NOTICE
-    experts = sum(weights.numel() for weights in network.get_decoder().parameters() if weights.ndim == 3)
+    named = network.get_decoder().named_parameters()
+    experts = sum(weights.numel() for name, weights in named if ".experts." in name and weights.ndim == 3)
     if quantization and experts:
         share = experts / network.num_parameters()
         yield (

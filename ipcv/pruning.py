@@ -6,7 +6,7 @@ enter the cache there, and the tokens that stay keep their positions. Text is ne
 
 from abc import ABC, abstractmethod
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
@@ -22,7 +22,7 @@ from transformers import Cache, DynamicCache, PreTrainedModel
 from ipcv.families import find_encoder, find_language
 from ipcv.hooks import installed
 from ipcv.reach import attended, shaped, tell
-from ipcv.shapes import layer_windows
+from ipcv.shapes import keyless_layers, layer_windows
 
 
 @dataclass(frozen=True)
@@ -36,8 +36,8 @@ class Prompt:
     text: Tensor  # [t] positions of the text tokens after the first visual one
     before: Tensor  # [length, d] input of the layer before
     states: Tensor  # [length, d] output of the layer before, with what DeepStack adds
-    keys: Tensor  # [heads, length, head_dim] its keys, as cached
-    query: Tensor  # [query heads, head_dim] its query of the last token, rotated like the keys
+    keys: Tensor  # [heads, length, head_dim] its keys, as cached; [0, length, 0] if it attends linearly
+    query: Tensor  # [query heads, head_dim] its query of the last token, rotated like the keys; likewise [0, 0]
     scale: float | None = None  # that its logits are multiplied by; None: 1 / √head_dim
     step: int = 0  # how many pruning layers came before this one
 
@@ -55,8 +55,9 @@ class LanguagePruner(ABC):
         """Prune in the language model of `model` for the length of the `with`; the model is left as it was."""
         find_language(model.config.model_type)  # which must be there
         layers = model.get_decoder().layers
-        self.check(layer_windows(model.config.get_text_config()))
-        steps = self.steps(len(layers))
+        text = model.config.get_text_config()
+        self.check(layer_windows(text), keyless_layers(text))
+        steps = self.steps(len(layers), keyless_layers(text))
         with installed(_Hooks(self, model, layers, steps), layers) if self.prunes else nullcontext():
             yield
 
@@ -66,18 +67,18 @@ class LanguagePruner(ABC):
         """Whether anything is dropped."""
 
     @abstractmethod
-    def steps(self, depth: int) -> tuple[int, ...]:
+    def steps(self, depth: int, keyless: Collection[int] = ()) -> tuple[int, ...]:
         """The layers, ascending, at whose input tokens are dropped, of a language model of `depth` layers.
 
-        Raises `ValueError` if it is not deep enough.
+        Those in `keyless` attend linearly. Raises `ValueError` if tokens cannot be chosen there.
         """
 
-    def check(self, windows: Sequence[int]) -> None:
+    def check(self, windows: Sequence[int], keyless: Collection[int] = ()) -> None:
         """Raise `ValueError` if tokens cannot be chosen in a language model with these `windows` per layer, 0 for none.
 
-        They are the positions that a token attends to at most.
+        They are the positions that a token attends to at most; layers in `keyless` attend linearly.
         """
-        self.steps(len(windows))
+        self.steps(len(windows), keyless)
 
     @abstractmethod
     def counts(self, visual: int) -> tuple[int, ...]:
@@ -95,6 +96,10 @@ class _Kept:
     rows: tuple[Tensor, ...]  # [m] each, per pruning layer passed: positions in the whole prompt, ascending
     length: int  # of the whole prompt
 
+    def left(self, steps: int) -> Tensor:
+        """The tokens `[m]` that are left behind so many pruning layers."""
+        return self.rows[steps - 1] if steps else torch.arange(self.length, device=self.rows[0].device)
+
 
 class _Hooks:
     """The hooks of one `with`. Which tokens of a prompt stay is remembered beside the cache that they fill."""
@@ -104,11 +109,13 @@ class _Hooks:
         self.model = model
         self.layers = layers
         self.steps = steps
+        self.keyless = keyless_layers(model.config.get_text_config())
         self.windows = layer_windows(model.config.get_text_config())
+        self.first = next(index for index in range(len(layers)) if index not in self.keyless)  # with keys
         ids = (getattr(model.config, name, None) for name in ("image_token_id", "video_token_id"))
         self.visual_ids = [number for number in ids if number is not None]
         self.is_visual: Tensor  # [length] of the pass under way
-        self.query: Tensor  # [1, 1, heads · head_dim] of its last token, as projected
+        self.query: Tensor  # [1, 1, ...] of its last token in the layer before a pruning layer, as projected
         self.before: Tensor  # [1, tokens, d] input of the layer before a pruning layer
         self.rotation: tuple[Tensor, Tensor]  # its cosines and sines, which other layers may have others of
         self.taps: Sequence[Tensor] | None  # [n, d] each, what its visual tokens get behind the first layers
@@ -118,15 +125,17 @@ class _Hooks:
         """Put the hooks on the model, one handle each."""
         yield self.model.model.register_forward_pre_hook(self.read_ids, with_kwargs=True)
         yield from self.install_taps()
-        for layer in range(self.steps[0], len(self.layers)):
-            hook = self.narrow
-            if layer in self.steps:
-                yield self.layers[layer - 1].self_attn.q_proj.register_forward_hook(self.read_query)
-                yield self.layers[layer - 1].register_forward_hook(self.read_input, with_kwargs=True)
-                if self.windows[layer - 1]:
-                    yield self.layers[layer - 1].register_forward_pre_hook(self.hold_keys, with_kwargs=True)
+        for index in range(self.steps[0], len(self.layers)):
+            hook: Callable[..., Any] = self.narrow
+            if index in self.steps:
+                before = self.layers[index - 1]
+                if index - 1 not in self.keyless:
+                    yield before.self_attn.q_proj.register_forward_hook(self.read_query)
+                yield before.register_forward_hook(self.read_input, with_kwargs=True)
+                if self.windows[index - 1]:
+                    yield before.register_forward_pre_hook(partial(self.hold_keys, index - 1), with_kwargs=True)
                 hook = self.prune
-            yield self.layers[layer].register_forward_pre_hook(hook, with_kwargs=True)
+            yield self.layers[index].register_forward_pre_hook(partial(hook, index), with_kwargs=True)
 
     def install_taps(self) -> Iterator[RemovableHandle]:
         """Hooks that add to visual tokens what the language model would, where some are dropped before (DeepStack)."""
@@ -150,7 +159,7 @@ class _Hooks:
             return output
         passed = bisect_right(self.steps, index)
         whole = torch.arange(len(self.is_visual), device=output.device)
-        rows = self.kept[kwargs["past_key_values"]].rows[passed - 1] if passed else whole
+        rows = self.kept[kwargs["past_key_values"]].left(passed) if passed else whole
         visual = self.is_visual[rows]
         left = (self.is_visual.cumsum(0) - 1)[rows[visual]]  # which of the visual tokens
         return output.index_add(1, visual.nonzero()[:, 0], self.taps[index][left].to(output.dtype)[None])
@@ -169,15 +178,15 @@ class _Hooks:
     def read_input(self, _: nn.Module, args: tuple[Tensor, ...], kwargs: dict[str, Any], __: Tensor) -> None:
         self.before, self.rotation = args[0], kwargs["position_embeddings"]
 
-    def hold_keys(self, layer: nn.Module, _: tuple[Tensor, ...], kwargs: dict[str, Any]) -> None:
+    def hold_keys(self, index: int, _: nn.Module, __: tuple[Tensor, ...], kwargs: dict[str, Any]) -> None:
         """Let the cache hold a prompt's keys in a layer with a window, all of them, until tokens are chosen by them."""
         cache = kwargs["past_key_values"]
-        held: Any = cache.layers[_index(layer) :] if isinstance(cache, DynamicCache) else ()  # it may make them later
+        held: Any = cache.layers[index:] if isinstance(cache, DynamicCache) else ()  # it may make them later
         if held and held[0].is_sliding and held[0].get_seq_length() == 0:
             held[0].activate_past_recording()
 
     def prune(
-        self, layer: nn.Module, args: tuple[Tensor, ...], kwargs: dict[str, Any]
+        self, index: int, layer: nn.Module, args: tuple[Tensor, ...], kwargs: dict[str, Any]
     ) -> tuple[tuple[Tensor, ...], dict[str, Any]]:
         """At a pruning layer: in a prompt's first pass choose what stays, and drop the other rows."""
         cache = kwargs["past_key_values"]
@@ -185,12 +194,15 @@ class _Hooks:
             raise ValueError(  # noqa: TRY004 - a wrong setting, not a wrong type
                 f"pruning in the language model needs a DynamicCache (use_cache=True), got {type(cache).__name__}"
             )
-        index = _index(layer)
-        if cache.get_seq_length(index) == 0:
+        if self.is_empty(cache, index):
             args = (self.drop(index, args[0], cache), *args[1:])
         else:
             self.check_continues(cache, args[0].shape[1])
-        return self.narrow(layer, args, kwargs)
+        return self.narrow(index, layer, args, kwargs)
+
+    def is_empty(self, cache: Cache, index: int) -> bool:
+        """Whether layer `index` has seen nothing yet of what `cache` is for."""
+        return not cache.has_previous_state(index) if index in self.keyless else cache.get_seq_length(index) == 0
 
     def check_continues(self, cache: Cache, tokens: int) -> None:
         """Raise `ValueError` unless the `tokens` of this pass follow, in `cache`, a prompt that was pruned here."""
@@ -203,37 +215,42 @@ class _Hooks:
         """The rows `[1, m, d]` of `states`, the input of layer `index`, that stay; remembers which they are."""
         passed = () if index == self.steps[0] else self.kept[cache].rows
         rows = passed[-1] if passed else torch.arange(len(self.is_visual), device=states.device)
+        stays = self.stay(index, states, self.is_visual[rows], cache)
         before: Any = cache.layers[index - 1]
-        stays = self.stay(index, states, self.is_visual[rows], before.keys[0])
-        if before.is_sliding:
+        if self.windows[index - 1] and before.is_sliding:
             before.crop(0)  # to its window: see `hold_keys`
             before.record_past = False
         del self.before  # as large as the prompt
         self.kept[cache] = _Kept((*passed, rows[stays]), len(self.is_visual))
         return states[:, stays]
 
-    def stay(self, index: int, states: Tensor, is_visual: Tensor, keys: Tensor) -> Tensor:
-        """Which rows of `states` `[1, length, d]` stay from layer `index` on: positions `[m]`, ascending.
-
-        `keys` are those of the layer before.
-        """
+    def stay(self, index: int, states: Tensor, is_visual: Tensor, cache: DynamicCache) -> Tensor:
+        """Which rows of `states` `[1, length, d]` stay from layer `index` on: positions `[m]`, ascending."""
         visual = is_visual.nonzero()[:, 0]
         if not len(visual):
             return torch.arange(len(is_visual), device=states.device)
         text = (~is_visual).nonzero()[:, 0]
+        keys, query = self.keys_and_query(index - 1, cache)
         prompt = Prompt(
             visual=visual,
             text=text[text > visual[0]],
             before=self.before[0],
             states=states[0],
             keys=keys,
-            query=self.rotated_query(index - 1),
-            scale=self.layers[index - 1].self_attn.scaling,
+            query=query,
+            scale=None if index - 1 in self.keyless else self.layers[index - 1].self_attn.scaling,
             step=self.steps.index(index),
         )
         stays = ~is_visual
         stays[visual] = self.pruner.choose(prompt)
         return stays.nonzero()[:, 0]
+
+    def keys_and_query(self, index: int, cache: DynamicCache) -> tuple[Tensor, Tensor]:
+        """A layer's keys and its last token's query, as `Prompt` has them."""
+        if index in self.keyless:
+            return self.before.new_empty(0, self.before.shape[1], 0), self.before.new_empty(0, 0)
+        before: Any = cache.layers[index]
+        return before.keys[0], self.rotated_query(index)
 
     def rotated_query(self, index: int) -> Tensor:
         """The last token's query `[query heads, head_dim]` in a layer, rotated by the model's own function."""
@@ -247,38 +264,36 @@ class _Hooks:
         return rotate(heads, heads, cos, sin)[0][0, :, 0]
 
     def narrow(
-        self, layer: nn.Module, args: tuple[Tensor, ...], kwargs: dict[str, Any]
+        self, index: int, _: nn.Module, args: tuple[Tensor, ...], kwargs: dict[str, Any]
     ) -> tuple[tuple[Tensor, ...], dict[str, Any]]:
         """Leave the dropped tokens out of a layer's rotation tables and attention mask."""
-        kept, mask, index = self.kept[kwargs["past_key_values"]], kwargs["attention_mask"], _index(layer)
-        seen = kwargs["past_key_values"].get_seq_length(index)
-        rows = kept.rows[bisect_right(self.steps, index) - 1]
+        cache, mask = kwargs["past_key_values"], kwargs["attention_mask"]
+        kept = self.kept[cache]
+        rows = kept.left(bisect_right(self.steps, index))
         narrowed: dict[str, Any] = {"position_ids": None}  # only read to find packed sequences, and there are none
-        if seen == 0:
+        if self.is_empty(cache, index):
             narrowed["position_embeddings"] = tuple(table[:, rows] for table in kwargs["position_embeddings"])
             if mask is not None:
                 narrowed["attention_mask"] = mask[..., rows] if mask.ndim == 2 else mask[..., rows, :][..., rows]
         elif any(self.windows):
-            new = args[0].shape[1]
-            later = torch.arange(kept.length, kept.length + seen - len(rows) + new, device=rows.device)
-            mask = self.masked(index, torch.cat([rows, later]), new, kwargs["past_key_values"])
+            mask = self.masked(index, rows, args[0].shape[1], cache)
             narrowed["attention_mask"] = shaped(mask, str(self.model.config._attn_implementation), args[0].dtype)
-        elif mask is not None:
-            # made for the layers before, which hold every token: the prompt's kept columns, then all later ones
-            later = torch.arange(kept.length, mask.shape[-1], device=mask.device)
-            narrowed["attention_mask"] = mask[..., torch.cat([rows, later])]
+        elif mask is not None and index not in self.keyless:
+            # made for the first layer with keys and what that one holds: its columns for `rows`, then all later ones
+            first = kept.left(bisect_right(self.steps, self.first))
+            later = torch.arange(len(first), mask.shape[-1], device=mask.device)
+            narrowed["attention_mask"] = mask[..., torch.cat([torch.searchsorted(first, rows), later])]
         return args, kwargs | narrowed
 
-    def masked(self, index: int, numbers: Tensor, new: int, cache: Any) -> Tensor:
-        """The mask of a layer for `new` text tokens behind a prompt, the last of `numbers`.
+    def masked(self, index: int, rows: Tensor, new: int, cache: Any) -> Tensor:
+        """The mask of a layer for `new` text tokens behind a prompt of which it has `rows` `[m]`.
 
-        These `[n]` are all tokens that it has seen, counted from the prompt's first one. transformers makes its masks
-        for layers that hold another number of them, and counts those.
+        Tokens are counted from the prompt's first one. transformers makes its masks for layers that hold another number
+        of them, and counts those.
         """
-        window, told = self.windows[index], tell(numbers, torch.zeros_like(numbers, dtype=torch.bool))
+        length, seen, window = self.kept[cache].length, cache.get_seq_length(index), self.windows[index]
+        later = torch.arange(length, length + seen - len(rows) + new, device=rows.device)
+        numbers = torch.cat([rows, later])
+        told = tell(numbers, torch.zeros_like(numbers, dtype=torch.bool))
         held = told[:, -window - new + 1 :] if window and cache.layers[index].is_sliding else told
         return attended(told[:, -new:], held, window)[None, None]
-
-
-def _index(layer: Any) -> int:
-    return layer.self_attn.layer_idx

@@ -21,7 +21,7 @@ from ipcv.preprocess import FrameSettings
 from ipcv.prompt import build_prompt, check_text
 from ipcv.run import Run
 from ipcv.savings import compare
-from ipcv.shapes import layer_windows
+from ipcv.shapes import keyless_layers, layer_windows
 from ipcv.shortage import Room
 from ipcv.sources import Source, TimedFrames
 from ipcv.tome import ToMe
@@ -229,7 +229,8 @@ class Model:
             if isinstance(options.compressor, ToMe):
                 options.compressor.check_encoder(encoder, network.config.model_type)
         if options.pruner:
-            options.pruner.check(layer_windows(network.config.get_text_config()))
+            text = network.config.get_text_config()
+            options.pruner.check(layer_windows(text), keyless_layers(text))
 
 
 def _open(asked: Sequence[Asked], options: Options, room: Room, cached: Cached | None) -> Opened:

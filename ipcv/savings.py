@@ -84,7 +84,7 @@ def stages(config: PretrainedConfig, options: Options, clock: Clock, work: Work)
 
 def _counted(config: PretrainedConfig, options: Options, work: Work) -> dict[StageName, dict[str, int]]:
     """Per stage the fields of `Stage` that are counted or computed."""
-    vision, text = find_language(config.model_type).vision(config), TextShape.of(config.get_text_config())
+    vision, text = find_language(config.model_type).vision(config), _text_shape(config)
     pruner, length, visual, chosen = options.pruner, work.length, work.visual, work.chosen
     whole = length + work.left_out
     kept = work.kept or work.passes
@@ -134,12 +134,13 @@ def savings(
 ) -> Savings:
     """Shares of the uncompressed work, computed from the stages, beside what was measured."""
     stage = {each.name: each for each in done}
-    shape = TextShape.of(config.get_text_config())
+    shape, dtype = _text_shape(config), config.dtype
+    width = (dtype if isinstance(dtype, torch.dtype) else torch.get_default_dtype()).itemsize
     return Savings(
         encode_flops=_share(stage["encode"]),
         prefill_flops=_share(stage["prefill"]),
         total_flops=_share(*(stage[name] for name in COMPARED)),
-        cache_share=cache_share(shape, work.held, work.visual, options.pruner, work.left_out),
+        cache_share=cache_share(shape, work.held, work.visual, options.pruner, work.left_out, width),
         baseline=baseline,
     )
 
@@ -161,6 +162,10 @@ def compare(
         total_speedup=sum(seconds.values()) / sum(stage[name].seconds for name in COMPARED),
         similarity=float(torch.cosine_similarity(visual.float(), truth.float(), dim=-1).mean()),
     )
+
+
+def _text_shape(config: PretrainedConfig) -> TextShape:
+    return find_language(config.model_type).decoder(config.get_text_config())
 
 
 def _share(*parts: Stage) -> float:

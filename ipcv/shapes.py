@@ -36,6 +36,32 @@ class VisionShape:
 
 
 @dataclass(frozen=True, kw_only=True)
+class LinearShape:
+    """The sizes of a language model's layers with linear attention: a state of constant size in place of keys."""
+
+    layers: tuple[int, ...]  # which they are, counted from 0
+    heads: int  # values', each with a state of its own
+    value_size: int  # of a head
+    key_heads: int
+    key_size: int  # of a head
+    kernel: int  # tokens that the convolution ahead of it sees
+
+    @property
+    def values(self) -> int:
+        """How wide the values of all heads are."""
+        return self.heads * self.value_size
+
+    @property
+    def convolved(self) -> int:
+        """How wide what the convolution sees is: queries, keys and values."""
+        return 2 * self.key_heads * self.key_size + self.values
+
+    def state(self, width: int) -> int:
+        """Bytes that a layer holds of a prompt, however long; the sum over its tokens is always in float32."""
+        return self.convolved * self.kernel * width + self.heads * self.key_size * self.value_size * 4
+
+
+@dataclass(frozen=True, kw_only=True)
 class TextShape:
     """A language model's sizes."""
 
@@ -44,6 +70,8 @@ class TextShape:
     query_width: int  # query heads × head size
     key_width: int  # key heads × head size: less than `query_width` with grouped-query attention
     heads: int  # query heads
+    gated: bool = False  # what attention gives goes through gates, which are projected as queries are
+    linear: LinearShape | None = None  # None: every layer has keys
     windows: tuple[int, ...] = ()  # per layer, positions that a token attends to at most; 0: all; (): all in every one
     mlp_width: int
     sparse: tuple[int, ...] = ()  # layers with experts in place of one feed-forward part
@@ -52,20 +80,27 @@ class TextShape:
     vocabulary: int
 
     @classmethod
-    def of(cls, config: Any) -> "TextShape":
-        """The sizes in a `text_config`."""
+    def of(cls, config: Any, **more: Any) -> "TextShape":
+        """The sizes in a `text_config`; `more` are those that a family knows by other names."""
         head = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-        return cls(
-            layers=config.num_hidden_layers,
-            width=config.hidden_size,
-            query_width=config.num_attention_heads * head,
-            key_width=config.num_key_value_heads * head,
-            heads=config.num_attention_heads,
-            windows=layer_windows(config),
-            mlp_width=config.intermediate_size,
-            vocabulary=config.vocab_size,
-            **(_experts(config) if getattr(config, "num_experts", 0) else {}),
-        )
+        sizes: dict[str, Any] = {
+            "layers": config.num_hidden_layers,
+            "width": config.hidden_size,
+            "query_width": config.num_attention_heads * head,
+            "key_width": config.num_key_value_heads * head,
+            "heads": config.num_attention_heads,
+            "windows": layer_windows(config),
+            "mlp_width": getattr(config, "intermediate_size", 0),  # there is none where all layers have experts
+            "vocabulary": config.vocab_size,
+        }
+        if getattr(config, "num_experts", 0) and "experts" not in more:
+            sizes |= _experts(config)
+        return cls(**sizes | more)
+
+    @property
+    def keyless(self) -> tuple[int, ...]:
+        """The layers that have no keys."""
+        return self.linear.layers if self.linear else ()
 
     def feed_forward(self, layer: int) -> int:
         """How wide all outputs and inputs of a layer's gated feed-forward part are, its router's included."""
@@ -89,6 +124,12 @@ def _experts(config: Any) -> dict[str, Any]:
         "expert_width": config.num_experts_per_tok * config.moe_intermediate_size,
         "experts": config.num_experts,
     }
+
+
+def keyless_layers(config: Any) -> tuple[int, ...]:
+    """The decoder layers in a `text_config`, counted from 0, that attend linearly: they have no keys."""
+    kinds = getattr(config, "layer_types", None) or ()
+    return tuple(layer for layer, kind in enumerate(kinds) if kind == "linear_attention")
 
 
 def linear(rows: int, inputs: int, outputs: int) -> int:

@@ -1,6 +1,7 @@
 """Several answers written at once: prompts whose caches differ in length, and from layer to layer if pruned."""
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -11,7 +12,7 @@ from transformers import DynamicCache, PreTrainedModel
 
 from ipcv.generate import Chooser, Decoding, end_tokens
 from ipcv.hooks import installed
-from ipcv.shapes import layer_windows
+from ipcv.shapes import keyless_layers, layer_windows
 
 
 def decode_together(
@@ -20,7 +21,8 @@ def decode_together(
     """Write up to `limit` tokens behind each of `decodings`, into its `tokens`, all of them step by step together.
 
     Each sequence is padded on the left, layer by layer, and keeps its own positions, so that it gets the tokens it
-    would get alone, but for the rounding of larger matrix products. The caches of `decodings` stay as they are.
+    would get alone, but for the rounding of larger matrix products. Where a layer attends linearly there is nothing to
+    pad: each sequence has its state. The caches of `decodings` stay as they are.
     Outside any pruner's `with`: what is in the caches is pruned already, and a single token never is.
     """
     layers = model.get_decoder().layers
@@ -54,24 +56,41 @@ class _Padded:
         caches: list[Any] = [decoding.cache for decoding in decodings]
         self.cache = DynamicCache(config=model.config.get_text_config())
         self.is_flash = "flash" in str(model.config._attn_implementation)
-        self.seen: list[Tensor] = []  # per layer, which of all places there will be hold a token: [batch, places]
+        self.seen: dict[int, Tensor] = {}  # by layer with keys, which of all places to be hold a token: [batch, places]
         self.places: dict[int, Tensor] = {}  # by layer with a window, their positions, likewise
-        self.windows = layer_windows(model.config.get_text_config())
+        text = model.config.get_text_config()
+        self.windows, keyless = layer_windows(text), keyless_layers(text)
         for index in range(len(layers)):
-            keys = [cache.layers[index].keys for cache in caches]
-            values = [cache.layers[index].values for cache in caches]
-            lengths = torch.tensor([part.shape[2] for part in keys], device=model.device)
-            longest = int(lengths.max())
-            self.cache.update(_left_padded(keys, longest), _left_padded(values, longest), index)
-            place = torch.arange(longest + limit, device=model.device)
-            self.seen.append(place >= (longest - lengths)[:, None])
+            parts = [cache.layers[index] for cache in caches]
+            if index in keyless:
+                self.join(index, parts)
+                continue
+            self.seen[index], longest = self.pad(index, parts, limit)
             if self.windows[index]:
                 self.places[index] = torch.stack([_places(each, index, longest, limit) for each in decodings])
 
+    def join(self, index: int, parts: Sequence[Any]) -> None:
+        """Put the states of a layer that attends linearly into the cache."""
+        convolved, states = (
+            torch.cat([part.conv_states[0] for part in parts]),
+            torch.cat([part.recurrent_states[0] for part in parts]),
+        )
+        self.cache.update_conv_state(convolved, index, conv_kernel_size=convolved.shape[-1])
+        self.cache.update_recurrent_state(states, index)
+
+    def pad(self, index: int, parts: Sequence[Any], limit: int) -> tuple[Tensor, int]:
+        """Put a layer's keys and values into the cache; which places hold a token, and how many the longest has."""
+        keys, values = [part.keys for part in parts], [part.values for part in parts]
+        lengths = torch.tensor([part.shape[2] for part in keys], device=self.model.device)
+        longest = int(lengths.max())
+        self.cache.update(_left_padded(keys, longest), _left_padded(values, longest), index)
+        place = torch.arange(longest + limit, device=self.model.device)
+        return place >= (longest - lengths)[:, None], longest
+
     def install(self) -> Iterator[RemovableHandle]:
-        """Put the hooks on the layers, one handle each."""
-        for layer in self.layers:
-            yield layer.register_forward_pre_hook(self.show_mask, with_kwargs=True)
+        """Put the hooks on the layers that need a mask, one handle each."""
+        for index in self.seen:
+            yield self.layers[index].register_forward_pre_hook(partial(self.show_mask, index), with_kwargs=True)
 
     def step(self, tokens: Tensor, position: Tensor) -> Tensor:
         """The logits `[batch, vocabulary]` after one more token each."""
@@ -87,9 +106,8 @@ class _Padded:
         return logits
 
     def show_mask(
-        self, layer: nn.Module, args: tuple[Tensor, ...], kwargs: dict[str, Any]
+        self, index: int, _: nn.Module, args: tuple[Tensor, ...], kwargs: dict[str, Any]
     ) -> tuple[tuple[Tensor, ...], dict[str, Any]]:
-        index: Any = layer.get_submodule("self_attn").layer_idx
         count = self.cache.get_seq_length(index) + 1
         seen = self.seen[index][..., :count]
         if window := self.windows[index]:

@@ -368,15 +368,21 @@ class LanguageModel:
         return rows
 
     def through(self, row: Row, layer: int) -> Tensor:
-        """One token through one layer: it sees the tokens before it, and itself."""
+        """One token through one layer."""
         prefix, eps = f"layers.{layer}", self.config.rms_norm_eps
-        heads, groups = self.config.num_attention_heads, self.config.num_key_value_heads
-
         x = rms_norm(row.state, self.get(f"{prefix}.input_layernorm.weight"), eps)
-        query, key, value = self.heads(x, f"{prefix}.self_attn", heads, groups)
+        state = row.state + self.attend(x, row, layer)
+        x = rms_norm(state, self.get(f"{prefix}.post_attention_layernorm.weight"), eps)
+        return state + self.mlp(x, f"{prefix}.mlp")
+
+    def attend(self, x: Tensor, row: Row, layer: int) -> Tensor:
+        """A token's attention: it sees the tokens before it, and itself."""
+        heads, groups = self.config.num_attention_heads, self.config.num_key_value_heads
+        module = f"layers.{layer}.self_attn"
+        query, key, value = self.heads(x, module, heads, groups)
         width, angles = query.shape[-1], self.angles(row.place)
-        query = rotate(query, angles)
-        self.cache[layer].append(Seen(rotate(key, angles), value, row.index))
+        query = self.turn(query, angles)
+        self.cache[layer].append(Seen(self.turn(key, angles), value, row.index))
         keys = torch.stack([seen.key for seen in self.cache[layer]])
         values = torch.stack([seen.value for seen in self.cache[layer]])
         attention, mixed = [], []
@@ -385,10 +391,15 @@ class LanguageModel:
             attention.append((keys[:, group] @ query[head] / width**0.5).softmax(0))
             mixed.append(attention[-1] @ values[:, group])
         self.attention = torch.stack(attention)
-        state = row.state + self.get(f"{prefix}.self_attn.o_proj.weight") @ torch.cat(mixed)
+        return self.get(f"{module}.o_proj.weight") @ self.passed(torch.cat(mixed), x, module)
 
-        x = rms_norm(state, self.get(f"{prefix}.post_attention_layernorm.weight"), eps)
-        return state + self.mlp(x, f"{prefix}.mlp")
+    def turn(self, heads: Tensor, angles: Tensor) -> Tensor:
+        """Queries or keys at their place."""
+        return rotate(heads, angles)
+
+    def passed(self, mixed: Tensor, _: Tensor, __: str) -> Tensor:
+        """What of the heads' outputs is projected."""
+        return mixed
 
     def heads(self, x: Tensor, attention: str, heads: int, groups: int) -> tuple[Tensor, Tensor, Tensor]:
         """Query, key and value of a token, a row each head, before they are rotated."""

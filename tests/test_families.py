@@ -3,22 +3,27 @@
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import oracle
 import oracle_families
 import oracle_gemma
+import oracle_qwen3_5
 import oracle_rivals
 import pytest
 import tiny
 import tiny_gemma
+import tiny_qwen3_5
 import torch
 import torch.nn.functional as F
 from probes import BombError, attention, bomb, error, hooks
 from test_flops import count, count_pass
 from torch import Tensor
 from transformers import AttentionInterface, DynamicCache
+from transformers.cache_utils import LinearAttentionLayer
+from transformers.models.qwen3_5 import modeling_qwen3_5
+from transformers.models.qwen3_5_moe import modeling_qwen3_5_moe
 
 from ipcv import IPCV, Dart, FastV, V2Drop
 from ipcv.encoder_flops import encoder_flops
@@ -27,7 +32,6 @@ from ipcv.generate import decode, prefill
 from ipcv.language_flops import cache_tokens, decode_flops, prefill_flops
 from ipcv.prompt import TEXT, TYPES, Prompt
 from ipcv.pruning import LanguagePruner
-from ipcv.shapes import TextShape
 from ipcv.visual import Shown, Visual
 
 Grids = list[tuple[int, int, int]]
@@ -47,6 +51,13 @@ class Case:
     large: Grids = field(default_factory=lambda: [(1, 8, 12), (3, 16, 14)])
     grid: tuple[int, int, int] = (5, 6, 4)  # more patches in time than on the larger side: transformers is wrong there
     step: int = tiny.FRAMES  # frames in a temporal patch
+    keyless: tuple[int, ...] = ()  # layers of the language model that have a state in place of keys
+
+    def placed(self, pruner: Any) -> Any:
+        """A pruner, at a layer behind one with keys if it needs that."""
+        if isinstance(pruner, Dart | FastV) and pruner.layer and pruner.layer - 1 in self.keyless:
+            return replace(pruner, layer=pruner.layer + 1)
+        return pruner
 
     def input(self, grids: Grids, seed: int = 0) -> Tensor:
         """What the encoder takes."""
@@ -89,6 +100,15 @@ CASES = {
         words=4,
     ),
 }
+CASES["qwen3_5"] = Case(
+    build=tiny_qwen3_5.qwen3_5,
+    encoder=oracle_qwen3_5.Encoder,
+    language=oracle_qwen3_5.Language,
+    places=oracle_families.framed_places,
+    words=4,
+    keyless=(0, 2, 4),
+)
+CASES["qwen3_5_moe"] = replace(CASES["qwen3_5"], build=tiny_qwen3_5.qwen3_5_moe, language=oracle_qwen3_5.MoeLanguage)
 CASES["internvl"] = StillCase(
     build=tiny.internvl,
     encoder=oracle_families.InternVLEncoder,
@@ -280,7 +300,7 @@ def test_every_restoration_is_counted(family, layer, stabilize):
 TIMES = [2.0, 2.4, 2.8, 3.2, 3.6, 4.0, 4.4, 4.8, 5.2, 5.6]  # of frames
 PRUNERS = [
     None,
-    Dart(keep=0.5, layer=3),
+    Dart(keep=0.5),
     Dart(keep=0.4, layer=1),
     FastV(keep=0.4, layer=2),
     FastV(keep=0.5, layer=4),
@@ -326,12 +346,12 @@ def naive_run(case: Case, model: Any, pruner: LanguagePruner | None, steps: int)
     if isinstance(pruner, V2Drop):
         own = () if case.language is oracle.LanguageModel else (case.language,)
         both = type("Both", (*own, oracle_rivals.LanguageModel), {})
-        language = both(model, steps=pruner.steps(layers), shares=pruner.keep)
+        language = both(model, steps=pruner.steps(layers, case.keyless), shares=pruner.keep)
     elif pruner is None:
         language = case.language(model)
     else:
         method = oracle.dart if isinstance(pruner, Dart) else oracle.fastv
-        language = case.language(model, pruner.layer, method(pruner.keep))
+        language = case.language(model, *pruner.steps(layers, case.keyless), method(pruner.keep))
     is_visual = (prompt.types[0] != TEXT).tolist()
     places = case.places(3, case.grid, TIMES[:: case.step], case.words, 5 + steps)
     rows, given = iter(visual.tokens.double()), language.embed(prompt.ids[0].tolist())
@@ -354,13 +374,19 @@ def test_positions_follow_the_rule_of_the_family(family):
 @pytest.mark.parametrize("pruner", PRUNERS, ids=str)
 def test_pruning_equals_the_method_written_naively_in_prompt_and_decoding(family, pruner):
     case, model = family
+    pruner = case.placed(pruner)
     want, language = naive_run(case, model, pruner, 3)
     before = hooks(model)
     with pruner(model) if pruner else nullcontext():
         got, cache = run(model, *ask(case, model), 3)
-    assert [layer.keys.shape[2] for layer in cache.layers] == language.lengths()
+    assert held(cache) == [length for layer, length in enumerate(language.lengths()) if layer not in case.keyless]
     assert [error(g, w) < 1e-5 for g, w in zip(got, want, strict=True)] == [True] * 4
     assert hooks(model) == before
+
+
+def held(cache: DynamicCache) -> list[int]:
+    """Tokens in each layer that has keys."""
+    return [layer.keys.shape[2] for layer in cache.layers if not isinstance(layer, LinearAttentionLayer)]
 
 
 def test_pruning_equals_the_naive_one_on_a_compressed_encoder(family):
@@ -372,24 +398,39 @@ def test_pruning_equals_the_naive_one_on_a_compressed_encoder(family):
     assert all(error(g, w) < 1e-5 for g, w in zip(got, want, strict=True))
 
 
+@pytest.fixture
+def in_products(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One token's linear attention as matrix products, which the counter counts; transformers' own has none."""
+    for module in (modeling_qwen3_5, modeling_qwen3_5_moe):
+        monkeypatch.setattr(module, "torch_recurrent_gated_delta_rule", tiny_qwen3_5.one_token)
+
+
 def of_experts(rows: Sequence[int], weights: Sequence[int], *_: Any, **__: Any) -> int:
     """FLOPs of tokens `[n, d]`, each through one of the `weights` `[experts, d, out]`: the counter leaves them out."""
     return 2 * math.prod(rows) * weights[-1]
 
 
+def solved(rows: Sequence[int], known: Sequence[int], *_: Any, **__: Any) -> int:
+    """FLOPs of triangular systems `[..., n, n]` with known sides `[..., n, m]`."""
+    return math.prod(rows) * known[-1]
+
+
+LEFT_OUT = {torch.ops.aten._grouped_mm: of_experts, torch.ops.aten.linalg_solve_triangular: solved}
+
+
+@pytest.mark.usefixtures("in_products")
 @pytest.mark.parametrize("pruner", PRUNERS, ids=str)
 def test_prefill_and_decoding_cost_what_torch_counts(family, pruner):
     case, model = family
-    shape, asked = TextShape.of(model.config.get_text_config()), ask(case, model)
+    pruner = case.placed(pruner)
+    shape = find_language(model.config.model_type).decoder(model.config.get_text_config())
+    asked = ask(case, model)
     length, visual = asked[0].ids.shape[1], len(asked[1])
     with attention(model, "eager"), pruner(model) if pruner else nullcontext():
-        first, all_ = (
-            count(lambda steps=steps: run(model, *asked, steps), also={torch.ops.aten._grouped_mm: of_experts})
-            for steps in (0, 6)
-        )
+        first, all_ = (count(lambda steps=steps: run(model, *asked, steps), also=LEFT_OUT) for steps in (0, 6))
         _, cache = run(model, *asked, 6)
     assert prefill_flops(shape, length, visual, pruner) == pytest.approx(first.get_total_flops(), rel=0.02)
     assert decode_flops(shape, length, visual, 7, pruner) == pytest.approx(
         all_.get_total_flops() - first.get_total_flops(), rel=0.01
     )
-    assert cache_tokens(shape, length + 6, visual, pruner) == sum(layer.keys.shape[2] for layer in cache.layers)
+    assert cache_tokens(shape, length + 6, visual, pruner) == sum(held(cache))

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import tiny
 import tiny_gemma
+import tiny_qwen3_5
 import torch
 from bitsandbytes.nn import Linear4bit
 from torch import Tensor, nn
@@ -60,6 +61,7 @@ class Case:
     words: tuple[list[str], dict[str, str]] = ([], {})  # more tokens, and changes of the chat template
     types: str | None = None  # what transformers calls the types of tokens, if it wants them beside images
     vision: str = "model.visual."  # how the names of the encoder's modules begin
+    whole: tuple[str, ...] = ()  # how those of the language model's linears end that are not quantised
 
 
 CASES = {
@@ -67,6 +69,12 @@ CASES = {
     "qwen2_5_vl": Case(build=tiny.qwen2_5_vl, more=lambda times: {"second_per_grid_ts": [times[2] - times[0]]}),
     "qwen3_vl": Case(build=tiny.qwen3_vl, video_preprocessor=OF_CLIPS),
     "qwen3_vl_moe": Case(build=tiny.qwen3_vl_moe, video_preprocessor=OF_CLIPS),
+    "qwen3_5": Case(build=tiny_qwen3_5.qwen3_5, video_preprocessor=OF_CLIPS, whole=(".in_proj_a", ".in_proj_b")),
+    "qwen3_5_moe": Case(
+        build=tiny_qwen3_5.qwen3_5_moe,
+        video_preprocessor=OF_CLIPS,
+        whole=(".in_proj_a", ".in_proj_b", ".shared_expert_gate"),
+    ),
     "internvl": Case(build=tiny.internvl, preprocessor=STILL, words=INTERNVL, vision="model.vision_tower."),
     "gemma3": Case(
         build=tiny_gemma.gemma3, preprocessor=STILL, words=GEMMA, vision="model.vision_tower.", types="token_type_ids"
@@ -76,8 +84,14 @@ CASES = {
 
 @pytest.fixture(scope="module", params=CASES)
 def folder(request, tmp_path_factory) -> Path:
+    """A family's folder."""
+    path = tmp_path_factory.mktemp(request.param)
+    save(CASES[request.param], path)
+    return path
+
+
+def save(case: Case, path: Path) -> None:
     """A family's folder with random weights and the demo model's tokenizer."""
-    case, path = CASES[request.param], tmp_path_factory.mktemp(request.param)
     tokens, changes = case.words
     tokenizer = AutoTokenizer.from_pretrained(find_folder("demo"))
     tokenizer.add_special_tokens({"additional_special_tokens": tokens}, replace_extra_special_tokens=False)
@@ -91,7 +105,6 @@ def folder(request, tmp_path_factory) -> Path:
     (path / "preprocessor_config.json").write_text(json.dumps(case.preprocessor))
     if case.video_preprocessor:
         (path / "video_preprocessor_config.json").write_text(json.dumps(case.video_preprocessor))
-    return path
 
 
 @pytest.fixture(scope="module")
@@ -151,7 +164,7 @@ def test_an_answer_is_that_of_transformers_own_generation(model, case, video):
     assert answer.frames.visual_tokens == int(run.prompt(QUESTION).types.bool().sum())
 
 
-PRUNERS = [Dart(keep=0.5), FastV(keep=0.4, layer=1), V2Drop(keep=(0.5, 0.5), layers=(1, 3))]
+PRUNERS = [Dart(keep=0.5), FastV(keep=0.4, layer=2), V2Drop(keep=(0.5, 0.5), layers=(1, 3))]
 
 
 @pytest.mark.parametrize("pruner", PRUNERS, ids=["dart", "fastv", "v2drop"])
@@ -213,11 +226,13 @@ def test_answers_written_together_are_those_written_alone(model, video):
 
 def test_four_bits_are_for_the_language_models_linears_only(folder, video):
     model = ipcv.load(str(folder), quant="4bit")
-    vision = CASES[model.facts.family].vision
+    case = CASES[model.facts.family]
     linears = {name: module for name, module in model.loaded.network.named_modules() if isinstance(module, nn.Linear)}
     quantised = {name for name, module in linears.items() if type(module) is Linear4bit}
-    assert quantised == {name for name in linears if name.startswith("model.language_model.")}
-    assert any(name.startswith(vision) for name in linears)
+    language = {name for name in linears if name.startswith("model.language_model.")}
+    assert quantised == {name for name in language if not name.endswith(case.whole)}
+    assert all(any(name.endswith(end) for name in language) for end in case.whole)
+    assert any(name.startswith(case.vision) for name in linears)
     assert len(model.warnings) == ("moe" in model.facts.family)
     assert all("experts' and are not quantised" in warning for warning in model.warnings)
     assert model.ask(video, QUESTION, replace(PLAIN, compressor=IPCV(keep=0.5))).answer

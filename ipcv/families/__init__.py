@@ -7,7 +7,7 @@ from transformers import PreTrainedModel
 
 from ipcv.encoders import Encoder
 from ipcv.errors import ModelError
-from ipcv.families import dinov2, gemma3, internvl, qwen2_5_vl, qwen2_vl, qwen3_vl
+from ipcv.families import dinov2, gemma3, internvl, qwen2_5_vl, qwen2_vl, qwen3_5, qwen3_vl
 from ipcv.families.family import Family, Language
 
 Known = TypeVar("Known")
@@ -17,6 +17,8 @@ FAMILIES: dict[str, Family] = {  # by a configuration's `model_type`
     "qwen2_5_vl": qwen2_5_vl.FAMILY,
     "qwen3_vl": qwen3_vl.FAMILY,
     "qwen3_vl_moe": qwen3_vl.FAMILY,
+    "qwen3_5": qwen3_5.FAMILY,
+    "qwen3_5_moe": qwen3_5.FAMILY,
     "internvl": internvl.FAMILY,
     "gemma3": gemma3.FAMILY,
     "dinov2": dinov2.FAMILY,

@@ -12,7 +12,7 @@ from ipcv.encoders import Encoder
 from ipcv.grids import Grid
 from ipcv.preprocess import FrameSettings, PatchSettings
 from ipcv.probe import Kind
-from ipcv.shapes import VisionShape
+from ipcv.shapes import TextShape, VisionShape
 from ipcv.visual import Visual
 
 
@@ -33,6 +33,7 @@ class Language:
     positions: Callable[..., Tensor]  # (model, ids, types, shown): of a prompt's tokens
     whole: tuple[str, ...]  # modules that are never quantised
     vision: Callable[[Any], VisionShape]  # the encoder's sizes, from the model's configuration
+    decoder: Callable[[Any], TextShape] = TextShape.of  # the language model's sizes, from its own configuration
     reach: bool = False  # whether attention goes by windows or pictures, as in `ipcv.reach`, and not to all before
 
     def text(self, times: Sequence[float]) -> str:

@@ -1,5 +1,6 @@
 """Qwen2-VL: pairs of frames packed, with rotated positions."""
 
+from functools import partial
 from typing import Any
 
 from ipcv import positions
@@ -17,6 +18,6 @@ def shape(config: Any) -> VisionShape:
 
 
 FAMILY = Family(
-    encoder=packed.encoder,
+    encoder=partial(packed.encoder, merges=True),
     language=packed.LANGUAGE(placeholder="<|video_pad|>", positions=positions.of_grid, vision=shape),
 )
