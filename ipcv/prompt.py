@@ -70,8 +70,8 @@ def _filled(rendered: str, language: Language, shown: Sequence[Shown]) -> str:
     if (found := places.findall(rendered)) != wanted:
         kinds = ", ".join(each.kind for each in shown)
         raise ValueError(f"the model's chat template gives {len(found)} places for {kinds}")
-    picture = language.picture or language.image
-    texts = iter([language.text(each.middles) if each.kind == "video" else picture for each in shown])
+    still = language.still or language.image
+    texts = iter([language.text(each.middles) if each.kind == "video" else still for each in shown])
     return places.sub(lambda _: next(texts) or "", rendered)
 
 

@@ -25,7 +25,7 @@ class Language:
     frame: str | None = None  # what goes there, per temporal patch, with {number} from 1 and {time}; None: the same
     between: str = ""  # and between two of those
     image: str | None = "<|image_pad|>"  # what the template writes where an image goes; None: not known how
-    picture: str | None = None  # what goes there; None: the same
+    still: str | None = None  # what goes there; None: the same
     kind: Kind = "video"  # what the visual tokens pass for
     settings: Callable[[Path, Any], FrameSettings] = lambda folder, _: PatchSettings.from_folder(folder)  # of a config
     encode: Callable[[Any, Tensor, Grid], Visual]  # (model, that input, its grid)
