@@ -9,14 +9,17 @@ from typing import Any
 import oracle
 import oracle_families
 import oracle_rivals
+import oracle_siglip
 import pytest
 import tiny
+import tiny_siglip
 import torch
 import torch.nn.functional as F
 from probes import BombError, attention, bomb, error, hooks
 from test_flops import count, count_pass
 from torch import Tensor
 from transformers import AttentionInterface, DynamicCache
+from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from ipcv import IPCV, Dart, FastV, V2Drop
 from ipcv.encoder_flops import encoder_flops
@@ -67,6 +70,19 @@ class StillCase(Case):
         return model.get_image_features(self.input(grids, seed))
 
 
+class LlavaCase(StillCase):
+    """The same with pixels behind the last patch, as a video, behind which is a newline."""
+
+    def input(self, grids: Grids, seed: int = 0) -> Tensor:
+        return F.pad(super().input(grids, seed), (0, 2, 0, 2), value=9.0)
+
+    def encode(self, model: Any, grids: Grids, seed: int = 0) -> Any:
+        output = model.get_video_features(self.input(grids, seed)[None])
+        return BaseModelOutputWithPooling(
+            last_hidden_state=output.hidden_states[-1], pooler_output=output.pooler_output[:, :-1]
+        )
+
+
 CASES = {
     "qwen2_vl": Case(build=tiny.qwen2_vl, encoder=oracle.Encoder),
     "qwen2_5_vl": Case(
@@ -99,6 +115,17 @@ CASES["internvl"] = StillCase(
     grid=(5, 8, 8),
     step=1,
 )
+CASES["llava_onevision"] = LlavaCase(
+    build=tiny_siglip.llava_onevision,
+    encoder=oracle_siglip.LlavaEncoder,
+    language=oracle_siglip.LlavaLanguage,
+    places=oracle_siglip.llava_places,
+    one=[(1, 7, 7)],
+    several=[(4, 7, 7)],
+    large=[(5, 7, 7)],
+    grid=(4, 7, 7),
+    step=1,
+)
 MODELS: dict[str, Any] = {}
 
 
@@ -129,7 +156,7 @@ def test_the_naive_family_is_the_plain_model(family, inputs):
 
 def compare(got: Any, want: oracle.Compressed, stream: list[int]) -> None:
     """What the encoder gives is what the naive one does."""
-    assert error(got.last_hidden_state.view(len(stream), -1), want.tokens[stream]) < 1e-5
+    assert error(got.last_hidden_state.reshape(len(stream), -1), want.tokens[stream]) < 1e-5
     assert error(got.pooler_output.view(want.merged.shape), want.merged) < 1e-5
     taps = got.get("deepstack_features") or []
     assert [error(tap, wanted) < 1e-5 for tap, wanted in zip(taps, want.taps, strict=True)] == [True] * len(taps)
@@ -284,8 +311,11 @@ def ask(case: Case, model: Any, before: int = 3, after: int = 5) -> tuple[Any, .
     parts = [torch.randint(0, 90, (before,), generator=random)]
     for patch in range(case.grid[0]):
         parts += [pads] if patch == 0 else [torch.randint(0, 90, (case.words,), generator=random), pads]
-    ids = torch.cat([*parts, torch.randint(0, 90, (after,), generator=random)])[None]
+    newline = pads[:1] if language.newline else pads[:0]
+    ids = torch.cat([*parts, newline, torch.randint(0, 90, (after,), generator=random)])[None]
     prompt = Prompt(ids, torch.where(ids == pads[0], TYPES[language.kind], TEXT))
+    if language.newline:
+        prompt.types[0, -after - 1] = TEXT
     times = TIMES[: case.step * case.grid[0]]
     shown = Shown(kind="video", grid=case.grid, times=tuple(times), tokens=len(visual))
     return prompt, visual, language.positions(model, ids, prompt.types, [shown])
