@@ -83,6 +83,16 @@ class LlavaCase(StillCase):
         )
 
 
+class SmolCase(StillCase):
+    """The same as a prompt's pictures, read behind a norm."""
+
+    def encode(self, model: Any, grids: Grids, seed: int = 0) -> Any:
+        output = model.get_image_features(self.input(grids, seed)[None], output_hidden_states=True)
+        return BaseModelOutputWithPooling(
+            last_hidden_state=output.hidden_states[-1], pooler_output=torch.cat(output.pooler_output)
+        )
+
+
 CASES = {
     "qwen2_vl": Case(build=tiny.qwen2_vl, encoder=oracle.Encoder),
     "qwen2_5_vl": Case(
@@ -122,8 +132,20 @@ CASES["llava_onevision"] = LlavaCase(
     places=oracle_siglip.llava_places,
     one=[(1, 7, 7)],
     several=[(4, 7, 7)],
-    large=[(5, 7, 7)],
+    large=[(9, 7, 7)],
     grid=(4, 7, 7),
+    step=1,
+)
+CASES["smolvlm"] = SmolCase(
+    build=tiny_siglip.smolvlm,
+    encoder=oracle_siglip.SmolEncoder,
+    language=oracle_siglip.SmolLanguage,
+    places=oracle_siglip.smol_places,
+    words=3,
+    one=[(1, 9, 9)],
+    several=[(3, 9, 9)],
+    large=[(6, 9, 9)],
+    grid=(5, 9, 9),
     step=1,
 )
 MODELS: dict[str, Any] = {}

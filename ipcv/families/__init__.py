@@ -7,7 +7,7 @@ from transformers import PreTrainedModel
 
 from ipcv.encoders import Encoder
 from ipcv.errors import ModelError
-from ipcv.families import dinov2, internvl, llava_onevision, qwen2_5_vl, qwen2_vl, qwen3_vl
+from ipcv.families import dinov2, internvl, llava_onevision, qwen2_5_vl, qwen2_vl, qwen3_vl, smolvlm
 from ipcv.families.family import Family, Language
 
 Known = TypeVar("Known")
@@ -19,6 +19,7 @@ FAMILIES: dict[str, Family] = {  # by a configuration's `model_type`
     "qwen3_vl_moe": qwen3_vl.FAMILY,
     "internvl": internvl.FAMILY,
     "llava_onevision": llava_onevision.FAMILY,
+    "smolvlm": smolvlm.FAMILY,
     "dinov2": dinov2.FAMILY,
 }
 
