@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import tiny
+import tiny_siglip
 import torch
 from bitsandbytes.nn import Linear4bit
 from torch import Tensor, nn
@@ -20,7 +21,7 @@ from ipcv import EVS, IPCV, Dart, FastV, Options, TimedFrames, ToMe, V2Drop
 from ipcv.answer import Final, StageDone, Token
 from ipcv.cache import EncodingCache
 from ipcv.errors import ModelError
-from ipcv.families import FAMILIES, find_language
+from ipcv.families import FAMILIES
 from ipcv.generate import Chooser, pieces
 from ipcv.hub import find_folder
 from ipcv.run import Run
@@ -37,6 +38,8 @@ INTERNVL = (  # its tokenizer has these tokens of its own, and its chat template
     ["<img>", "</img>", "<IMG_CONTEXT>", "<video>"],
     {"<|vision_start|><|video_pad|><|vision_end|>": "<video>\n"},
 )
+LLAVA = ["<image>", "<video>"], {"<|vision_start|><|video_pad|><|vision_end|>": "<video>\n"}
+SMOL: tuple[list[str], dict[str, str]] = (["<image>", "<fake_token_around_image>", "<global-img>"], {})
 OF_CLIPS = QWEN | {"video_processor_type": "Qwen3VLVideoProcessor", "max_pixels": 6 * 64 * 64}
 TOKENS = {"image_token_id": 5, "video_token_id": 6, "vision_start_token_id": 3, "vision_end_token_id": 4}
 
@@ -50,7 +53,10 @@ class Case:
     video_preprocessor: dict[str, Any] | None = None
     more: Callable[[list[float]], dict[str, Any]] = lambda _: {}
     words: tuple[list[str], dict[str, str]] = ([], {})  # more tokens, and changes of the chat template
+    ids: dict[str, str] = field(default_factory=dict)  # which of them has which number in the configuration
+    pixels: Callable[[Tensor], dict[str, Tensor]] | None = None  # frames of one size, as transformers takes them
     vision: str = "model.visual."  # how the names of the encoder's modules begin
+    text: str = "model.language_model."  # and those of the language model's
 
 
 CASES = {
@@ -58,7 +64,31 @@ CASES = {
     "qwen2_5_vl": Case(build=tiny.qwen2_5_vl, more=lambda times: {"second_per_grid_ts": [times[2] - times[0]]}),
     "qwen3_vl": Case(build=tiny.qwen3_vl, video_preprocessor=OF_CLIPS),
     "qwen3_vl_moe": Case(build=tiny.qwen3_vl_moe, video_preprocessor=OF_CLIPS),
-    "internvl": Case(build=tiny.internvl, preprocessor=STILL, words=INTERNVL, vision="model.vision_tower."),
+    "internvl": Case(
+        build=tiny.internvl,
+        preprocessor=STILL,
+        words=INTERNVL,
+        ids={"image_token_id": "<IMG_CONTEXT>"},
+        pixels=lambda frames: {"pixel_values": frames},
+        vision="model.vision_tower.",
+    ),
+    "llava_onevision": Case(
+        build=tiny_siglip.llava_onevision,
+        preprocessor=STILL,
+        words=LLAVA,
+        ids={"image_token_id": "<image>", "video_token_id": "<video>"},
+        pixels=lambda frames: {"pixel_values_videos": frames[None]},
+        vision="model.vision_tower.",
+    ),
+    "smolvlm": Case(
+        build=tiny_siglip.smolvlm,
+        preprocessor=STILL,
+        words=SMOL,
+        ids={"image_token_id": "<image>"},
+        pixels=lambda frames: {"pixel_values": frames[None]},
+        vision="model.vision_model.",
+        text="model.text_model.",
+    ),
 }
 
 
@@ -73,7 +103,7 @@ def folder(request, tmp_path_factory) -> Path:
         assert old in tokenizer.chat_template
         tokenizer.chat_template = tokenizer.chat_template.replace(old, new)
     tokenizer.save_pretrained(path)
-    special = TOKENS | ({"image_token_id": tokenizer.convert_tokens_to_ids("<IMG_CONTEXT>")} if tokens else {})
+    special = TOKENS | {name: tokenizer.convert_tokens_to_ids(token) for name, token in case.ids.items()}
     model = case.build(width=64, words=len(tokenizer), special=special)
     model.save_pretrained(path)
     (path / "preprocessor_config.json").write_text(json.dumps(case.preprocessor))
@@ -115,8 +145,8 @@ def transformers_inputs(model: ipcv.Model, case: Case, video: TimedFrames, ids: 
     with clip_from_frames(video.frames, video.times, resize=settings.resize, multiple=1) as clip:
         (frames,) = clip
     patches, grid = settings.patches(torch.from_numpy(frames))
-    if find_language(model.facts.family).kind == "image":
-        return {"input_ids": ids, "pixel_values": patches}
+    if case.pixels:
+        return {"input_ids": ids, **case.pixels(patches)}
     types = torch.where(ids == network.config.video_token_id, 2, 0)
     return {
         "input_ids": ids,
@@ -203,7 +233,7 @@ def test_four_bits_are_for_the_language_models_linears_only(folder, video):
     vision = CASES[model.facts.family].vision
     linears = {name: module for name, module in model.loaded.network.named_modules() if isinstance(module, nn.Linear)}
     quantised = {name for name, module in linears.items() if type(module) is Linear4bit}
-    assert quantised == {name for name in linears if name.startswith("model.language_model.")}
+    assert quantised == {name for name in linears if name.startswith(CASES[model.facts.family].text)}
     assert any(name.startswith(vision) for name in linears)
     assert len(model.warnings) == ("moe" in model.facts.family)
     assert all("experts' and are not quantised" in warning for warning in model.warnings)
