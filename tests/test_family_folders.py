@@ -57,6 +57,7 @@ class Case:
     pixels: Callable[[Tensor], dict[str, Tensor]] | None = None  # frames of one size, as transformers takes them
     vision: str = "model.visual."  # how the names of the encoder's modules begin
     text: str = "model.language_model."  # and those of the language model's
+    seed: int = 0  # of weights that say something
 
 
 CASES = {
@@ -71,6 +72,7 @@ CASES = {
         ids={"image_token_id": "<IMG_CONTEXT>"},
         pixels=lambda frames: {"pixel_values": frames},
         vision="model.vision_tower.",
+        seed=1,
     ),
     "llava_onevision": Case(
         build=tiny_siglip.llava_onevision,
@@ -79,6 +81,7 @@ CASES = {
         ids={"image_token_id": "<image>", "video_token_id": "<video>"},
         pixels=lambda frames: {"pixel_values_videos": frames[None]},
         vision="model.vision_tower.",
+        seed=2,
     ),
     "smolvlm": Case(
         build=tiny_siglip.smolvlm,
@@ -104,7 +107,7 @@ def folder(request, tmp_path_factory) -> Path:
         tokenizer.chat_template = tokenizer.chat_template.replace(old, new)
     tokenizer.save_pretrained(path)
     special = TOKENS | {name: tokenizer.convert_tokens_to_ids(token) for name, token in case.ids.items()}
-    model = case.build(width=64, words=len(tokenizer), special=special)
+    model = case.build(width=64, words=len(tokenizer), special=special, seed=case.seed)
     model.save_pretrained(path)
     (path / "preprocessor_config.json").write_text(json.dumps(case.preprocessor))
     if case.video_preprocessor:
@@ -164,7 +167,7 @@ def test_an_answer_is_that_of_transformers_own_generation(model, case, video):
     want = model.loaded.network.generate(**inputs, do_sample=False, max_new_tokens=8)[0, ids.shape[1] :]
     answer = model.ask(video, QUESTION, PLAIN)
     text = "".join(pieces(model.loaded.tokenizer, iter(token for token in want.tolist() if token != 2)))
-    assert answer.answer == text
+    assert answer.answer == text != ""
     assert answer.frames.visual_tokens == int(run.prompt(QUESTION).types.bool().sum())
 
 
