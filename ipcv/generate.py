@@ -47,9 +47,7 @@ def prefill(
     return Decoding(cache, next_positions(positions), output.logits[:, -1], ids)
 
 
-def _with_newlines(
-    model: PreTrainedModel, prompt: Prompt, visual: Visual, newline: Tensor
-) -> tuple[Visual, Tensor]:
+def _with_newlines(model: PreTrainedModel, prompt: Prompt, visual: Visual, newline: Tensor) -> tuple[Visual, Tensor]:
     """`visual` with the newline behind each video, and all their types.
 
     It is text to all that chooses tokens, but has the id of a visual one, as transformers' processors write it.

@@ -49,7 +49,7 @@ def build_prompt(
     """
     check_text(tokenizer, question, system)
     language = find_language(config.model_type)
-    parts = [{"type": each.kind} for each in shown]
+    parts: list[dict[str, str]] = [{"type": each.kind} for each in shown]
     messages = [] if system is None else [_message("system", system)]
     messages.append(_message("user", question, parts))
     rendered: Any = tokenizer.apply_chat_template(
@@ -81,7 +81,8 @@ def _filled(rendered: str, language: Language, shown: Sequence[Shown]) -> str:
     if (found := places.findall(rendered)) != wanted:
         kinds = ", ".join(each.kind for each in shown)
         raise ValueError(f"the model's chat template gives {len(found)} places for {kinds}")
-    texts = iter([language.text(each.middles, each.seconds) if each.kind == "video" else language.image for each in shown])
+    videos = (language.text(each.middles, each.seconds) for each in shown if each.kind == "video")
+    texts = iter([next(videos) if each.kind == "video" else language.image for each in shown])
     return places.sub(lambda _: next(texts) or "", rendered)
 
 

@@ -23,7 +23,7 @@ class StillSettings:
     image_std: tuple[float, float, float]
     rescale_factor: float = 1 / 255
     temporal_patch_size: int = 1  # frames per patch
-    is_cut: bool = False  # whether patches, and tokens, may be left over at the edges: pixels go unseen, tokens are small
+    is_cut: bool = False  # whether sizes need not divide: pixels may be left over, and tokens may be smaller
 
     def __post_init__(self) -> None:
         check_normalising(self)

@@ -87,11 +87,9 @@ class LlavaLanguage(oracle_families.InternVLLanguage):
     """What has the id of a video's tokens and is none of them is the newline."""
 
     def embed(self, ids: list[int]) -> Tensor:
-        newline = self.weights["model.image_newline"]
-        words = super().embed(ids)
-        return torch.stack(
-            [newline if token == self.model.config.video_token_id else word for token, word in zip(ids, words, strict=True)]
-        )
+        newline, video = self.weights["model.image_newline"], self.model.config.video_token_id
+        words = zip(ids, super().embed(ids), strict=True)
+        return torch.stack([newline if token == video else word for token, word in words])
 
 
 class SmolEncoder(SiglipEncoder):

@@ -22,8 +22,8 @@ class Language:
     placeholder: str  # what the chat template writes where a video goes
     frame: str | None = None  # what goes there, per temporal patch, with {number}, {time}, {clock}; None: the same
     between: str = ""  # and between two of those
-    ahead: Callable[[int, float], str] = lambda frames, seconds: ""  # of those, by their number and the video's length
-    behind: str = ""
+    ahead: Callable[[int, float], str] | None = None  # what is ahead of those: (their number, the video's seconds)
+    behind: str = ""  # and what behind them
     newline: Callable[[Any], Tensor] | None = None  # of a model: an embedding [d] behind those of a video's frames
     template: str | None = None  # the chat template for videos, where it is not the one in the model's files
     image: str | None = "<|image_pad|>"  # what the template writes where an image goes; None: not known how
@@ -40,7 +40,8 @@ class Language:
         if self.frame is None:
             return self.placeholder * (2 if self.newline else 1)
         pictures = self.between.join(starmap(self.picture, zip(count(1), times, strict=False)))
-        return self.ahead(len(times), times[-1] if seconds is None else seconds) + pictures + self.behind
+        ahead = self.ahead(len(times), times[-1] if seconds is None else seconds) if self.ahead else ""
+        return ahead + pictures + self.behind
 
     def picture(self, number: int, time: float) -> str:
         """What stands there for a temporal patch with this `number`, from 1, at this `time` in seconds."""

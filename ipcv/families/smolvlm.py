@@ -1,4 +1,4 @@
-"""SmolVLM2: SigLIP's frames of one size, squares of whose patches become a token; words and clock times between them."""
+"""SmolVLM2: SigLIP's frames of one size, squares of their patches made a token; an introduction, and clock times."""
 
 from datetime import timedelta
 from typing import Any
@@ -24,10 +24,10 @@ TEMPLATE = (
 )
 FRAME = "\nFrame from {clock}:<fake_token_around_image><global-img><image><fake_token_around_image>"
 BELOW_TWENTY = (
-    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
-    "eighteen nineteen"
-).split()
-TENS = "twenty thirty forty fifty sixty seventy eighty ninety".split()
+    "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve",
+    "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen",
+)  # fmt: skip
+TENS = ("twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety")
 
 
 def introduction(frames: int, seconds: float) -> str:
