@@ -13,7 +13,10 @@ from ipcv.preprocess import check_normalising, normalised, normalising, read_set
 
 @dataclass(frozen=True, kw_only=True)
 class StillSettings:
-    """How a model wants frames that are all of one size: from the files beside its weights."""
+    """How a model wants frames that are all of one size: from the files beside its weights.
+
+    Pixels behind the last whole patch of a row or column are not seen.
+    """
 
     height: int  # pixels
     width: int
@@ -23,22 +26,27 @@ class StillSettings:
     image_std: tuple[float, float, float]
     rescale_factor: float = 1 / 255
     temporal_patch_size: int = 1  # frames per patch
-    is_cut: bool = False  # whether sizes need not divide: pixels may be left over, and tokens may be smaller
+    is_pooled: bool = False  # whether tokens may stand for fewer patches at the edges
 
     def __post_init__(self) -> None:
         check_normalising(self)
-        whole = self.patch_size if self.is_cut else self.factor
-        if min(self.height, self.width) < whole or (not self.is_cut and (self.height % whole or self.width % whole)):
+        patches = [side // self.patch_size for side in (self.height, self.width)]
+        if min(patches) < 1 or (not self.is_pooled and any(count % self.merge_size for count in patches)):
             raise ValueError(f"{self.width} x {self.height} pixels do not divide into tokens of {self.factor} a side")
 
     @classmethod
-    def from_folder(cls, folder: str | Path, vision: Any, *, merge: int, is_cut: bool = False) -> Self:
+    def from_folder(cls, folder: str | Path, vision: Any, *, merge: int, is_pooled: bool = False) -> Self:
         """The settings of a model folder; sizes are those in its encoder's configuration. Raises `ModelError`."""
         values, origin = read_settings(folder)
         try:
             (height, width), (side, _) = _pair(vision.image_size), _pair(vision.patch_size)
             return cls(
-                height=height, width=width, patch_size=side, merge_size=merge, is_cut=is_cut, **normalising(values)
+                height=height,
+                width=width,
+                patch_size=side,
+                merge_size=merge,
+                is_pooled=is_pooled,
+                **normalising(values),
             )
         except KeyError as error:
             raise ModelError(f"{origin} lacks {error}: fetch the model again") from error

@@ -70,11 +70,15 @@ class StillCase(Case):
         return model.get_image_features(self.input(grids, seed))
 
 
-class LlavaCase(StillCase):
-    """The same with pixels behind the last patch, as a video, behind which is a newline."""
+class SiglipCase(StillCase):
+    """The same with pixels behind the last patch."""
 
     def input(self, grids: Grids, seed: int = 0) -> Tensor:
         return F.pad(super().input(grids, seed), (0, 2, 0, 2), value=9.0)
+
+
+class LlavaCase(SiglipCase):
+    """As a video, behind which is a newline."""
 
     def encode(self, model: Any, grids: Grids, seed: int = 0) -> Any:
         output = model.get_video_features(self.input(grids, seed)[None])
@@ -83,8 +87,8 @@ class LlavaCase(StillCase):
         )
 
 
-class SmolCase(StillCase):
-    """The same as a prompt's pictures, read behind a norm."""
+class SmolCase(SiglipCase):
+    """As a prompt's pictures, read behind a norm."""
 
     def encode(self, model: Any, grids: Grids, seed: int = 0) -> Any:
         output = model.get_image_features(self.input(grids, seed)[None], output_hidden_states=True)

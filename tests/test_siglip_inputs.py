@@ -135,12 +135,12 @@ def test_a_llava_with_another_encoder_is_refused():
 
 
 def test_smolvlm_frames_equal_the_familys_image_processor(settings):
-    frames = pictures(3, 36)
-    sizes = {"size": {"longest_edge": 36}, "max_image_size": {"longest_edge": 36}}
+    frames = pictures(3, 38)
+    sizes = {"size": {"longest_edge": 38}, "max_image_size": {"longest_edge": 38}}
     processor = SmolVLMImageProcessorPil(**STILL, **sizes, do_image_splitting=False)
     want = processor(images=[list(frames.numpy())], return_tensors="pt")["pixel_values"][0]
     pixels, grid = settings("smolvlm").patches(frames)
-    assert (grid, settings("smolvlm").tokens(36, 36)) == ((3, 9, 9), 9)
+    assert (grid, settings("smolvlm").tokens(38, 38)) == ((3, 9, 9), 9)
     torch.testing.assert_close(pixels, want, rtol=0, atol=1e-5)
 
 

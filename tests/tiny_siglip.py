@@ -48,9 +48,9 @@ def llava_onevision(
 def smolvlm(
     depth: int = 6, layers: int = 5, seed: int = 0, width: int = 32, words: int = 100, special: Special = None
 ) -> SmolVLMForConditionalGeneration:
-    """A random SmolVLM2: frames of 9 × 9 patches, nine of which become a token, over a Llama."""
+    """A random SmolVLM2: frames of 9 × 9 patches and two pixels more, nine patches to a token, over a Llama."""
     config = SmolVLMConfig(
-        vision_config=vision(depth, 9 * PATCH),
+        vision_config=vision(depth, 9 * PATCH + 2),
         text_config=text(layers, width, words) | {"model_type": "llama"},
         image_token_id=(special or {}).get("image_token_id", IMAGE),
         scale_factor=3,

@@ -52,7 +52,7 @@ FAMILY = Family(
         image=None,
         newline=lambda model: model.model.image_newline,
         settings=lambda folder, config: StillSettings.from_folder(
-            folder, config.vision_config, merge=POOLED, is_cut=True
+            folder, config.vision_config, merge=POOLED, is_pooled=True
         ),
         encode=encode,
         taken=framed.taken,
