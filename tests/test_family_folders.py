@@ -13,6 +13,7 @@ import tiny
 import tiny_siglip
 import torch
 from bitsandbytes.nn import Linear4bit
+from PIL import Image
 from torch import Tensor, nn
 from transformers import AutoTokenizer
 from typer.testing import CliRunner
@@ -24,6 +25,7 @@ from ipcv.cache import EncodingCache
 from ipcv.errors import ModelError
 from ipcv.families import FAMILIES, find_language
 from ipcv.fit import Sizes
+from ipcv.frame_encoder import FrameEncoder
 from ipcv.generate import Chooser, pieces, prefill
 from ipcv.hub import find_folder
 from ipcv.load import read_config
@@ -224,6 +226,32 @@ def test_a_budget_of_visual_tokens_is_met(model, video):
     same, less = (model.ask(video, QUESTION, replace(PLAIN, max_visual_tokens=whole - left)) for left in (0, 1))
     assert (same.frames.visual_tokens, same.videos[0].budget.lowered) == (whole, ())
     assert whole // 2 <= less.frames.visual_tokens == less.videos[0].budget.lowered[-1].visual_tokens < whole
+
+
+def test_where_memory_runs_out_frames_are_encoded_in_smaller_batches(model, video, monkeypatch):
+    whole = FrameEncoder.encode_batch
+
+    def encode_batch(self: FrameEncoder, frames: np.ndarray) -> Any:
+        if len(frames) > 2:
+            raise RuntimeError("CUDA out of memory")
+        return whole(self, frames)
+
+    options = replace(PLAIN, compressor=IPCV(keep=0.5))
+    want = model.ask(video, QUESTION, replace(options, frame_batch=2))
+    monkeypatch.setattr(FrameEncoder, "encode_batch", encode_batch)
+    got = model.ask(video, QUESTION, options)
+    assert got.answer == want.answer
+    assert got.videos == want.videos
+    assert any("memory ran out with 4 frames at a time" in warning for warning in got.warnings)
+
+
+def test_an_image_is_seen_or_refused_before_it_is_encoded(model, tmp_path):
+    Image.new("RGB", (64, 48), "red").save(tmp_path / "red.png")
+    if find_language(model.facts.family).image:
+        assert model.ask(tmp_path / "red.png", QUESTION, PLAIN).frames.visual_tokens
+    else:
+        with pytest.raises(ValueError, match=f"models of family '{model.facts.family}' are asked about videos only"):
+            model.ask(tmp_path / "red.png", QUESTION, PLAIN)
 
 
 def test_memory_is_planned_with_the_weights_that_there_are(model, folder):
