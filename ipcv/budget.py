@@ -79,9 +79,14 @@ class Extent:
         return height * width
 
     @property
+    def of_picture(self) -> int:
+        """Visual tokens of a picture."""
+        return self.patches.tokens(*self.patches.resize(self.height, self.width, self.frames))
+
+    @property
     def tokens(self) -> int:
         """Visual tokens that it puts into the prompt at most."""
-        return self.most(self.pictures, self.pixels // self.patches.factor**2)
+        return self.most(self.pictures, self.of_picture)
 
     def most(self, pictures: int, tokens: int) -> int:
         """The same for other numbers of pictures and of tokens in each."""
@@ -124,7 +129,7 @@ def _amount(extent: Extent, what: What) -> float:
 
 
 def _fewer_frames(extent: Extent, limit: int, least: int) -> Extent:
-    step, tokens = extent.patches.temporal_patch_size, extent.pixels // extent.patches.factor**2
+    step, tokens = extent.patches.temporal_patch_size, extent.of_picture
     fit = bisect_right(range(extent.pictures), limit, key=lambda pictures: extent.most(pictures, tokens)) - 1
     return replace(extent, frames=min(extent.frames, max(fit * step, least)))
 

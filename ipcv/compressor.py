@@ -150,7 +150,8 @@ class _Hooks:
         for number, tap in self.encoder.taps.items():
             if first - 1 <= number < len(self.blocks) - 1:
                 yield tap.register_forward_pre_hook(self.tap)
-        yield self.blocks[-1].register_forward_hook(self.restore)
+        # ahead of hooks of transformers' own, which hand on what a block gives
+        yield self.blocks[-1].register_forward_hook(self.restore, prepend=True)
 
     def begin(self, _: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Before the blocks: how large each visual input is."""

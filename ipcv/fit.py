@@ -48,7 +48,10 @@ class Sizes:
                 for name in file.keys():  # noqa: SIM118 - it is no dict
                     shape = file.get_slice(name).get_shape()
                     is_linear = (
-                        ".layers." in name and len(shape) == 2 and not name.removeprefix("model.").startswith(whole)
+                        ".layers." in name
+                        and ".experts." not in name  # which are one tensor once they are loaded
+                        and len(shape) == 2
+                        and not name.removeprefix("model.").startswith(whole)
                     )
                     counts["linear" if is_linear else "plain"] += math.prod(shape)
         text = config.get_text_config()

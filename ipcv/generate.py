@@ -40,6 +40,8 @@ def prefill(
     ids, language = prompt.ids.to(model.device), find_language(model.config.model_type)
     cache = DynamicCache(config=model.config.get_text_config())
     types = prompt.types[prompt.types != TEXT].to(visual.tokens.device)
+    if language.newline:
+        visual, types = _with_newlines(model, prompt, visual, language.newline(model))
     encoded = {name: language.taken(visual[types == number]) for name, number in TYPES.items() if number in types}
     inputs = {"input_ids": ids, "mm_encoder_outputs": encoded, "position_ids": positions, "past_key_values": cache}
     if not language.reach:
@@ -50,6 +52,19 @@ def prefill(
     with in_pieces(model, chunk) as held:
         output = _forward(model, **inputs, attention_mask=masks(model, told))
     return Decoding(cache, next_positions(positions), output.logits[:, -1], ids, held=held)
+
+
+def _with_newlines(model: PreTrainedModel, prompt: Prompt, visual: Visual, newline: Tensor) -> tuple[Visual, Tensor]:
+    """`visual` with the newline behind each video, and all their types.
+
+    It is text to all that chooses tokens, but has the id of a visual one, as transformers' processors write it.
+    """
+    types, kind = prompt.types[0].to(newline.device), TYPES["video"]
+    seen = (types != TEXT) | (prompt.ids[0].to(newline.device) == model.config.video_token_id)
+    is_newline = types[seen] == TEXT
+    tokens = newline.to(visual.tokens.dtype).repeat(len(is_newline), 1)
+    tokens[~is_newline] = visual.tokens
+    return Visual(tokens, tokens.new_empty(0, *tokens.shape)), types[seen].masked_fill(is_newline, kind)
 
 
 def decode(model: PreTrainedModel, decoding: Decoding, chooser: "Chooser", limit: int) -> Iterator[int]:

@@ -15,6 +15,7 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 from transformers import Cache, DynamicCache, PreTrainedModel
@@ -53,12 +54,13 @@ class LanguagePruner(ABC):
     @contextmanager
     def __call__(self, model: PreTrainedModel) -> Iterator[None]:
         """Prune in the language model of `model` for the length of the `with`; the model is left as it was."""
-        find_language(model.config.model_type)  # which must be there
+        language = find_language(model.config.model_type)
         layers = model.get_decoder().layers
         text = model.config.get_text_config()
         self.check(layer_windows(text), keyless_layers(text))
         steps = self.steps(len(layers), keyless_layers(text))
-        with installed(_Hooks(self, model, layers, steps), layers) if self.prunes else nullcontext():
+        hooks = _Hooks(self, model, layers, steps, has_newlines=language.newline is not None)
+        with installed(hooks, layers) if self.prunes else nullcontext():
             yield
 
     @property
@@ -104,7 +106,15 @@ class _Kept:
 class _Hooks:
     """The hooks of one `with`. Which tokens of a prompt stay is remembered beside the cache that they fill."""
 
-    def __init__(self, pruner: LanguagePruner, model: PreTrainedModel, layers: Any, steps: tuple[int, ...]) -> None:
+    def __init__(
+        self,
+        pruner: LanguagePruner,
+        model: PreTrainedModel,
+        layers: Any,
+        steps: tuple[int, ...],
+        *,
+        has_newlines: bool,
+    ) -> None:
         self.pruner = pruner
         self.model = model
         self.layers = layers
@@ -114,6 +124,7 @@ class _Hooks:
         self.first = next(index for index in range(len(layers)) if index not in self.keyless)  # with keys
         ids = (getattr(model.config, name, None) for name in ("image_token_id", "video_token_id"))
         self.visual_ids = [number for number in ids if number is not None]
+        self.has_newlines = has_newlines  # whether a visual id that is no frame's ends each video
         self.is_visual: Tensor  # [length] of the pass under way
         self.query: Tensor  # [1, 1, ...] of its last token in the layer before a pruning layer, as projected
         self.before: Tensor  # [1, tokens, d] input of the layer before a pruning layer
@@ -171,6 +182,8 @@ class _Hooks:
         if len(ids) != 1:
             raise ValueError(f"pruning in the language model takes one prompt at a time, got a batch of {len(ids)}")
         self.is_visual = torch.isin(ids[0], torch.tensor(self.visual_ids, device=ids.device))
+        if self.has_newlines:  # the last of each run, which is never dropped
+            self.is_visual &= F.pad(self.is_visual[1:], (0, 1))
 
     def read_query(self, _: nn.Module, __: tuple[Tensor, ...], output: Tensor) -> None:
         self.query = output[:, -1:]

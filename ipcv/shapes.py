@@ -24,6 +24,7 @@ class VisionShape:
     merge: int  # patches that become one visual token
     pooled: bool = False  # whether their mean becomes it, by one matrix, and not all of them by two
     hidden_width: int | None = None  # between the merged patches and the visual token; None: as wide as the former
+    #                                  0: there is nothing, one matrix does it
     out_width: int  # of a visual token
     head: int = 0  # tokens at the head of each frame that are no patches
     window: int = 0  # patches per side of a window of attention; 0: all blocks attend within frames

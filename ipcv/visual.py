@@ -17,6 +17,7 @@ class Shown:
     grid: Grid  # temporal patches, rows and columns of patches
     times: tuple[float, ...]  # of the frames, in seconds
     tokens: int  # visual, in all
+    seconds: float | None = None  # of the whole video; None: until the last frame
 
     @property
     def middles(self) -> list[float]:

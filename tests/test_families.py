@@ -11,10 +11,12 @@ import oracle_families
 import oracle_gemma
 import oracle_qwen3_5
 import oracle_rivals
+import oracle_siglip
 import pytest
 import tiny
 import tiny_gemma
 import tiny_qwen3_5
+import tiny_siglip
 import torch
 import torch.nn.functional as F
 from probes import BombError, attention, bomb, error, hooks
@@ -22,6 +24,7 @@ from test_flops import count, count_pass
 from torch import Tensor
 from transformers import AttentionInterface, DynamicCache
 from transformers.cache_utils import LinearAttentionLayer
+from transformers.modeling_outputs import BaseModelOutputWithPooling
 from transformers.models.qwen3_5 import modeling_qwen3_5
 from transformers.models.qwen3_5_moe import modeling_qwen3_5_moe
 
@@ -80,6 +83,33 @@ class StillCase(Case):
         return model.get_image_features(self.input(grids, seed))
 
 
+class SiglipCase(StillCase):
+    """The same with pixels behind the last patch."""
+
+    def input(self, grids: Grids, seed: int = 0) -> Tensor:
+        return F.pad(super().input(grids, seed), (0, 2, 0, 2), value=9.0)
+
+
+class LlavaCase(SiglipCase):
+    """As a video, behind which is a newline."""
+
+    def encode(self, model: Any, grids: Grids, seed: int = 0) -> Any:
+        output = model.get_video_features(self.input(grids, seed)[None])
+        return BaseModelOutputWithPooling(
+            last_hidden_state=output.hidden_states[-1], pooler_output=output.pooler_output[:, :-1]
+        )
+
+
+class SmolCase(SiglipCase):
+    """As a prompt's pictures, read behind a norm."""
+
+    def encode(self, model: Any, grids: Grids, seed: int = 0) -> Any:
+        output = model.get_image_features(self.input(grids, seed)[None], output_hidden_states=True)
+        return BaseModelOutputWithPooling(
+            last_hidden_state=output.hidden_states[-1], pooler_output=torch.cat(output.pooler_output)
+        )
+
+
 CASES = {
     "qwen2_vl": Case(build=tiny.qwen2_vl, encoder=oracle.Encoder),
     "qwen2_5_vl": Case(
@@ -133,6 +163,29 @@ CASES["gemma3"] = StillCase(
     grid=(5, 8, 8),
     step=1,
 )
+CASES["llava_onevision"] = LlavaCase(
+    build=tiny_siglip.llava_onevision,
+    encoder=oracle_siglip.LlavaEncoder,
+    language=oracle_siglip.LlavaLanguage,
+    places=oracle_siglip.llava_places,
+    one=[(1, 7, 7)],
+    several=[(3, 7, 7)],
+    large=[(9, 7, 7)],
+    grid=(4, 7, 7),
+    step=1,
+)
+CASES["smolvlm"] = SmolCase(
+    build=tiny_siglip.smolvlm,
+    encoder=oracle_siglip.SmolEncoder,
+    language=oracle_siglip.SmolLanguage,
+    places=oracle_siglip.smol_places,
+    words=3,
+    one=[(1, 9, 9)],
+    several=[(2, 9, 9)],
+    large=[(6, 9, 9)],
+    grid=(5, 9, 9),
+    step=1,
+)
 MODELS: dict[str, Any] = {}
 
 
@@ -163,7 +216,7 @@ def test_the_naive_family_is_the_plain_model(family, inputs):
 
 def compare(got: Any, want: oracle.Compressed, stream: list[int]) -> None:
     """What the encoder gives is what the naive one does."""
-    assert error(got.last_hidden_state.view(len(stream), -1), want.tokens[stream]) < 1e-5
+    assert error(got.last_hidden_state.reshape(len(stream), -1), want.tokens[stream]) < 1e-5
     assert error(got.pooler_output.view(want.merged.shape), want.merged) < 1e-5
     taps = got.get("deepstack_features") or []
     assert [error(tap, wanted) < 1e-5 for tap, wanted in zip(taps, want.taps, strict=True)] == [True] * len(taps)
@@ -318,8 +371,11 @@ def ask(case: Case, model: Any, before: int = 3, after: int = 5) -> tuple[Any, .
     parts = [torch.randint(0, 90, (before,), generator=random)]
     for patch in range(case.grid[0]):
         parts += [pads] if patch == 0 else [torch.randint(0, 90, (case.words,), generator=random), pads]
-    ids = torch.cat([*parts, torch.randint(0, 90, (after,), generator=random)])[None]
+    newline = pads[:1] if language.newline else pads[:0]
+    ids = torch.cat([*parts, newline, torch.randint(0, 90, (after,), generator=random)])[None]
     prompt = Prompt(ids, torch.where(ids == pads[0], TYPES[language.kind], TEXT))
+    if language.newline:
+        prompt.types[0, -after - 1] = TEXT
     times = TIMES[: case.step * case.grid[0]]
     shown = Shown(kind="video", grid=case.grid, times=tuple(times), tokens=len(visual))
     return prompt, visual, language.positions(model, ids, prompt.types, [shown])

@@ -20,9 +20,8 @@ from transformers.models.qwen3_vl.video_processing_qwen3_vl import Qwen3VLVideoP
 
 from ipcv.errors import ModelError
 from ipcv.families import find_encoder, find_language
-from ipcv.preprocess import PatchSettings
+from ipcv.preprocess import FrameSettings, PatchSettings
 from ipcv.prompt import build_prompt
-from ipcv.stills import StillSettings
 
 QWEN3 = {  # as Qwen3-VL's own file has it
     "size": {"longest_edge": 25165824, "shortest_edge": 4096},
@@ -129,7 +128,7 @@ def test_a_template_that_shows_a_video_otherwise_is_refused(demo):
 STILL: dict[str, Any] = {"image_mean": [0.485, 0.456, 0.406], "image_std": [0.229, 0.224, 0.225]}
 
 
-def stills(folder: Path, **changes: Any) -> StillSettings:
+def stills(folder: Path, **changes: Any) -> FrameSettings:
     """The settings of a model with frames of 32 × 32."""
     values = {name: value for name, value in (STILL | changes).items() if value is not None}
     (folder / "preprocessor_config.json").write_text(json.dumps(values))

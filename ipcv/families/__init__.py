@@ -7,7 +7,17 @@ from transformers import PreTrainedModel
 
 from ipcv.encoders import Encoder
 from ipcv.errors import ModelError
-from ipcv.families import dinov2, gemma3, internvl, qwen2_5_vl, qwen2_vl, qwen3_5, qwen3_vl
+from ipcv.families import (
+    dinov2,
+    gemma3,
+    internvl,
+    llava_onevision,
+    qwen2_5_vl,
+    qwen2_vl,
+    qwen3_5,
+    qwen3_vl,
+    smolvlm,
+)
 from ipcv.families.family import Family, Language
 
 Known = TypeVar("Known")
@@ -21,6 +31,8 @@ FAMILIES: dict[str, Family] = {  # by a configuration's `model_type`
     "qwen3_5_moe": qwen3_5.FAMILY,
     "internvl": internvl.FAMILY,
     "gemma3": gemma3.FAMILY,
+    "llava_onevision": llava_onevision.FAMILY,
+    "smolvlm": smolvlm.FAMILY,
     "dinov2": dinov2.FAMILY,
 }
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import count
+from itertools import count, starmap
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +22,12 @@ class Language:
 
     placeholder: str  # what the chat template writes where a video goes
     called: Kind = "video"  # what the chat template is told that a video is: an image where it knows no videos
-    frame: str | None = None  # what goes there, per temporal patch, with {number} from 1 and {time}; None: the same
+    frame: str | None = None  # what goes there, per temporal patch, with {number}, {time}, {clock}; None: the same
     between: str = ""  # and between two of those
+    ahead: Callable[[int, float], str] | None = None  # what is ahead of those: (their number, the video's seconds)
+    behind: str = ""  # and what behind them
+    newline: Callable[[Any], Tensor] | None = None  # of a model: an embedding [d] behind those of a video's frames
+    template: str | None = None  # the chat template for videos, where it is not the one in the model's files
     image: str | None = "<|image_pad|>"  # what the template writes where an image goes; None: not known how
     still: str | None = None  # what goes there; None: the same
     kind: Kind = "video"  # what the visual tokens pass for
@@ -36,13 +40,18 @@ class Language:
     decoder: Callable[[Any], TextShape] = TextShape.of  # the language model's sizes, from its own configuration
     reach: bool = False  # whether attention goes by windows or pictures, as in `ipcv.reach`, and not to all before
 
-    def text(self, times: Sequence[float]) -> str:
-        """What stands in the prompt for a video with temporal patches at `times`, in seconds."""
+    def text(self, times: Sequence[float], seconds: float | None = None) -> str:
+        """What stands in the prompt for a video of so many `seconds` with temporal patches at `times`, in seconds."""
         if self.frame is None:
-            return self.placeholder
-        return self.between.join(
-            self.frame.format(number=number, time=time) for number, time in zip(count(1), times, strict=False)
-        )
+            return self.placeholder * (2 if self.newline else 1)
+        pictures = self.between.join(starmap(self.picture, zip(count(1), times, strict=False)))
+        ahead = self.ahead(len(times), times[-1] if seconds is None else seconds) if self.ahead else ""
+        return ahead + pictures + self.behind
+
+    def picture(self, number: int, time: float) -> str:
+        """What stands there for a temporal patch with this `number`, from 1, at this `time` in seconds."""
+        clock = f"{int(time // 60):02}:{int(time % 60):02}"
+        return (self.frame or self.placeholder).format(number=number, time=time, clock=clock)
 
 
 @dataclass(frozen=True, kw_only=True)

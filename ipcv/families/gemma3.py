@@ -4,41 +4,32 @@ It knows images only: a video is its frames, one after the other, each behind it
 and not part of any processor.
 """
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
 from ipcv import positions
-from ipcv.encoders import Attention, Encoder
+from ipcv.encoders import Encoder
 from ipcv.errors import ModelError
-from ipcv.families import framed
+from ipcv.families import framed, siglip
 from ipcv.families.family import Family, Language
 from ipcv.grids import Grid
 from ipcv.shapes import VisionShape
 from ipcv.stills import StillSettings
+from ipcv.visual import Visual
 
 PICTURE = "\n\n<start_of_image><image_soft_token><end_of_image>\n\n"  # as the processor writes it in the prompt
-
-ATTENTION = Attention(
-    module="self_attn",
-    norm="layer_norm1",
-    scale="scale",
-    project=framed.separate,
-    output=lambda attention, mixed: (attention.out_proj(mixed), None),
-)
 
 
 def encoder(model: Any) -> Encoder:
     """The encoder of `model`."""
-    tower = model.model.vision_tower
+    return siglip.encoder(model.model.vision_tower)
 
-    def grids(pixel_values: Tensor, **_: Any) -> Sequence[Grid]:
-        frames, height, width = len(pixel_values), *pixel_values.shape[2:]
-        return [(frames, height // tower.config.patch_size, width // tower.config.patch_size)]
 
-    return Encoder(blocks=tower.encoder.layers, attention=ATTENTION, entrance=tower.embeddings, grids=grids)
+def encode(model: Any, pixels: Tensor, _: Grid) -> Visual:
+    """Frames `[n, 3, height, width]` through the encoder."""
+    return framed.visual(model.get_image_features(pixels).pooler_output.flatten(0, 1))
 
 
 def settings(folder: Path, config: Any) -> StillSettings:
@@ -50,23 +41,13 @@ def settings(folder: Path, config: Any) -> StillSettings:
             f"{' and text that attends both ways' if text.use_bidirectional_attention else ''}: supported are those "
             "with SigLIP, over a language model that attends to what came before"
         )
-    size, side = vision.image_size, vision.patch_size
-    return StillSettings.from_folder(folder, size=(size, size), patch_size=side, merge_size=_pooled(config))
+    return StillSettings.from_folder(folder, vision, merge=_pooled(config))
 
 
 def shape(config: Any) -> VisionShape:
     """The encoder's sizes in a configuration."""
-    vision = config.vision_config
-    return VisionShape(
-        blocks=vision.num_hidden_layers,
-        width=vision.hidden_size,
-        heads=vision.num_attention_heads,
-        mlp_width=vision.intermediate_size,
-        patch_values=vision.num_channels * vision.patch_size**2,
-        merge=_pooled(config) ** 2,
-        pooled=True,
-        out_width=config.get_text_config().hidden_size,
-    )
+    width = config.get_text_config().hidden_size
+    return siglip.shape(config.vision_config, merge=_pooled(config) ** 2, pooled=True, out_width=width)
 
 
 def _pooled(config: Any) -> int:
@@ -85,7 +66,7 @@ FAMILY = Family(
         frame="Frame {time:.2f}:" + PICTURE,
         kind="image",
         settings=settings,
-        encode=framed.encode,
+        encode=encode,
         taken=framed.taken,
         positions=positions.of_text,
         whole=("model.vision_tower", "model.multi_modal_projector", "lm_head"),

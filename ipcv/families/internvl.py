@@ -1,7 +1,6 @@
 """InternVL3: frames of one size, one a row, with a class token ahead; in the prompt they are numbered."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from torch import Tensor
@@ -14,6 +13,7 @@ from ipcv.families.family import Family, Language
 from ipcv.grids import Grid
 from ipcv.shapes import VisionShape
 from ipcv.stills import StillSettings
+from ipcv.visual import Visual
 
 
 def _project(attention: Any, queries: Tensor, states: Tensor) -> Heads:
@@ -51,13 +51,6 @@ def encoder(model: Any) -> Encoder:
     return Encoder(blocks=tower.encoder.layer, attention=ATTENTION, entrance=tower.embeddings, grids=grids, protected=1)
 
 
-def settings(folder: Path, config: Any) -> StillSettings:
-    """How the model in a folder wants its frames."""
-    vision = config.vision_config
-    size, patch, merge = tuple(vision.image_size), vision.patch_size[0], int(1 / config.downsample_ratio)
-    return StillSettings.from_folder(folder, size=size, patch_size=patch, merge_size=merge)
-
-
 def shape(config: Any) -> VisionShape:
     """The encoder's sizes in a configuration."""
     vision, text = config.vision_config, config.get_text_config()
@@ -74,6 +67,11 @@ def shape(config: Any) -> VisionShape:
     )
 
 
+def encode(model: Any, pixels: Tensor, _: Grid) -> Visual:
+    """Frames `[n, 3, height, width]` through the encoder."""
+    return framed.visual(model.get_image_features(pixels).pooler_output.flatten(0, 1))
+
+
 FAMILY = Family(
     encoder=encoder,
     language=Language(
@@ -82,8 +80,10 @@ FAMILY = Family(
         frame="Frame{number}: <img><IMG_CONTEXT></img>",
         between="\n",
         kind="image",
-        settings=settings,
-        encode=framed.encode,
+        settings=lambda folder, config: StillSettings.from_folder(
+            folder, config.vision_config, merge=int(1 / config.downsample_ratio)
+        ),
+        encode=encode,
         taken=framed.taken,
         positions=positions.of_text,
         whole=("model.vision_tower", "model.multi_modal_projector", "lm_head"),
