@@ -101,7 +101,7 @@ class Savings:
     encode_flops: float  # computed; share of the uncompressed encoder's FLOPs that were done
     prefill_flops: float  # computed; likewise
     total_flops: float  # computed; encode, prefill and generate
-    cache_share: float  # computed; of the uncompressed key-value cache, what was held
+    cache_share: float  # computed; bytes of the uncompressed key-value cache (with states, if any) that were held
     baseline: Baseline | None  # measured; only if asked for
 
 

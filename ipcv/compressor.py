@@ -150,7 +150,8 @@ class _Hooks:
         for number, tap in self.encoder.taps.items():
             if first - 1 <= number < len(self.blocks) - 1:
                 yield tap.register_forward_pre_hook(self.tap)
-        yield self.blocks[-1].register_forward_hook(self.restore)
+        # ahead of hooks of transformers' own, which hand on what a block gives
+        yield self.blocks[-1].register_forward_hook(self.restore, prepend=True)
 
     def begin(self, _: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Before the blocks: how large each visual input is."""
@@ -190,10 +191,11 @@ class _Hooks:
     def enter(self, _: nn.Module, args: tuple[Tensor, ...]) -> None:
         self.current.input = args[0].view(-1, args[0].shape[-1])
 
-    def attend(self, block: nn.Module, normed: Tensor, /, *_: Any, everything: bool, **named: Any) -> Any:
+    def attend(self, block: nn.Module, /, *args: Any, everything: bool, **named: Any) -> Any:
         """In place of a block's attention: queries of the kept tokens only, keys and values of all or of the kept."""
         style, split = self.encoder.attention, self.current.split
         attention = block.get_submodule(style.module)
+        normed: Tensor = args[0] if args else named["hidden_states"]
         queries = states = normed.view(-1, normed.shape[-1])
         if everything:
             states = split.join(queries, block.get_submodule(style.norm)(split.rebuild(self.current.input)))

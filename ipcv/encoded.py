@@ -28,4 +28,10 @@ class Encoded:
     @property
     def shown(self) -> Shown:
         """How a prompt has it."""
-        return Shown(kind=self.kind, grid=self.grid, times=self.times, tokens=len(self.visual))
+        return Shown(
+            kind=self.kind,
+            grid=self.grid,
+            times=self.times,
+            tokens=len(self.visual),
+            seconds=self.video.duration,
+        )

@@ -64,9 +64,14 @@ def _of_frames(kept: Sequence[int], windows: Sequence[int], frames: Sequence[int
 def ends_flops(shape: VisionShape, patches: int) -> int:
     """FLOPs of what is no block: patches become tokens, and the last block's and the taps' become visual tokens."""
     merged_width = shape.width * shape.merge
-    hidden_width = shape.hidden_width or merged_width
+    hidden_width = merged_width if shape.hidden_width is None else shape.hidden_width
     merged = patches // shape.merge
-    merger = linear(merged, merged_width, hidden_width) + linear(merged, hidden_width, shape.out_width)
+    if shape.pooled:
+        merger = linear(merged, shape.width, shape.out_width)
+    elif hidden_width:
+        merger = linear(merged, merged_width, hidden_width) + linear(merged, hidden_width, shape.out_width)
+    else:
+        merger = linear(merged, merged_width, shape.out_width)
     merger += linear(merged, shape.out_width, 3 * shape.gated_width)
     return linear(patches, shape.patch_values, shape.width) + (1 + len(shape.taps)) * merger
 

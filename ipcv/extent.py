@@ -33,9 +33,14 @@ class Extent:
         return height * width
 
     @property
+    def of_picture(self) -> int:
+        """Visual tokens of a picture."""
+        return self.patches.tokens(*self.patches.resize(self.height, self.width, self.frames))
+
+    @property
     def tokens(self) -> int:
         """Visual tokens that it puts into the prompt at most."""
-        return self.most(self.pictures, self.pixels // self.patches.factor**2)
+        return self.most(self.pictures, self.of_picture)
 
     def most(self, pictures: int, tokens: int) -> int:
         """The same for other numbers of pictures and of tokens in each."""
@@ -44,7 +49,7 @@ class Extent:
     def fits(self, limit: Limit, pictures: int | None = None, tokens: int | None = None) -> bool:
         """Whether it meets `limit`, or would with other numbers of pictures and of tokens in each."""
         pictures = self.pictures if pictures is None else pictures
-        tokens = self.pixels // self.patches.factor**2 if tokens is None else tokens
+        tokens = self.of_picture if tokens is None else tokens
         return self.most(pictures, tokens) <= limit.left(pictures * self.text)
 
 
@@ -84,7 +89,7 @@ def _amount(extent: Extent, what: What) -> float:
 
 
 def _fewer_frames(extent: Extent, limit: Limit, least: int) -> Extent:
-    step, tokens = extent.patches.temporal_patch_size, extent.pixels // extent.patches.factor**2
+    step, tokens = extent.patches.temporal_patch_size, extent.of_picture
     fit = _most(extent.pictures, lambda pictures: extent.fits(limit, pictures, tokens))
     return replace(extent, frames=min(extent.frames, max(fit * step, least)))
 

@@ -143,7 +143,8 @@ class FrameEncoder:
     def check_batch(self, frames: int, size: tuple[int, int]) -> None:
         """The same for a batch of so many frames, of this height and width."""
         compressor, times = self.options.compressor, frames // self.patches.temporal_patch_size
-        patches = times * size[0] * size[1] // self.patches.patch_size**2
+        side = self.patches.patch_size
+        patches = times * (size[0] // side) * (size[1] // side)
         if isinstance(compressor, ToMe):
             compressor.merges(patches // times, len(find_encoder(self.network).blocks))
         elif compressor and not compressor.quality and kept_count(patches, compressor.keep) < 1:

@@ -13,6 +13,7 @@ from ipcv.families import find_language
 from ipcv.positions import next_positions
 from ipcv.prefill import CHUNK, in_chunks
 from ipcv.prompt import TEXT, TYPES, Prompt
+from ipcv.reach import in_pieces, in_windows, masks, tell
 from ipcv.visual import Visual
 
 
@@ -25,6 +26,7 @@ class Decoding:
     logits: Tensor  # [1, vocabulary] for the next token
     seen: Tensor  # [1, length] ids of the prompt and all tokens since
     tokens: list[int] = field(default_factory=list)  # generated so far, without the end-of-sequence token
+    held: dict[int, Tensor] = field(default_factory=dict)  # by layer with a window, positions of what its cache holds
 
 
 def prefill(
@@ -32,17 +34,37 @@ def prefill(
 ) -> Decoding:
     """Run the prompt with `visual` in place of its visual tokens; `positions` are `[3, 1, length]` or `[1, length]`.
 
-    A prompt of more than `chunk` tokens goes through the layers in chunks of so many.
+    A prompt of more than `chunk` tokens goes through the layers in chunks of so many, which cut no picture whose tokens
+    attend to each other.
     """
     ids, language = prompt.ids.to(model.device), find_language(model.config.model_type)
     cache = DynamicCache(config=model.config.get_text_config())
     types = prompt.types[prompt.types != TEXT].to(visual.tokens.device)
+    if language.newline:
+        visual, types = _with_newlines(model, prompt, visual, language.newline(model))
     encoded = {name: language.taken(visual[types == number]) for name, number in TYPES.items() if number in types}
-    with in_chunks(model, chunk):
-        output = _forward(
-            model, input_ids=ids, mm_encoder_outputs=encoded, position_ids=positions, past_key_values=cache
-        )
-    return Decoding(cache, next_positions(positions), output.logits[:, -1], ids)
+    inputs = {"input_ids": ids, "mm_encoder_outputs": encoded, "position_ids": positions, "past_key_values": cache}
+    if not language.reach:
+        with in_chunks(model, chunk):
+            output = _forward(model, **inputs)
+        return Decoding(cache, next_positions(positions), output.logits[:, -1], ids)
+    told = tell(positions[0], (prompt.types[0] != TEXT).to(ids.device))
+    with in_pieces(model, chunk) as held:
+        output = _forward(model, **inputs, attention_mask=masks(model, told))
+    return Decoding(cache, next_positions(positions), output.logits[:, -1], ids, held=held)
+
+
+def _with_newlines(model: PreTrainedModel, prompt: Prompt, visual: Visual, newline: Tensor) -> tuple[Visual, Tensor]:
+    """`visual` with the newline behind each video, and all their types.
+
+    It is text to all that chooses tokens, but has the id of a visual one, as transformers' processors write it.
+    """
+    types, kind = prompt.types[0].to(newline.device), TYPES["video"]
+    seen = (types != TEXT) | (prompt.ids[0].to(newline.device) == model.config.video_token_id)
+    is_newline = types[seen] == TEXT
+    tokens = newline.to(visual.tokens.dtype).repeat(len(is_newline), 1)
+    tokens[~is_newline] = visual.tokens
+    return Visual(tokens, tokens.new_empty(0, *tokens.shape)), types[seen].masked_fill(is_newline, kind)
 
 
 def decode(model: PreTrainedModel, decoding: Decoding, chooser: "Chooser", limit: int) -> Iterator[int]:
@@ -58,7 +80,11 @@ def decode(model: PreTrainedModel, decoding: Decoding, chooser: "Chooser", limit
         if count + 1 < limit:
             step = token.view(1, 1)
             decoding.seen = torch.cat([decoding.seen, step], dim=1)
-            output = _forward(model, input_ids=step, position_ids=decoding.position, past_key_values=decoding.cache)
+            inputs = {"input_ids": step, "position_ids": decoding.position, "past_key_values": decoding.cache}
+            if decoding.held:
+                inputs["attention_mask"] = masks(model, None)  # layers with a window get their own below
+            with in_windows(model, decoding.held, decoding.position):
+                output = _forward(model, **inputs)
             decoding.logits, decoding.position = output.logits[:, -1], decoding.position + 1
 
 

@@ -1,9 +1,10 @@
 """Which visual tokens the language model drops: DART, FastV and V2Drop. `ipcv.pruning` runs them."""
 
 from abc import abstractmethod
-from dataclasses import dataclass, field
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, Self
 
 import torch
 import torch.nn.functional as F
@@ -15,15 +16,17 @@ from ipcv.tokens import kept_count
 
 @dataclass(frozen=True, kw_only=True)
 class OneLayerPruner(LanguagePruner):
-    """Visual tokens pruned once."""
+    """Visual tokens pruned once, at a layer that follows one with keys."""
+
+    LAYER: ClassVar[int] = 3
 
     keep: float = 0.5  # share of the prompt's visual tokens that the later layers see
-    layer: int = 3  # first decoder layer without the dropped tokens
+    layer: int | None = None  # first decoder layer without the dropped tokens; None: 3, or the next one that can be
 
     def __post_init__(self) -> None:
         if not 0 < self.keep <= 1:
             raise ValueError(f"{type(self).__name__} keep={self.keep} must be more than 0 and at most 1")
-        if self.layer < 1:
+        if self.layer is not None and self.layer < 1:
             raise ValueError(
                 f"{type(self).__name__} layer={self.layer} must be at least 1: "
                 "tokens are chosen by what the layer before did"
@@ -34,13 +37,32 @@ class OneLayerPruner(LanguagePruner):
         """Whether anything is dropped."""
         return self.keep < 1
 
-    def steps(self, depth: int) -> tuple[int, ...]:
-        """The pruning layer. Raises `ValueError` if a language model of `depth` layers ends before it."""
-        if self.layer >= depth:
+    def steps(self, depth: int, keyless: Collection[int] = ()) -> tuple[int, ...]:
+        """The pruning layer. Raises `ValueError` if it is past the last of `depth`, or follows one of `keyless`."""
+        able = [layer for layer in range(1, depth) if layer - 1 not in keyless]
+        chosen = self.layer
+        if chosen is None:
+            chosen = next((layer for layer in able if layer >= self.LAYER), self.LAYER)
+        if chosen >= depth:
+            raise ValueError(f"layer={chosen} is past the language model's last layer ({depth - 1}, counted from 0)")
+        if chosen not in able:
+            others = f"use one of {', '.join(map(str, able))}" if able else "use V2Drop, which needs none"
             raise ValueError(
-                f"layer={self.layer} is past the language model's last layer ({depth - 1}, counted from 0)"
+                f"{type(self).__name__} layer={chosen} follows layer {chosen - 1} of the language model, which attends "
+                f"linearly and has no keys to choose tokens by: {others}"
             )
-        return (self.layer,)
+        return (chosen,)
+
+    def settled(self, depth: int, keyless: Collection[int]) -> tuple[Self, str | None]:
+        """The same with its layer named, and a warning if it is not the usual one though none was asked for."""
+        (layer,) = self.steps(depth, keyless)
+        settled = replace(self, layer=layer)
+        if self.layer is not None or layer == self.LAYER or not self.prunes:
+            return settled, None
+        return settled, (
+            f"{type(self).__name__} drops visual tokens from the language model's layer {layer} on, not {self.LAYER}: "
+            f"layer {self.LAYER - 1} of this model attends linearly and has no keys to choose them by"
+        )
 
     def counts(self, visual: int) -> tuple[int, ...]:
         """How many of a prompt's `visual` tokens stay."""
@@ -93,10 +115,21 @@ class Dart(OneLayerPruner):
 class FastV(OneLayerPruner):
     """Keep the visual tokens to which the last token attends most in the layer before (FastV, arXiv 2403.06764).
 
-    Attention is averaged over heads and computed for that one query only, whatever attention kernel is in use.
+    Attention is averaged over heads and computed for that one query only, whatever attention kernel is in use. The
+    layer before must see the whole prompt: one with a window would keep its end and nothing else.
     """
 
     method: Literal["fastv"] = field(default="fastv", init=False)
+
+    def check(self, windows: Sequence[int], keyless: Collection[int] = ()) -> None:
+        """Raise `ValueError` if the layer before has a window, or there is none."""
+        (chosen,) = self.steps(len(windows), keyless)
+        if window := windows[chosen - 1]:
+            whole = [layer + 1 for layer, each in enumerate(windows[:-1]) if not each and layer not in keyless]
+            raise ValueError(
+                f"FastV layer={chosen} goes by what layer {chosen - 1} attends to, which in this model are the last "
+                f"{window} tokens only: use layer {', '.join(map(str, whole))}, or another pruner"
+            )
 
     def count(self, visual: int) -> int:
         """How many of `visual` tokens stay."""
@@ -106,7 +139,8 @@ class FastV(OneLayerPruner):
         """The most attended visual tokens, as a mask `[n]`."""
         heads, _, width = prompt.keys.shape
         query = prompt.query.view(heads, -1, width).float()  # grouped-query attention: query heads per key head
-        logits = query @ prompt.keys.float().transpose(-1, -2) / width**0.5
+        scale = width**-0.5 if prompt.scale is None else prompt.scale
+        logits = query @ prompt.keys.float().transpose(-1, -2) * scale
         attention = logits.softmax(-1).mean(dim=(0, 1))[prompt.visual]
         taken = torch.zeros_like(attention, dtype=torch.bool)
         taken[attention.topk(self.count(len(attention))).indices] = True
@@ -144,7 +178,7 @@ class V2Drop(LanguagePruner):
         """Whether anything is dropped."""
         return any(share < 1 for share in self.keep)
 
-    def steps(self, depth: int) -> tuple[int, ...]:
+    def steps(self, depth: int, keyless: Collection[int] = ()) -> tuple[int, ...]:  # noqa: ARG002 - all change tokens
         """The pruning layers of a language model of `depth` layers. Raises `ValueError` if it is not deep enough."""
         if self.layers is None:
             layers = tuple(max(1, round(layer * depth / self.DEPTH)) for layer in self.LAYERS)

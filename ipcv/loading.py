@@ -86,7 +86,8 @@ def _notices(name: str, network: PreTrainedModel, quantization: str | None) -> I
     """What there is to know about a model."""
     if name == DEMO:
         yield DEMO_NOTICE
-    experts = sum(weights.numel() for weights in network.get_decoder().parameters() if weights.ndim == 3)
+    named = network.get_decoder().named_parameters()
+    experts = sum(weights.numel() for name, weights in named if ".experts." in name and weights.ndim == 3)
     if quantization and experts:
         share = experts / network.num_parameters()
         yield (
@@ -210,6 +211,13 @@ def choose_quantization(quant: Quant, device: torch.device, config: PretrainedCo
     return None if quant == "none" else quant
 
 
+def can_flash(family: str, device: torch.device, dtype: torch.dtype) -> bool:
+    """Whether flash attention runs here and computes what a family wants: it knows no masks like those of `reach`."""
+    if device.type != "cuda" or dtype == torch.float32 or find_language(family).reach:
+        return False
+    return _is_recent(device) and is_flash_attn_2_available()
+
+
 def _read_weights(
     folder: Path, device: torch.device, dtype: torch.dtype, quant: str | None, config: PretrainedConfig
 ) -> Any:
@@ -225,7 +233,7 @@ def _read_weights(
             bnb_4bit_compute_dtype=torch.bfloat16 if dtype == torch.float32 else dtype,
             llm_int8_skip_modules=skipped,
         )
-    if device.type == "cuda" and dtype != torch.float32 and _is_recent(device) and is_flash_attn_2_available():
+    if can_flash(config.model_type, device, dtype):
         options["attn_implementation"] = "flash_attention_2"
     too_large = (
         f"the model in {str(folder)!r} does not fit into the memory of {device}: try quant 4bit or a smaller model"

@@ -55,6 +55,9 @@ class FrameSettings(Protocol):
     def resize(self, height: int, width: int, frames: int = 1) -> tuple[int, int]:
         """The size of `frames` that are of `height` and `width` now."""
 
+    def tokens(self, height: int, width: int) -> int:
+        """Visual tokens of a temporal patch of this size, after resizing."""
+
     def patches(self, frames: Tensor) -> tuple[Tensor, tuple[int, int, int]]:
         """What the encoder takes for `frames` (uint8 [n, height, width, 3]), and temporal patches, rows and columns."""
 
@@ -156,6 +159,10 @@ class PatchSettings:
             scale = math.sqrt(lowest[1] / (lowest[0] * height * width))
             rows, columns = (math.ceil(side * scale / self.factor) for side in (height, width))
         return rows * self.factor, columns * self.factor
+
+    def tokens(self, height: int, width: int) -> int:
+        """Visual tokens of a temporal patch of this size, after resizing."""
+        return height * width // self.factor**2
 
     def _of(self, frames: int) -> tuple[tuple[int, int], tuple[int, int]]:
         """The lower and the upper limit that bind in a clip of so many frames: for how many of them, and the pixels."""

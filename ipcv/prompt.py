@@ -51,18 +51,29 @@ def build_prompt(
     """
     check_text(tokenizer, question, system)
     language = find_language(config.model_type)
-    messages: list[dict[str, Any]] = [] if system is None else [{"role": "system", "content": system}]
-    parts = [{"type": each.kind} for each in shown]
-    messages.append({"role": "user", "content": [*parts, {"type": "text", "text": question}]})
+    parts: list[dict[str, str]] = [{"type": language.called if each.kind == "video" else each.kind} for each in shown]
+    messages = [] if system is None else [_message("system", system)]
+    messages.append(_message("user", question, parts))
     rendered: Any = tokenizer.apply_chat_template(
-        messages, tokenize=False, add_generation_prompt=True, add_vision_id=len(shown) > 1
+        messages,
+        chat_template=language.template,
+        tokenize=False,
+        add_generation_prompt=True,
+        add_vision_id=len(shown) > 1,
     )
     text = _filled(rendered, language, shown, processor)
+    if question.strip() not in rendered or (system or "").strip() not in rendered:
+        raise ValueError("the model's chat template leaves out what it is asked, or what it is told besides")
     ids = tokenizer(text, add_special_tokens=False, return_tensors="pt")["input_ids"][0]
     places, counts, types = _places(ids, config, language, shown)
     every, kinds = torch.ones_like(ids), torch.full_like(ids, TEXT)
     every[places], kinds[places] = counts, types
     return Prompt(ids.repeat_interleave(every)[None], kinds.repeat_interleave(every)[None])
+
+
+def _message(role: str, text: str, before: Sequence[dict[str, str]] = ()) -> dict[str, Any]:
+    """Text as a list of one part: not every template takes it otherwise."""
+    return {"role": role, "content": [*before, {"type": "text", "text": text}]}
 
 
 def _filled(rendered: str, language: Language, shown: Sequence[Shown], processor: str | None) -> str:
@@ -72,8 +83,13 @@ def _filled(rendered: str, language: Language, shown: Sequence[Shown], processor
     if (found := places.findall(rendered)) != wanted:
         kinds = ", ".join(each.kind for each in shown)
         raise ValueError(f"the model's chat template gives {len(found)} places for {kinds}")
-    videos = (language.text(each.moments(language.moment), processor) for each in shown if each.kind == "video")
-    texts = iter([next(videos) if each.kind == "video" else language.image for each in shown])
+    videos = (
+        language.text(each.moments(language.moment), seconds=each.seconds, processor=processor)
+        for each in shown
+        if each.kind == "video"
+    )
+    still = language.still or language.image
+    texts = iter([next(videos) if each.kind == "video" else still for each in shown])
     return places.sub(lambda _: next(texts) or "", rendered)
 
 
@@ -82,15 +98,19 @@ def _places(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Positions `[m]` in `ids` `[n]` of the places for visual tokens, how many each is for, and of which type."""
     kinds = [language.kind if each.kind == "video" else each.kind for each in shown]
-    each_has = [each.grid[0] if each.kind == "video" and language.frame else 1 for each in shown]
+    counts, types = [], []
+    for each, kind in zip(shown, kinds, strict=True):
+        number = each.grid[0] if each.kind == "video" and language.frame else 1
+        counts += [each.tokens // number] * number
+        types += [TYPES[kind]] * number
+        if each.kind == "video" and language.newline:
+            counts.append(1)
+            types.append(TEXT)
     tokens = torch.tensor([getattr(config, f"{kind}_token_id") for kind in dict.fromkeys(kinds)])
     places = torch.isin(ids, tokens).nonzero()[:, 0]
-    if len(places) != sum(each_has):
-        raise ValueError(f"the model's chat template gives {len(places)} visual tokens for {sum(each_has)} places")
-    number = torch.tensor(each_has)
-    counts = torch.tensor([each.tokens for each in shown]) // number
-    types = torch.tensor([TYPES[kind] for kind in kinds])
-    return places, counts.repeat_interleave(number), types.repeat_interleave(number)
+    if len(places) != len(counts):
+        raise ValueError(f"the model's chat template gives {len(places)} visual tokens for {len(counts)} places")
+    return places, torch.tensor(counts), torch.tensor(types)
 
 
 def check_text(tokenizer: PreTrainedTokenizerBase, question: str, system: str | None = None) -> None:
@@ -98,5 +118,6 @@ def check_text(tokenizer: PreTrainedTokenizerBase, question: str, system: str | 
     if not question.strip():
         raise ValueError("the question is empty")
     for token in tokenizer.get_added_vocab():
-        if token in question or token in (system or ""):
+        is_space = not token.strip("▁ \n\t")  # Gemma's vocabulary has rows of spaces and line breaks added to it
+        if not is_space and (token in question or token in (system or "")):
             raise ValueError(f"the text contains {token!r}, which the model reads as a control token: leave it out")

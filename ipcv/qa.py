@@ -25,6 +25,7 @@ from ipcv.preprocess import FrameSettings
 from ipcv.prompt import check_text
 from ipcv.run import Run
 from ipcv.savings import compare
+from ipcv.shapes import keyless_layers, layer_windows
 from ipcv.shortage import Room, less
 from ipcv.sources import Source, TimedFrames
 from ipcv.tome import ToMe
@@ -233,7 +234,8 @@ class Model:
             if isinstance(options.compressor, ToMe):
                 options.compressor.check_encoder(encoder, network.config.model_type)
         if options.pruner:
-            options.pruner.steps(len(network.get_decoder().layers))
+            text = network.config.get_text_config()
+            options.pruner.check(layer_windows(text), keyless_layers(text))
 
 
 def _open(asked: Sequence[Asked], opener: Opener, room: Room) -> Opened:

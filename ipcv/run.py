@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from transformers import PretrainedConfig
 
 from ipcv.answer import (
     Answer,
@@ -28,11 +29,13 @@ from ipcv.encoded import Encoded
 from ipcv.families import find_language
 from ipcv.frame_encoder import STAGES, FrameEncoder
 from ipcv.generate import Chooser, Decoding, decode, pieces, prefill
+from ipcv.llm import OneLayerPruner
 from ipcv.loading import Loaded
 from ipcv.preprocess import FrameSettings
 from ipcv.prompt import Prompt, build_prompt
 from ipcv.reducers import EVS
 from ipcv.savings import Clock, Work, savings, stages
+from ipcv.shapes import keyless_layers
 from ipcv.tokens import kept_count
 from ipcv.video import Clip
 from ipcv.visual import Visual
@@ -44,7 +47,7 @@ class Run:
     def __init__(self, model: Loaded, patches: FrameSettings, options: Options) -> None:
         self.model = model
         self.network: Any = model.network
-        self.options = options
+        self.options, self.warnings = _settled(options, self.network.config.get_text_config())
         self.clock = Clock(model.network.device)
         self.frames = FrameEncoder(model, patches, options, self.clock)
         self.work = Work()
@@ -52,7 +55,6 @@ class Run:
         self.stays: list[Tensor] = []  # per part, which of its [n] embeddings the language model was given, as a mask
         self.answer = ""
         self.finish_reason: FinishReason = "stop"
-        self.warnings: list[str] = []
 
     @property
     def visual(self) -> Visual:
@@ -231,6 +233,14 @@ class Run:
     def stages_done(self, *names: StageName) -> Iterator[StageDone]:
         """Events for the stages called `names`."""
         yield from (StageDone(stage=stage) for stage in self.stages() if stage.name in names)
+
+
+def _settled(options: Options, text: PretrainedConfig) -> tuple[Options, list[str]]:
+    """The options for a language model with this configuration, nothing left open, and what there is to know of it."""
+    if not isinstance(options.pruner, OneLayerPruner):
+        return options, []
+    pruner, warning = options.pruner.settled(text.num_hidden_layers, keyless_layers(text))
+    return replace(options, pruner=pruner), [warning] if warning else []
 
 
 def _visual_input(part: Encoded, stays: Tensor) -> VisualInput:

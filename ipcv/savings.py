@@ -14,7 +14,7 @@ from ipcv.encoder_flops import encoder_flops, tome_flops
 from ipcv.families import find_language
 from ipcv.grids import window_sizes
 from ipcv.language_flops import cache_share, decode_flops, prefill_flops
-from ipcv.shapes import VisionShape
+from ipcv.shapes import TextShape, VisionShape
 from ipcv.tome import ToMe
 
 COMPARED: tuple[StageName, ...] = ("encode", "prefill", "generate")  # stages that compression changes
@@ -84,8 +84,7 @@ def stages(config: PretrainedConfig, options: Options, clock: Clock, work: Work)
 
 def _counted(config: PretrainedConfig, options: Options, work: Work) -> dict[StageName, dict[str, int]]:
     """Per stage the fields of `Stage` that are counted or computed."""
-    language = find_language(config.model_type)
-    vision, text = language.vision(config), language.decoder(config.get_text_config())
+    vision, text = find_language(config.model_type).vision(config), _text_shape(config)
     pruner, length, visual, chosen = options.pruner, work.length, work.visual, work.chosen
     whole = length + work.left_out
     kept = work.kept or work.passes
@@ -135,12 +134,13 @@ def savings(
 ) -> Savings:
     """Shares of the uncompressed work, computed from the stages, beside what was measured."""
     stage = {each.name: each for each in done}
-    shape = find_language(config.model_type).decoder(config.get_text_config())
+    shape, dtype = _text_shape(config), config.dtype
+    width = (dtype if isinstance(dtype, torch.dtype) else torch.get_default_dtype()).itemsize
     return Savings(
         encode_flops=_share(stage["encode"]),
         prefill_flops=_share(stage["prefill"]),
         total_flops=_share(*(stage[name] for name in COMPARED)),
-        cache_share=cache_share(shape, work.held, work.visual, options.pruner, work.left_out),
+        cache_share=cache_share(shape, work.held, work.visual, options.pruner, work.left_out, width),
         baseline=baseline,
     )
 
@@ -162,6 +162,10 @@ def compare(
         total_speedup=sum(seconds.values()) / sum(stage[name].seconds for name in COMPARED),
         similarity=float(torch.cosine_similarity(visual.float(), truth.float(), dim=-1).mean()),
     )
+
+
+def _text_shape(config: PretrainedConfig) -> TextShape:
+    return find_language(config.model_type).decoder(config.get_text_config())
 
 
 def _share(*parts: Stage) -> float:

@@ -22,7 +22,9 @@ class VisionShape:
     mlp_parts: int = 2  # matrices of the feed-forward part: 3 where it is gated
     patch_values: int  # pixel values in one patch
     merge: int  # patches that become one visual token
+    pooled: bool = False  # whether their mean becomes it, by one matrix, and not all of them by two
     hidden_width: int | None = None  # between the merged patches and the visual token; None: as wide as the former
+    #                                  0: there is nothing, one matrix does it
     gated_width: int = 0  # of a gated feed-forward part behind that; 0: there is none
     out_width: int  # of a visual token
     head: int = 0  # tokens at the head of each frame that are no patches
@@ -36,6 +38,32 @@ class VisionShape:
 
 
 @dataclass(frozen=True, kw_only=True)
+class LinearShape:
+    """The sizes of a language model's layers with linear attention: a state of constant size in place of keys."""
+
+    layers: tuple[int, ...]  # which they are, counted from 0
+    heads: int  # values', each with a state of its own
+    value_size: int  # of a head
+    key_heads: int
+    key_size: int  # of a head
+    kernel: int  # tokens that the convolution ahead of it sees
+
+    @property
+    def values(self) -> int:
+        """How wide the values of all heads are."""
+        return self.heads * self.value_size
+
+    @property
+    def convolved(self) -> int:
+        """How wide what the convolution sees is: queries, keys and values."""
+        return 2 * self.key_heads * self.key_size + self.values
+
+    def state(self, width: int) -> int:
+        """Bytes that a layer holds of a prompt, however long; the sum over its tokens is always in float32."""
+        return self.convolved * self.kernel * width + self.heads * self.key_size * self.value_size * 4
+
+
+@dataclass(frozen=True, kw_only=True)
 class TextShape:
     """A language model's sizes."""
 
@@ -44,6 +72,9 @@ class TextShape:
     query_width: int  # query heads × head size
     key_width: int  # key heads × head size: less than `query_width` with grouped-query attention
     heads: int  # query heads
+    gated: bool = False  # what attention gives goes through gates, which are projected as queries are
+    linear: LinearShape | None = None  # None: every layer has keys
+    windows: tuple[int, ...] = ()  # per layer, positions that a token attends to at most; 0: all; (): all in every one
     mlp_width: int
     sparse: tuple[int, ...] = ()  # layers with experts in place of one feed-forward part
     expert_width: int = 0  # of all experts together that a token goes through there
@@ -60,16 +91,32 @@ class TextShape:
             "query_width": config.num_attention_heads * head,
             "key_width": config.num_key_value_heads * head,
             "heads": config.num_attention_heads,
-            "mlp_width": config.intermediate_size,
+            "windows": layer_windows(config),
+            "mlp_width": getattr(config, "intermediate_size", 0),  # there is none where all layers have experts
             "vocabulary": config.vocab_size,
         }
-        if getattr(config, "num_experts", 0):
+        if getattr(config, "num_experts", 0) and "experts" not in more:
             sizes |= _experts(config)
         return cls(**sizes | more)
+
+    @property
+    def keyless(self) -> tuple[int, ...]:
+        """The layers that have no keys."""
+        return self.linear.layers if self.linear else ()
 
     def feed_forward(self, layer: int) -> int:
         """How wide all outputs and inputs of a layer's gated feed-forward part are, its router's included."""
         return 3 * self.expert_width + self.experts if layer in self.sparse else 3 * self.mlp_width
+
+    def window(self, layer: int) -> int:
+        """Positions that a token attends to in a layer at most, its own included; 0: all before it."""
+        return self.windows[layer] if self.windows else 0
+
+
+def layer_windows(config: Any) -> tuple[int, ...]:
+    """Per decoder layer in a `text_config`, positions that a token attends to at most, its own included; 0: all."""
+    kinds = getattr(config, "layer_types", None) or ["full_attention"] * config.num_hidden_layers
+    return tuple(config.sliding_window if kind == "sliding_attention" else 0 for kind in kinds)
 
 
 def _experts(config: Any) -> dict[str, Any]:
@@ -79,6 +126,12 @@ def _experts(config: Any) -> dict[str, Any]:
         "expert_width": config.num_experts_per_tok * config.moe_intermediate_size,
         "experts": config.num_experts,
     }
+
+
+def keyless_layers(config: Any) -> tuple[int, ...]:
+    """The decoder layers in a `text_config`, counted from 0, that attend linearly: they have no keys."""
+    kinds = getattr(config, "layer_types", None) or ()
+    return tuple(layer for layer, kind in enumerate(kinds) if kind == "linear_attention")
 
 
 def linear(rows: int, inputs: int, outputs: int) -> int:

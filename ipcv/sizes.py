@@ -11,6 +11,7 @@ from safetensors import safe_open
 from ipcv.budget import KEEP, PICTURE
 from ipcv.context import picture_text
 from ipcv.families import find_language
+from ipcv.language_flops import BLOCK, cache_bytes
 from ipcv.loading import prequantized, read_processor, read_tokenizer
 from ipcv.prefill import CHUNK
 from ipcv.shapes import TextShape, VisionShape
@@ -46,6 +47,7 @@ class Sizes:
                 f"--fit does not know how much memory weights quantised by {method} need: some devices unpack them, "
                 f"unlike those of {', '.join(AS_STORED)}; leave it out"
             )
+        whole = tuple(name.removeprefix("model.") for name in language.whole)  # files may have names without it
         counts: Counter[str] = Counter(plain=0, linear=0, packed=0)
         for path in folder.glob("*.safetensors"):
             with safe_open(path, "pt") as file:
@@ -59,7 +61,7 @@ class Sizes:
                         ".layers." in name
                         and not any(part in name for part in (".experts.", ".mlp.gate."))  # tensors once loaded
                         and len(shape) == 2
-                        and not name.startswith(language.whole)
+                        and not name.removeprefix("model.").startswith(whole)
                     )
                     counts["linear" if is_linear and not method else "plain"] += math.prod(shape)
         text, processor = config.get_text_config(), read_processor(folder)
@@ -90,9 +92,15 @@ class Sizes:
         text = self.text
         tokens = visual + math.ceil(visual / (PICTURE * KEEP)) * self.picture  # a picture has few of them at the least
         embeddings = int(visual / KEEP) * text.width * width
-        cache = tokens * text.layers * 2 * text.key_width * width
+        cache = cache_bytes(text, tokens, tokens, width=width)
         held = embeddings + cache if batch_size is None else batch_size * (embeddings + 2 * cache)  # padded copies
         states = 4 * tokens * text.width * width
         rows = min(tokens, CHUNK)
         chunk = rows * width * (8 * text.width + 4 * text.query_width + 3 * text.mlp_width) + rows * tokens * 8
-        return held + states + chunk
+        return held + states + max(chunk, _linear_bytes(text, rows))
+
+
+def _linear_bytes(text: TextShape, rows: int) -> int:
+    """Bytes for so many `rows` on their way through a layer with linear attention, which computes in float32."""
+    part = text.linear
+    return rows * 4 * part.heads * (8 * part.key_size + 5 * part.value_size + 6 * BLOCK) if part else 0

@@ -1,11 +1,11 @@
-"""Frames of one size, each by itself: how InternVL wants them."""
+"""Frames of one size, each by itself: how InternVL and models with a SigLIP want them."""
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from torch import Tensor
-from transformers import PretrainedConfig
 
 from ipcv.errors import ModelError
 from ipcv.preprocess import check_normalising, normalised, normalising, read_settings
@@ -13,7 +13,10 @@ from ipcv.preprocess import check_normalising, normalised, normalising, read_set
 
 @dataclass(frozen=True, kw_only=True)
 class StillSettings:
-    """How a model wants frames that are all of one size: from the files beside its weights."""
+    """How a model wants frames that are all of one size: from the files beside its weights.
+
+    Pixels behind the last whole patch of a row or column are not seen.
+    """
 
     height: int  # pixels
     width: int
@@ -23,20 +26,28 @@ class StillSettings:
     image_std: tuple[float, float, float]
     rescale_factor: float = 1 / 255
     temporal_patch_size: int = 1  # frames per patch
+    is_pooled: bool = False  # whether tokens may stand for fewer patches at the edges
 
     def __post_init__(self) -> None:
         check_normalising(self)
-        if min(self.height, self.width) < 1 or self.height % self.factor or self.width % self.factor:
+        patches = [side // self.patch_size for side in (self.height, self.width)]
+        if min(patches) < 1 or (not self.is_pooled and any(count % self.merge_size for count in patches)):
             raise ValueError(f"{self.width} x {self.height} pixels do not divide into tokens of {self.factor} a side")
 
     @classmethod
-    def from_folder(cls, folder: str | Path, config: PretrainedConfig) -> Self:
-        """The settings of a model folder; sizes are those of the encoder in its `config`. Raises `ModelError`."""
+    def from_folder(cls, folder: str | Path, vision: Any, *, merge: int, is_pooled: bool = False) -> Self:
+        """The settings of a model folder; sizes are those in its encoder's configuration. Raises `ModelError`."""
         values, origin = read_settings(folder)
-        (height, width), (side, _) = config.vision_config.image_size, config.vision_config.patch_size
-        merge = int(1 / config.downsample_ratio)
         try:
-            return cls(height=height, width=width, patch_size=side, merge_size=merge, **normalising(values))
+            (height, width), (side, _) = _pair(vision.image_size), _pair(vision.patch_size)
+            return cls(
+                height=height,
+                width=width,
+                patch_size=side,
+                merge_size=merge,
+                is_pooled=is_pooled,
+                **normalising(values),
+            )
         except KeyError as error:
             raise ModelError(f"{origin} lacks {error}: fetch the model again") from error
         except (ValueError, TypeError, AttributeError) as error:
@@ -71,6 +82,11 @@ class StillSettings:
         """The one size, whatever the frames are like."""
         return self.height, self.width
 
+    def tokens(self, height: int, width: int) -> int:
+        """Visual tokens of a frame of this size."""
+        rows, columns = (math.ceil(side // self.patch_size / self.merge_size) for side in (height, width))
+        return rows * columns
+
     def patches(self, frames: Tensor) -> tuple[Tensor, tuple[int, int, int]]:
         """Normalised pixels, where `frames` lie (uint8 [n, height, width, 3]), and how many patches they are.
 
@@ -81,3 +97,9 @@ class StillSettings:
             raise ValueError(f"frames must be {self.height} x {self.width}, not {height} x {width}")
         pixels = normalised(self, frames).permute(0, 3, 1, 2).contiguous()
         return pixels, (count, height // self.patch_size, width // self.patch_size)
+
+
+def _pair(size: Any) -> tuple[int, int]:
+    """Height and width, which are one number where they are the same."""
+    height, width = (size, size) if isinstance(size, int) else size
+    return height, width

@@ -1,6 +1,7 @@
 """Several answers written at once: prompts whose caches differ in length, and from layer to layer if pruned."""
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -11,6 +12,7 @@ from transformers import DynamicCache, PreTrainedModel
 
 from ipcv.generate import Chooser, Decoding, end_tokens
 from ipcv.hooks import installed
+from ipcv.shapes import keyless_layers, layer_windows
 
 
 def decode_together(
@@ -19,11 +21,12 @@ def decode_together(
     """Write up to `limit` tokens behind each of `decodings`, into its `tokens`, all of them step by step together.
 
     Each sequence is padded on the left, layer by layer, and keeps its own positions, so that it gets the tokens it
-    would get alone, but for the rounding of larger matrix products. The caches of `decodings` stay as they are.
+    would get alone, but for the rounding of larger matrix products. Where a layer attends linearly there is nothing to
+    pad: each sequence has its state. The caches of `decodings` stay as they are.
     Outside any pruner's `with`: what is in the caches is pruned already, and a single token never is.
     """
     layers = model.get_decoder().layers
-    padded = _Padded([decoding.cache for decoding in decodings], limit, layers, model)
+    padded = _Padded(decodings, limit, layers, model)
     logits = torch.cat([decoding.logits for decoding in decodings])
     position = torch.cat([decoding.position for decoding in decodings], dim=-2)  # [3, batch, 1], or [batch, 1]
     seen = [decoding.seen for decoding in decodings]
@@ -48,24 +51,46 @@ def decode_together(
 class _Padded:
     """One cache for all, and the hooks that show each layer the attention mask that belongs to it."""
 
-    def __init__(self, caches: Sequence[Any], limit: int, layers: Any, model: PreTrainedModel) -> None:
+    def __init__(self, decodings: Sequence[Decoding], limit: int, layers: Any, model: PreTrainedModel) -> None:
         self.model, self.layers = model, layers
+        caches: list[Any] = [decoding.cache for decoding in decodings]
         self.cache = DynamicCache(config=model.config.get_text_config())
         self.is_flash = "flash" in str(model.config._attn_implementation)
-        self.masks: list[Tensor] = []  # per layer, over all places there will be; the form depends on the kernel
+        self.seen: dict[int, Tensor] = {}  # by layer with keys, which of all places to be hold a token: [batch, places]
+        self.places: dict[int, Tensor] = {}  # by layer with a window, their positions, likewise
+        text = model.config.get_text_config()
+        self.windows, keyless = layer_windows(text), keyless_layers(text)
         for index in range(len(layers)):
-            keys = [cache.layers[index].keys for cache in caches]
-            values = [cache.layers[index].values for cache in caches]
-            lengths = torch.tensor([part.shape[2] for part in keys], device=model.device)
-            longest = int(lengths.max())
-            self.cache.update(_left_padded(keys, longest), _left_padded(values, longest), index)
-            place = torch.arange(longest + limit, device=model.device)
-            self.masks.append(self.shaped(place >= (longest - lengths)[:, None]))
+            parts = [cache.layers[index] for cache in caches]
+            if index in keyless:
+                self.join(index, parts)
+                continue
+            self.seen[index], longest = self.pad(index, parts, limit)
+            if self.windows[index]:
+                self.places[index] = torch.stack([_places(each, index, longest, limit) for each in decodings])
+
+    def join(self, index: int, parts: Sequence[Any]) -> None:
+        """Put the states of a layer that attends linearly into the cache."""
+        convolved, states = (
+            torch.cat([part.conv_states[0] for part in parts]),
+            torch.cat([part.recurrent_states[0] for part in parts]),
+        )
+        self.cache.update_conv_state(convolved, index, conv_kernel_size=convolved.shape[-1])
+        self.cache.update_recurrent_state(states, index)
+
+    def pad(self, index: int, parts: Sequence[Any], limit: int) -> tuple[Tensor, int]:
+        """Put a layer's keys and values into the cache; which places hold a token, and how many the longest has."""
+        keys, values = [part.keys for part in parts], [part.values for part in parts]
+        lengths = torch.tensor([part.shape[2] for part in keys], device=self.model.device)
+        longest = int(lengths.max())
+        self.cache.update(_left_padded(keys, longest), _left_padded(values, longest), index)
+        place = torch.arange(longest + limit, device=self.model.device)
+        return place >= (longest - lengths)[:, None], longest
 
     def install(self) -> Iterator[RemovableHandle]:
-        """Put the hooks on the layers, one handle each."""
-        for layer in self.layers:
-            yield layer.register_forward_pre_hook(self.show_mask, with_kwargs=True)
+        """Put the hooks on the layers that need a mask, one handle each."""
+        for index in self.seen:
+            yield self.layers[index].register_forward_pre_hook(partial(self.show_mask, index), with_kwargs=True)
 
     def step(self, tokens: Tensor, position: Tensor) -> Tensor:
         """The logits `[batch, vocabulary]` after one more token each."""
@@ -81,11 +106,14 @@ class _Padded:
         return logits
 
     def show_mask(
-        self, layer: nn.Module, args: tuple[Tensor, ...], kwargs: dict[str, Any]
+        self, index: int, _: nn.Module, args: tuple[Tensor, ...], kwargs: dict[str, Any]
     ) -> tuple[tuple[Tensor, ...], dict[str, Any]]:
-        index: Any = layer.get_submodule("self_attn").layer_idx
-        mask = self.masks[index][..., : self.cache.get_seq_length(index) + 1]
-        return args, kwargs | {"attention_mask": mask, "position_ids": None}
+        count = self.cache.get_seq_length(index) + 1
+        seen = self.seen[index][..., :count]
+        if window := self.windows[index]:
+            places = self.places[index][..., :count]
+            seen = (seen & (places > places[:, -1:] - window))[:, -window:]  # the cache holds no more of them
+        return args, kwargs | {"attention_mask": self.shaped(seen), "position_ids": None}
 
     def shaped(self, seen: Tensor) -> Tensor:
         """A mask `[batch, places]` as the attention kernel wants it: added to the scores, or as it is."""
@@ -95,6 +123,13 @@ class _Padded:
         dtype = weight.dtype
         nothing = torch.zeros(seen.shape, dtype=dtype, device=seen.device)
         return nothing.masked_fill(~seen, torch.finfo(dtype).min)[:, None, None]
+
+
+def _places(decoding: Decoding, index: int, longest: int, limit: int) -> Tensor:
+    """Positions of what a layer's cache holds of a prompt, `longest` with the padding ahead, and of `limit` more."""
+    held = decoding.held[index]
+    later = decoding.position.view(1) + torch.arange(limit, device=held.device)
+    return torch.cat([F.pad(held, (longest - len(held), 0)), later])
 
 
 def _left_padded(parts: Sequence[Tensor], length: int) -> Tensor:

@@ -9,6 +9,8 @@ from torch import Tensor
 from ipcv.grids import Grid
 from ipcv.probe import Kind
 
+Moment = Literal["middle", "start"]  # of a temporal patch
+
 
 @dataclass(frozen=True, kw_only=True)
 class Shown:
@@ -18,8 +20,9 @@ class Shown:
     grid: Grid  # temporal patches, rows and columns of patches
     times: tuple[float, ...]  # of the frames, in seconds
     tokens: int  # visual, in all
+    seconds: float | None = None  # of the whole video; None: until the last frame
 
-    def moments(self, which: Literal["middle", "start"]) -> list[float]:
+    def moments(self, which: Moment) -> list[float]:
         """The time of each temporal patch: that of its first frame, or halfway from there to its last."""
         step = len(self.times) // self.grid[0]
         starts, ends = self.times[::step], self.times[step - 1 :: step]

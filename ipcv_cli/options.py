@@ -195,7 +195,7 @@ LlmKeep = Annotated[
 ]
 LlmLayer = Annotated[
     int | None,
-    option(COMPRESSION, "First of its layers on fewer tokens.", "--llm-layer", metavar="N", default="3"),
+    option(COMPRESSION, "First of its layers on fewer tokens.", "--llm-layer", metavar="N", default="3 (Qwen3.5: 4)"),
 ]
 WithBaseline = Annotated[
     bool,

@@ -355,24 +355,43 @@ class LanguageModel:
             if is_prompt and layer == self.layer and self.pruner and any(row.visual for row in rows):
                 stays = self.pruner(rows, self, layer)
                 rows = [row for row in rows if row.index in stays]
-            rows = self.behind(layer, [Row(self.through(row, layer), row.place, row.index, row.visual) for row in rows])
+            rows = self.behind(layer, self.all_through(rows, layer))
         final = rms_norm(rows[-1].state, self.get("norm.weight"), self.config.rms_norm_eps)
         return self.weights["lm_head.weight"] @ final
+
+    def all_through(self, rows: list[Row], layer: int) -> list[Row]:
+        """The next tokens through one layer."""
+        return [Row(self.through(row, layer), row.place, row.index, row.visual) for row in rows]
+
+    def lengths(self) -> list[int]:
+        """How many tokens the cache of each layer holds."""
+        return [len(seen) for seen in self.cache]
 
     def behind(self, _: int, rows: list[Row]) -> list[Row]:
         """What becomes of a layer's output before the next one."""
         return rows
 
     def through(self, row: Row, layer: int) -> Tensor:
-        """One token through one layer: it sees the tokens before it, and itself."""
+        """One token through one layer."""
         prefix, eps = f"layers.{layer}", self.config.rms_norm_eps
-        heads, groups = self.config.num_attention_heads, self.config.num_key_value_heads
-
         x = rms_norm(row.state, self.get(f"{prefix}.input_layernorm.weight"), eps)
-        query, key, value = self.heads(x, f"{prefix}.self_attn", heads, groups)
+        attended = self.attend(x, row, layer)
+        state = row.state + self.before_sum(attended, f"{prefix}.post_self_attn_layernorm.weight")
+        x = rms_norm(state, self.get(f"{prefix}.post_attention_layernorm.weight"), eps)
+        return state + self.before_sum(self.mlp(x, f"{prefix}.mlp"), f"{prefix}.post_mlp_layernorm.weight")
+
+    def before_sum(self, x: Tensor, _: str) -> Tensor:
+        """What becomes of the output of attention and of the MLP before it is added."""
+        return x
+
+    def attend(self, x: Tensor, row: Row, layer: int) -> Tensor:
+        """A token's attention: it sees the tokens before it, and itself."""
+        heads, groups = self.config.num_attention_heads, self.config.num_key_value_heads
+        module = f"layers.{layer}.self_attn"
+        query, key, value = self.heads(x, module, heads, groups)
         width, angles = query.shape[-1], self.angles(row.place)
-        query = self.rotate(query, angles)
-        self.cache[layer].append(Seen(self.rotate(key, angles), value, row.index))
+        query = self.turn(query, angles)
+        self.cache[layer].append(Seen(self.turn(key, angles), value, row.index))
         keys = torch.stack([seen.key for seen in self.cache[layer]])
         values = torch.stack([seen.value for seen in self.cache[layer]])
         attention, mixed = [], []
@@ -381,19 +400,15 @@ class LanguageModel:
             attention.append((keys[:, group] @ query[head] / width**0.5).softmax(0))
             mixed.append(attention[-1] @ values[:, group])
         self.attention = torch.stack(attention)
-        x = self.get(f"{prefix}.self_attn.o_proj.weight") @ torch.cat(mixed)
-        state = row.state + self.before_sum(x, f"{prefix}.post_self_attn_layernorm.weight")
+        return self.get(f"{module}.o_proj.weight") @ self.passed(torch.cat(mixed), x, module)
 
-        x = rms_norm(state, self.get(f"{prefix}.post_attention_layernorm.weight"), eps)
-        return state + self.before_sum(self.mlp(x, f"{prefix}.mlp"), f"{prefix}.post_mlp_layernorm.weight")
-
-    def rotate(self, heads: Tensor, angles: Tensor) -> Tensor:
-        """Queries or keys, a row each head, turned by the `angles` of their place."""
+    def turn(self, heads: Tensor, angles: Tensor) -> Tensor:
+        """Queries or keys at their place."""
         return rotate(heads, angles)
 
-    def before_sum(self, x: Tensor, _: str) -> Tensor:
-        """What becomes of the output of attention and of the MLP before it is added."""
-        return x
+    def passed(self, mixed: Tensor, _: Tensor, __: str) -> Tensor:
+        """What of the heads' outputs is projected."""
+        return mixed
 
     def heads(self, x: Tensor, attention: str, heads: int, groups: int) -> tuple[Tensor, Tensor, Tensor]:
         """Query, key and value of a token, a row each head, before they are rotated."""

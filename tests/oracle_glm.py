@@ -71,7 +71,7 @@ class Encoder(oracle.Encoder):
 class Language(oracle.LanguageModel):
     """Neighbouring values of a head's first half turn together; outputs are normed before they are added."""
 
-    def rotate(self, heads: Tensor, angles: Tensor) -> Tensor:
+    def turn(self, heads: Tensor, angles: Tensor) -> Tensor:
         turned = heads.clone()
         for i, angle in enumerate(angles):
             first, second = heads[:, 2 * i], heads[:, 2 * i + 1]
@@ -90,7 +90,7 @@ class Language(oracle.LanguageModel):
 class MoeLanguage(oracle.LanguageModel):
     """A head's first half turns; a router chooses some of many MLPs for each token, besides those for all."""
 
-    def rotate(self, heads: Tensor, angles: Tensor) -> Tensor:
+    def turn(self, heads: Tensor, angles: Tensor) -> Tensor:
         turned, rest = heads.split(2 * len(angles), dim=-1)
         return torch.cat([oracle.rotate(turned, angles), rest], dim=-1)
 

@@ -103,8 +103,7 @@ class LanguageModel(oracle.LanguageModel):
                 stays = sorted(change, key=lambda index: -change[index])[:count]
                 rows = [row for row in rows if not row.visual or row.index in stays]
             before = {row.index: row.state for row in rows}
-            rows = [oracle.Row(self.through(row, layer), row.place, row.index, row.visual) for row in rows]
-            rows = self.behind(layer, rows)
+            rows = self.behind(layer, self.all_through(rows, layer))
         final = oracle.rms_norm(rows[-1].state, self.get("norm.weight"), self.config.rms_norm_eps)
         return self.weights["lm_head.weight"] @ final
 

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -9,9 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 import tiny
+import tiny_gemma
 import tiny_glm
+import tiny_qwen3_5
+import tiny_siglip
 import torch
 from bitsandbytes.nn import Linear4bit
+from PIL import Image
 from torch import Tensor, nn
 from typer.testing import CliRunner
 
@@ -22,7 +27,8 @@ from ipcv.cache import EncodingCache
 from ipcv.errors import ModelError
 from ipcv.families import FAMILIES, find_language
 from ipcv.fit import Sizes
-from ipcv.generate import Chooser, pieces
+from ipcv.frame_encoder import FrameEncoder
+from ipcv.generate import Chooser, pieces, prefill
 from ipcv.loading import read_config
 from ipcv.run import Run
 from ipcv.together import decode_together
@@ -34,12 +40,21 @@ PLAIN = Options(compressor=None, pruner=None, max_new_tokens=8, frame_batch=4)
 PIXELS = {"image_mean": [0.48, 0.46, 0.41], "image_std": [0.27, 0.26, 0.28], "min_pixels": 64, "max_pixels": 64 * 64}
 QWEN = PIXELS | {"patch_size": tiny.PATCH, "temporal_patch_size": tiny.FRAMES, "merge_size": 2}
 STILL = {"image_mean": [0.485, 0.456, 0.406], "image_std": [0.229, 0.224, 0.225]}
-INTERNVL = (  # its tokenizer has these tokens of its own, and its chat template names them
-    ["<img>", "</img>", "<IMG_CONTEXT>", "<video>"],
+INTERNVL = (  # its tokenizer has these tokens of its own, the visual one first, and its chat template names them
+    ["<IMG_CONTEXT>", "<img>", "</img>", "<video>"],
     {"<|vision_start|><|video_pad|><|vision_end|>": "<video>\n"},
 )
 GLM_VISUAL = {"image_token_id": "<|image|>", "video_token_id": "<|video|>"}
 OF_GLM = QWEN | {"video_processor_type": "Glm4vVideoProcessor", "max_pixels": 6 * 64 * 64}
+GEMMA = (  # whose template knows no videos
+    ["<image_soft_token>", "<start_of_image>", "<end_of_image>"],
+    {
+        "<|vision_start|><|image_pad|><|vision_end|>": "<start_of_image>",
+        "<|vision_start|><|video_pad|><|vision_end|>": "",
+    },
+)
+LLAVA = ["<image>", "<video>"], {"<|vision_start|><|video_pad|><|vision_end|>": "<video>\n"}
+SMOL: tuple[list[str], dict[str, str]] = (["<image>", "<fake_token_around_image>", "<global-img>"], {})
 OF_CLIPS = QWEN | {"video_processor_type": "Qwen3VLVideoProcessor", "max_pixels": 6 * 64 * 64}
 TOKENS = {"image_token_id": 5, "video_token_id": 6, "vision_start_token_id": 3, "vision_end_token_id": 4}
 
@@ -51,46 +66,91 @@ class Case:
     build: Callable[..., Any]
     preprocessor: dict[str, Any] = field(default_factory=lambda: QWEN)
     video_preprocessor: dict[str, Any] | None = None
-    more: Callable[[list[float]], dict[str, Any]] = lambda _: {}
+    more: Callable[[list[list[float]]], dict[str, Any]] = lambda _: {}
     words: tuple[list[str], dict[str, str]] = ([], {})  # more tokens, and changes of the chat template
-    visual: dict[str, str] = field(default_factory=dict)  # which of these its configuration calls visual
-    has_grids: bool = True  # whether the encoder is told how many patches there are
+    ids: dict[str, str] = field(default_factory=dict)  # which of them has which number in the configuration
+    pixels: Callable[[list[Tensor]], dict[str, Tensor]] | None = None  # videos of frames of one size, likewise
+    types: str | None = None  # what transformers calls the types of tokens, if it wants them beside these
     vision: str = "model.visual."  # how the names of the encoder's modules begin
+    text: str = "model.language_model."  # and those of the language model's
+    whole: tuple[str, ...] = ()  # how those of the language model's linears end that are not quantised
+    seed: int = 0  # of weights that say something
 
 
-GLM = Case(build=tiny_glm.glm4v, video_preprocessor=OF_GLM, words=tiny_glm.WORDS, visual=GLM_VISUAL)
+GLM = Case(build=tiny_glm.glm4v, video_preprocessor=OF_GLM, words=tiny_glm.WORDS, ids=GLM_VISUAL)
 CASES = {
     "qwen2_vl": Case(build=tiny.qwen2_vl),
-    "qwen2_5_vl": Case(build=tiny.qwen2_5_vl, more=lambda times: {"second_per_grid_ts": [times[2] - times[0]]}),
+    "qwen2_5_vl": Case(
+        build=tiny.qwen2_5_vl, more=lambda times: {"second_per_grid_ts": [each[2] - each[0] for each in times]}
+    ),
     "qwen3_vl": Case(build=tiny.qwen3_vl, video_preprocessor=OF_CLIPS),
     "qwen3_vl_moe": Case(build=tiny.qwen3_vl_moe, video_preprocessor=OF_CLIPS),
+    "qwen3_5": Case(build=tiny_qwen3_5.qwen3_5, video_preprocessor=OF_CLIPS, whole=(".in_proj_a", ".in_proj_b")),
+    "qwen3_5_moe": Case(
+        build=tiny_qwen3_5.qwen3_5_moe,
+        video_preprocessor=OF_CLIPS,
+        whole=(".in_proj_a", ".in_proj_b", ".shared_expert_gate"),
+    ),
     "internvl": Case(
         build=tiny.internvl,
         preprocessor=STILL,
         words=INTERNVL,
-        visual={"image_token_id": "<IMG_CONTEXT>"},
-        has_grids=False,
+        ids={"image_token_id": "<IMG_CONTEXT>"},
+        pixels=lambda videos: {"pixel_values": torch.cat(videos)},
         vision="model.vision_tower.",
+        seed=1,
     ),
     "glm4v": GLM,
     "glm4v_moe": replace(GLM, build=tiny_glm.glm4v_moe),
     "glm46v": replace(GLM, build=tiny_glm.glm46v),
+    "gemma3": Case(
+        build=tiny_gemma.gemma3,
+        preprocessor=STILL,
+        words=GEMMA,
+        ids={"image_token_id": "<image_soft_token>"},
+        pixels=lambda videos: {"pixel_values": torch.cat(videos)},
+        types="token_type_ids",
+        vision="model.vision_tower.",
+    ),
+    "llava_onevision": Case(
+        build=tiny_siglip.llava_onevision,
+        preprocessor=STILL,
+        words=LLAVA,
+        ids={"image_token_id": "<image>", "video_token_id": "<video>"},
+        pixels=lambda videos: {"pixel_values_videos": torch.stack(videos)},
+        vision="model.vision_tower.",
+        seed=2,
+    ),
+    "smolvlm": Case(
+        build=tiny_siglip.smolvlm,
+        preprocessor=STILL,
+        words=SMOL,
+        ids={"image_token_id": "<image>"},
+        pixels=lambda videos: {"pixel_values": torch.cat(videos)[None]},
+        vision="model.vision_model.",
+        text="model.text_model.",
+    ),
 }
 
 
 @pytest.fixture(scope="module", params=CASES)
 def folder(request, tmp_path_factory) -> Path:
+    """A family's folder."""
+    path = tmp_path_factory.mktemp(request.param)
+    save(CASES[request.param], path)
+    return path
+
+
+def save(case: Case, path: Path) -> None:
     """A family's folder with random weights and the demo model's tokenizer."""
-    case, path = CASES[request.param], tmp_path_factory.mktemp(request.param)
     tokenizer = tiny.tokenizer(*case.words)
     tokenizer.save_pretrained(path)
-    special = TOKENS | {name: tokenizer.convert_tokens_to_ids(token) for name, token in case.visual.items()}
-    model = case.build(width=64, words=len(tokenizer), special=special)
+    special = TOKENS | {name: tokenizer.convert_tokens_to_ids(token) for name, token in case.ids.items()}
+    model = case.build(width=64, words=len(tokenizer), special=special, seed=case.seed)
     model.save_pretrained(path)
     (path / "preprocessor_config.json").write_text(json.dumps(case.preprocessor))
     if case.video_preprocessor:
         (path / "video_preprocessor_config.json").write_text(json.dumps(case.video_preprocessor))
-    return path
 
 
 @pytest.fixture(scope="module")
@@ -114,43 +174,52 @@ def test_every_family_that_answers_is_tested():
 
 
 @torch.no_grad()
-def encoded(model: ipcv.Model, video: TimedFrames, options: Options = PLAIN) -> Run:
+def encoded(model: ipcv.Model, *videos: TimedFrames, options: Options = PLAIN) -> Run:
     run = Run(model.loaded, model.check(options), options)
-    run.take(model.encode(video, options))
+    for video in videos:
+        run.take(model.encode(video, options))
     return run
 
 
-def transformers_inputs(model: ipcv.Model, case: Case, video: TimedFrames, ids: Tensor) -> dict[str, Any]:
-    """What transformers' `generate` takes for a whole video."""
+def transformers_inputs(model: ipcv.Model, case: Case, videos: list[TimedFrames], ids: Tensor) -> dict[str, Any]:
+    """What transformers' `generate` takes for whole videos."""
     settings, network = model.loaded.patches, model.loaded.network
-    with clip_from_frames(video.frames, video.times, resize=settings.resize, multiple=1) as clip:
-        (frames,) = clip
-    patches, grid = settings.patches(torch.from_numpy(frames))
-    if not case.has_grids:
-        return {"input_ids": ids, "pixel_values": patches}
+    every, grids = [], []
+    for video in videos:
+        with clip_from_frames(video.frames, video.times, resize=settings.resize, multiple=1) as clip:
+            (frames,) = clip
+        patches, grid = settings.patches(torch.from_numpy(frames))
+        every.append(patches)
+        grids.append(grid)
+    if case.pixels:
+        types = {case.types: (ids == network.config.image_token_id).long()} if case.types else {}
+        return {"input_ids": ids, **case.pixels(every), **types}
     token = getattr(network.config, f"{find_language(model.facts.family).kind}_token_id")
     types = torch.where(ids == token, 2, 0)
     return {
         "input_ids": ids,
         "mm_token_type_ids": types,
-        "pixel_values_videos": patches,
-        "video_grid_thw": torch.tensor([grid]),
-        **case.more(list(video.times)),
+        "pixel_values_videos": torch.cat(every),
+        "video_grid_thw": torch.tensor(grids),
+        **case.more([list(video.times) for video in videos]),
     }
 
 
-def test_an_answer_is_that_of_transformers_own_generation(model, case, video):
-    run = encoded(model, video)
+@pytest.mark.parametrize("count", [1, 2], ids=["one video", "two videos"])
+def test_an_answer_is_that_of_transformers_own_generation(model, case, video, count):
+    videos = [video, TimedFrames(video.frames[::-1].copy(), [0.0, 0.5, 1.0, 1.5, 2.0, 2.5])][:count]
+    run = encoded(model, *videos)
     ids = run.prompt(QUESTION).ids
-    inputs = transformers_inputs(model, case, video, ids)
+    inputs = transformers_inputs(model, case, videos, ids)
     want = model.loaded.network.generate(**inputs, do_sample=False, max_new_tokens=8)[0, ids.shape[1] :]
-    answer = model.ask(video, QUESTION, PLAIN)
+    answer = model.ask(videos, QUESTION, PLAIN)
     text = "".join(pieces(model.loaded.tokenizer, iter(token for token in want.tolist() if token != 2)))
-    assert answer.answer == text
-    assert answer.frames.visual_tokens == int(run.prompt(QUESTION).types.bool().sum())
+    assert answer.answer == text != ""
+    visual = sum(each.frames.visual_tokens for each in answer.videos)
+    assert visual == int(run.prompt(QUESTION).types.bool().sum())
 
 
-PRUNERS = [Dart(keep=0.5), FastV(keep=0.4, layer=1), V2Drop(keep=(0.5, 0.5), layers=(1, 3))]
+PRUNERS = [Dart(keep=0.5), FastV(keep=0.4, layer=2), V2Drop(keep=(0.5, 0.5), layers=(1, 3))]
 
 
 @pytest.mark.parametrize("pruner", PRUNERS, ids=["dart", "fastv", "v2drop"])
@@ -170,20 +239,69 @@ def test_a_compressed_answer_is_streamed_and_says_what_it_saved(model, video, co
     assert -1 < answer.savings.baseline.similarity < 1
 
 
-def test_a_limit_on_visual_tokens_is_kept(model, video):
-    whole = model.ask(video, QUESTION, PLAIN).frames.visual_tokens
-    answer = model.ask(video, QUESTION, replace(PLAIN, max_visual_tokens=whole // 2))
-    assert 0 < answer.frames.visual_tokens <= whole // 2
-
-
 def test_settings_can_be_fitted_to_the_memory_that_is_free(folder, video):
     found = ipcv.fit_to_device(str(folder), PLAIN)
     assert found.why.startswith("fitted to ")
-    decoder = ipcv.load(str(folder), quant="none").loaded.network.get_decoder()
-    linears = [module for module in decoder.layers.modules() if isinstance(module, nn.Linear)]
-    assert Sizes.of(folder, read_config(folder)).linear == sum(linear.weight.numel() for linear in linears)
     answer = ipcv.load(str(folder), quant=found.quant).ask(video, QUESTION, found.options)
     assert answer.finish_reason == "length"
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("pruner", [None, *PRUNERS], ids=["plain", "dart", "fastv", "v2drop"])
+def test_a_prompt_in_chunks_is_the_prompt_in_one_piece(model, video, pruner):
+    run = encoded(model, video)
+    prompt, network = run.prompt(QUESTION), model.loaded.network
+    places = find_language(model.facts.family).positions(network, prompt.ids, prompt.types, [run.parts[0].shown])
+    decodings = []
+    for chunk in (10**6, 17):
+        with pruner(network) if pruner else nullcontext():
+            decodings.append(prefill(network, prompt, run.visual, places, chunk=chunk))
+    whole, parts = decodings
+    torch.testing.assert_close(parts.logits, whole.logits, atol=1e-4, rtol=1e-4)
+    shapes = [[each.keys.shape for each in one.cache.layers if hasattr(each, "keys")] for one in (parts, whole)]
+    assert shapes[0] == shapes[1]
+
+
+def test_a_budget_of_visual_tokens_is_met(model, video):
+    whole = model.ask(video, QUESTION, PLAIN).frames.visual_tokens
+    same, less = (model.ask(video, QUESTION, replace(PLAIN, max_visual_tokens=whole - left)) for left in (0, 1))
+    assert (same.frames.visual_tokens, same.videos[0].budget.lowered) == (whole, ())
+    assert whole // 2 <= less.frames.visual_tokens == less.videos[0].budget.lowered[-1].visual_tokens < whole
+
+
+def test_where_memory_runs_out_frames_are_encoded_in_smaller_batches(model, video, monkeypatch):
+    whole = FrameEncoder.encode_batch
+
+    def encode_batch(self: FrameEncoder, frames: np.ndarray) -> Any:
+        if len(frames) > 2:
+            raise RuntimeError("CUDA out of memory")
+        return whole(self, frames)
+
+    options = replace(PLAIN, compressor=IPCV(keep=0.5))
+    want = model.ask(video, QUESTION, replace(options, frame_batch=2))
+    monkeypatch.setattr(FrameEncoder, "encode_batch", encode_batch)
+    got = model.ask(video, QUESTION, options)
+    assert got.answer == want.answer
+    assert got.videos == want.videos
+    assert any("memory ran out with 4 frames at a time" in warning for warning in got.warnings)
+
+
+def test_an_image_is_seen_or_refused_before_it_is_encoded(model, tmp_path):
+    Image.new("RGB", (64, 48), "red").save(tmp_path / "red.png")
+    if find_language(model.facts.family).image:
+        assert model.ask(tmp_path / "red.png", QUESTION, PLAIN).frames.visual_tokens
+    else:
+        with pytest.raises(ValueError, match=f"models of family '{model.facts.family}' are asked about videos only"):
+            model.ask(tmp_path / "red.png", QUESTION, PLAIN)
+
+
+def test_memory_is_planned_with_the_weights_that_there_are(model, folder):
+    sizes, network = Sizes.of(folder, read_config(folder)), model.loaded.network
+    kept = network.state_dict()
+    buffers = sum(buffer.numel() for name, buffer in network.named_buffers() if name in kept)
+    assert sizes.plain + sizes.linear == network.num_parameters() + buffers
+    linears = [each for each in network.get_decoder().layers.modules() if isinstance(each, nn.Linear)]
+    assert sizes.linear == sum(each.weight.numel() for each in linears)
 
 
 def test_what_keeps_everything_changes_nothing(model, video):
@@ -194,7 +312,7 @@ def test_what_keeps_everything_changes_nothing(model, video):
 
 
 def test_the_encoder_in_batches_equals_the_encoder_in_one_go(model, video):
-    whole, parts = (encoded(model, video, replace(PLAIN, frame_batch=size)).visual for size in (6, 2))
+    whole, parts = (encoded(model, video, options=replace(PLAIN, frame_batch=size)).visual for size in (6, 2))
     torch.testing.assert_close(parts.tokens, whole.tokens, atol=1e-4, rtol=1e-4)
     torch.testing.assert_close(parts.taps, whole.taps, atol=1e-4, rtol=1e-4)
 
@@ -215,7 +333,7 @@ def test_answers_written_together_are_those_written_alone(model, video):
     questions = [QUESTION, "How many objects are there in this video?", "Hm?"]
     decodings = []
     for question in questions:
-        run = encoded(model, video, options)
+        run = encoded(model, video, options=options)
         with run.pruned():
             decodings.append(run.prefill(run.prompt(question)))
     network = model.loaded.network
@@ -228,11 +346,13 @@ def test_answers_written_together_are_those_written_alone(model, video):
 
 def test_four_bits_are_for_the_language_models_linears_only(folder, video):
     model = ipcv.load(str(folder), quant="4bit")
-    vision = CASES[model.facts.family].vision
+    case = CASES[model.facts.family]
     linears = {name: module for name, module in model.loaded.network.named_modules() if isinstance(module, nn.Linear)}
     quantised = {name for name, module in linears.items() if type(module) is Linear4bit}
-    assert quantised == {name for name in linears if name.startswith("model.language_model.")}
-    assert any(name.startswith(vision) for name in linears)
+    language = {name for name in linears if name.startswith(case.text)}
+    assert quantised == {name for name in language if not name.endswith(case.whole)}
+    assert all(any(name.endswith(end) for name in language) for end in case.whole)
+    assert any(name.startswith(case.vision) for name in linears)
     assert len(model.warnings) == ("moe" in model.facts.family)
     assert all("experts' and are not quantised" in warning for warning in model.warnings)
     assert model.ask(video, QUESTION, replace(PLAIN, compressor=IPCV(keep=0.5))).answer

@@ -11,6 +11,7 @@ import tiny
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from transformers.models.auto.processing_auto import PROCESSOR_MAPPING_NAMES
 from transformers.models.got_ocr2.image_processing_pil_got_ocr2 import GotOcr2ImageProcessorPil
 from transformers.models.internvl.processing_internvl import InternVLProcessor
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
@@ -19,9 +20,8 @@ from transformers.models.qwen3_vl.video_processing_qwen3_vl import Qwen3VLVideoP
 
 from ipcv.errors import ModelError
 from ipcv.families import find_encoder, find_language
-from ipcv.preprocess import PatchSettings
+from ipcv.preprocess import FrameSettings, PatchSettings
 from ipcv.prompt import build_prompt
-from ipcv.stills import StillSettings
 
 QWEN3 = {  # as Qwen3-VL's own file has it
     "size": {"longest_edge": 25165824, "shortest_edge": 4096},
@@ -82,7 +82,8 @@ def test_qwen3_frames_are_cut_as_by_the_familys_video_processor():
     torch.testing.assert_close(patches, want[0], rtol=0, atol=1e-6)
 
 
-def test_qwen3_prompts_have_the_text_of_the_familys_processor_for_a_video(demo):
+@pytest.mark.parametrize("family", ["qwen3_vl", "qwen3_5", "qwen3_5_moe"])
+def test_qwen3_prompts_have_the_text_of_the_familys_processor_for_a_video(demo, family):
     """At a steady rate, where its arithmetic with frame numbers gives the frames' times."""
     tokenizer, numbers, rate, tokens = demo.loaded.tokenizer, [48, 60, 72, 84, 96, 108], 24, 6
     processor = Qwen3VLProcessor.__new__(Qwen3VLProcessor)  # its construction would ask for torchvision
@@ -99,7 +100,8 @@ def test_qwen3_prompts_have_the_text_of_the_familys_processor_for_a_video(demo):
     message = [{"role": "user", "content": [{"type": "video"}, {"type": "text", "text": QUESTION}]}]
     rendered = tokenizer.apply_chat_template(message, tokenize=False, add_generation_prompt=True)
     want = tokenizer(rendered.replace("<|vision_start|><|video_pad|><|vision_end|>", text)).input_ids
-    config = SimpleNamespace(model_type="qwen3_vl", video_token_id=6)
+    assert type(processor).__name__ == PROCESSOR_MAPPING_NAMES[family]
+    config = SimpleNamespace(model_type=family, video_token_id=6)
     middles = [(numbers[i] + numbers[i + 1]) / 2 / rate for i in (0, 2, 4)]
     prompt = build_prompt(tokenizer, config, QUESTION, [tiny.shown("video", 3 * tokens, middles)])
     assert prompt.ids[0].tolist() == want
@@ -126,11 +128,11 @@ def test_a_template_that_shows_a_video_otherwise_is_refused(demo):
 STILL: dict[str, Any] = {"image_mean": [0.485, 0.456, 0.406], "image_std": [0.229, 0.224, 0.225]}
 
 
-def stills(folder: Path, **changes: Any) -> StillSettings:
+def stills(folder: Path, **changes: Any) -> FrameSettings:
     """The settings of a model with frames of 32 × 32."""
     values = {name: value for name, value in (STILL | changes).items() if value is not None}
     (folder / "preprocessor_config.json").write_text(json.dumps(values))
-    return StillSettings.from_folder(folder, tiny.internvl(depth=1, layers=1).config)
+    return find_language("internvl").settings(folder, tiny.internvl(depth=1, layers=1).config)
 
 
 def test_internvl_frames_equal_the_familys_image_processor(tmp_path):

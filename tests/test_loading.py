@@ -13,7 +13,7 @@ from torch import nn
 import ipcv
 from ipcv.errors import MemoryExhaustedError, ModelError
 from ipcv.hub import find_folder
-from ipcv.loading import DEMO_NOTICE, choose_dtype, choose_quantization
+from ipcv.loading import DEMO_NOTICE, can_flash, choose_dtype, choose_quantization
 
 
 @pytest.fixture
@@ -207,3 +207,15 @@ def test_half_precision_answers_like_full_precision(clip, demo):
     assert model.facts.dtype == "bfloat16"
     question = "How many objects are there?"
     assert model.ask(clip, question).answer == demo.ask(clip, question).answer
+
+
+def test_flash_attention_is_for_families_without_masks_of_their_own(monkeypatch):
+    monkeypatch.setitem(can_flash.__globals__, "is_flash_attn_2_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (9, 0))
+    gpu, half = torch.device("cuda"), torch.bfloat16
+    assert can_flash("qwen2_vl", gpu, half)
+    assert not can_flash("gemma3", gpu, half)  # its kernel would let no token of a frame see a later one
+    assert not can_flash("qwen2_vl", gpu, torch.float32)
+    assert not can_flash("qwen2_vl", torch.device("cpu"), half)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (7, 5))
+    assert not can_flash("qwen2_vl", gpu, half)

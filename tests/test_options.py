@@ -44,7 +44,7 @@ PLACES = {  # where the library keeps the default of each option that has one
     "neighbors": IPCV().neighbors,
     "llm_pruner": "dart" if isinstance(Options().pruner, Dart) else "",
     "llm_keep": Dart().keep,
-    "llm_layer": Dart().layer,
+    "llm_layer": Dart.LAYER if Dart().layer is None else Dart().layer,
     "max_new_tokens": Options().max_new_tokens,
     "temperature": Options().temperature,
     "seed": Options().seed,

@@ -7,7 +7,18 @@ from transformers import PreTrainedModel
 
 from ipcv.encoders import Encoder
 from ipcv.errors import ModelError
-from ipcv.families import dinov2, glm4v, internvl, qwen2_5_vl, qwen2_vl, qwen3_vl
+from ipcv.families import (
+    dinov2,
+    gemma3,
+    glm4v,
+    internvl,
+    llava_onevision,
+    qwen2_5_vl,
+    qwen2_vl,
+    qwen3_5,
+    qwen3_vl,
+    smolvlm,
+)
 from ipcv.families.family import Family, Language
 
 Known = TypeVar("Known")
@@ -17,11 +28,23 @@ FAMILIES: dict[str, Family] = {  # by a configuration's `model_type`
     "qwen2_5_vl": qwen2_5_vl.FAMILY,
     "qwen3_vl": qwen3_vl.FAMILY,
     "qwen3_vl_moe": qwen3_vl.FAMILY,
+    "qwen3_5": qwen3_5.FAMILY,
+    "qwen3_5_moe": qwen3_5.FAMILY,
     "internvl": internvl.FAMILY,
     "glm4v": glm4v.FAMILY,
     "glm4v_moe": glm4v.FAMILY,
     "glm46v": glm4v.GLM46V,
+    "gemma3": gemma3.FAMILY,
+    "llava_onevision": llava_onevision.FAMILY,
+    "smolvlm": smolvlm.FAMILY,
     "dinov2": dinov2.FAMILY,
+}
+
+REFUSED: dict[str, str] = {  # why a family that others know how to ask is not here
+    "gemma3_text": "this size has no vision encoder; Gemma 3 has one from 4B on",
+    "gemma3n": "its vision encoder is made of convolutions, between which there are no tokens to leave out",
+    "gemma4": "its encoder's positions, and decoder layers that share keys or get embeddings, are not written here",
+    "gemma4_unified": "it has no vision encoder: patches go straight into the language model",
 }
 
 
@@ -39,5 +62,6 @@ def find_language(family: str) -> Language:
 
 def _known(family: str, among: Mapping[str, Known], why: str) -> Known:
     if family not in among:
+        why = REFUSED.get(family, why)
         raise ModelError(f"model family {family!r} is not supported: {why}; supported: {', '.join(sorted(among))}")
     return among[family]

@@ -3,15 +3,16 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from torch import Tensor
 
 from ipcv.encoders import Encoder
 from ipcv.grids import Grid
 from ipcv.preprocess import FrameSettings, PatchSettings
+from ipcv.probe import Kind
 from ipcv.shapes import TextShape, VisionShape
-from ipcv.visual import Visual
+from ipcv.visual import Moment, Visual
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,12 +20,18 @@ class Language:
     """How the models of a family are asked about a video: what they are given, and in which form."""
 
     placeholder: str  # what the chat template writes where a video goes
-    frame: str | None = None  # what goes there, per temporal patch, with {number}, {time} and {second}; None: the same
+    called: Kind = "video"  # what the chat template is told that a video is: an image where it knows no videos
+    frame: str | None = None  # what goes there, per temporal patch, with what `picture` fills in; None: the same
     frames: Mapping[str, str] = field(default_factory=dict)  # `frame` of models that name this processor in their files
+    moment: Moment = "middle"  # of a temporal patch, whose time is given there
     between: str = ""  # and between two of those
-    moment: Literal["middle", "start"] = "middle"  # of a temporal patch, whose time is given there
+    ahead: Callable[[int, float], str] | None = None  # what is ahead of those: (their number, the video's seconds)
+    behind: str = ""  # and what behind them
+    newline: Callable[[Any], Tensor] | None = None  # of a model: an embedding [d] behind those of a video's frames
+    template: str | None = None  # the chat template for videos, where it is not the one in the model's files
     image: str | None = "<|image_pad|>"  # what the template writes where an image goes; None: not known how
-    kind: Literal["image", "video"] = "video"  # what the visual tokens pass for
+    still: str | None = None  # what goes there; None: the same
+    kind: Kind = "video"  # what the visual tokens pass for
     settings: Callable[[Path, Any], FrameSettings] = lambda folder, _: PatchSettings.from_folder(folder)  # of a config
     encode: Callable[[Any, Tensor, Grid], Visual]  # (model, that input, its grid)
     taken: Callable[[Visual], Any]  # in place of the encoder's output in the model's own pass
@@ -32,21 +39,24 @@ class Language:
     whole: tuple[str, ...]  # modules that are never quantised
     vision: Callable[[Any], VisionShape]  # the encoder's sizes, from the model's configuration
     decoder: Callable[[Any], TextShape] = TextShape.of  # the language model's sizes, from its own configuration
+    reach: bool = False  # whether attention goes by windows or pictures, as in `ipcv.reach`, and not to all before
 
-    def text(self, times: Sequence[float], processor: str | None = None) -> str:
-        """What stands in the prompt for a video with temporal patches at `times`, in seconds."""
-        if self.frame is None:
-            return self.placeholder
-        pictures = (self.picture(number, time, processor) for number, time in enumerate(times, 1))
-        return self.between.join(pictures)
-
-    def picture(self, number: int, time: float, processor: str | None = None) -> str:
-        """What stands there for a temporal patch with this `number`, from 1, at this `time` in seconds.
+    def text(self, times: Sequence[float], *, seconds: float | None = None, processor: str | None = None) -> str:
+        """What stands in the prompt for a video of so many `seconds` with temporal patches at `times`, in seconds.
 
         `processor` is the one that the model's files name.
         """
+        if self.frame is None:
+            return self.placeholder * (2 if self.newline else 1)
+        pictures = (self.picture(number, time, processor) for number, time in enumerate(times, 1))
+        ahead = self.ahead(len(times), times[-1] if seconds is None else seconds) if self.ahead else ""
+        return ahead + self.between.join(pictures) + self.behind
+
+    def picture(self, number: int, time: float, processor: str | None = None) -> str:
+        """What stands there for a temporal patch with this `number`, from 1, at this `time` in seconds."""
         frame = self.frames.get(processor or "", self.frame or self.placeholder)
-        return frame.format(number=number, time=time, second=int(time))
+        clock = f"{int(time // 60):02}:{int(time % 60):02}"
+        return frame.format(number=number, time=time, second=int(time), clock=clock)
 
 
 @dataclass(frozen=True, kw_only=True)

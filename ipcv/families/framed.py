@@ -6,7 +6,6 @@ from typing import Any
 from torch import Tensor
 
 from ipcv.encoders import Heads
-from ipcv.grids import Grid
 from ipcv.visual import Visual
 
 
@@ -17,9 +16,8 @@ def separate(attention: Any, queries: Tensor, states: Tensor) -> Heads:
     return query, key, value
 
 
-def encode(model: Any, pixels: Tensor, _: Grid) -> Visual:
-    """Frames `[n, 3, height, width]` through the encoder."""
-    tokens = model.get_image_features(pixels).pooler_output.flatten(0, 1)
+def visual(tokens: Tensor) -> Visual:
+    """Visual tokens `[n, d]` without more."""
     return Visual(tokens, tokens.new_empty(0, *tokens.shape))
 
 

@@ -11,6 +11,7 @@ from ipcv.shapes import VisionShape
 # Every temporal patch stands behind its time, in a frame of its own. transformers from 5 on, and not the version that
 # the models came out with, leaves the chat template's frame around all of them.
 FRAME = "<|vision_start|><|video_pad|><|vision_end|>"
+TIMED = "<{time:.1f} seconds>" + FRAME
 
 
 def encoder(model: Any) -> Encoder:
@@ -35,7 +36,5 @@ def shape(config: Any) -> VisionShape:
 
 FAMILY = Family(
     encoder=encoder,
-    language=packed.LANGUAGE(
-        placeholder=FRAME, frame="<{time:.1f} seconds>" + FRAME, positions=positions.of_grid, vision=shape
-    ),
+    language=packed.LANGUAGE(placeholder=FRAME, frame=TIMED, positions=positions.of_grid, vision=shape),
 )

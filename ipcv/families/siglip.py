@@ -1,0 +1,42 @@
+"""What families share whose encoder is a SigLIP: frames of one size, one a row, without a class token."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from torch import Tensor
+
+from ipcv.encoders import Attention, Encoder
+from ipcv.families import framed
+from ipcv.grids import Grid
+from ipcv.shapes import VisionShape
+
+ATTENTION = Attention(
+    module="self_attn",
+    norm="layer_norm1",
+    scale="scale",
+    project=framed.separate,
+    output=lambda attention, mixed: (attention.out_proj(mixed), None),
+)
+
+
+def encoder(tower: Any) -> Encoder:
+    """The encoder that `tower` is."""
+    side = tower.config.patch_size
+
+    def grids(pixel_values: Tensor, **_: Any) -> Sequence[Grid]:
+        frames, height, width = len(pixel_values), *pixel_values.shape[2:]
+        return [(frames, height // side, width // side)]
+
+    return Encoder(blocks=tower.encoder.layers, attention=ATTENTION, entrance=tower.embeddings, grids=grids)
+
+
+def shape(vision: Any, **more: Any) -> VisionShape:
+    """The sizes in a `vision_config`; `more` are those that it does not name."""
+    return VisionShape(
+        blocks=vision.num_hidden_layers,
+        width=vision.hidden_size,
+        heads=vision.num_attention_heads,
+        mlp_width=vision.intermediate_size,
+        patch_values=vision.num_channels * vision.patch_size**2,
+        **more,
+    )
