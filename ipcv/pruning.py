@@ -99,7 +99,7 @@ class _Hooks:
         self.layers = layers
         self.steps = steps
         self.keyless = keyless_layers(model.config.get_text_config())
-        self.first = next(index for index in range(len(layers)) if index not in self.keyless)  # with keys
+        self.first = next((index for index in range(len(layers)) if index not in self.keyless), 0)  # with keys
         ids = (getattr(model.config, name, None) for name in ("image_token_id", "video_token_id"))
         self.visual_ids = [number for number in ids if number is not None]
         self.is_visual: Tensor  # [length] of the pass under way
