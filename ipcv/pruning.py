@@ -121,7 +121,7 @@ class _Hooks:
         self.steps = steps
         self.keyless = keyless_layers(model.config.get_text_config())
         self.windows = layer_windows(model.config.get_text_config())
-        self.first = next(index for index in range(len(layers)) if index not in self.keyless)  # with keys
+        self.first = next((index for index in range(len(layers)) if index not in self.keyless), 0)  # with keys
         ids = (getattr(model.config, name, None) for name in ("image_token_id", "video_token_id"))
         self.visual_ids = [number for number in ids if number is not None]
         self.has_newlines = has_newlines  # whether a visual id that is no frame's ends each video

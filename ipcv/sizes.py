@@ -102,5 +102,6 @@ class Sizes:
 
 def _linear_bytes(text: TextShape, rows: int) -> int:
     """Bytes for so many `rows` on their way through a layer with linear attention, which computes in float32."""
-    part = text.linear
-    return rows * 4 * part.heads * (8 * part.key_size + 5 * part.value_size + 6 * BLOCK) if part else 0
+    if (part := text.linear) is None:
+        return 0
+    return rows * 4 * (2 * part.convolved + part.heads * (8 * part.key_size + 5 * part.value_size + 6 * BLOCK))
