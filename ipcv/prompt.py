@@ -51,6 +51,8 @@ def build_prompt(
     """
     check_text(tokenizer, question, system)
     language = find_language(config.model_type)
+    if language.placeholder in f"{question}\n{system}":
+        raise ValueError(f"the text contains {language.placeholder!r}, which stands for a video: leave it out")
     parts: list[dict[str, str]] = [{"type": language.called if each.kind == "video" else each.kind} for each in shown]
     messages = [] if system is None else [_message("system", system)]
     messages.append(_message("user", question, parts))
@@ -63,7 +65,7 @@ def build_prompt(
     )
     text = _filled(rendered, language, shown, processor)
     if question.strip() not in rendered or (system or "").strip() not in rendered:
-        raise ValueError("the model's chat template leaves out what it is asked, or what it is told besides")
+        raise ValueError("the model's chat template leaves out the question or the system prompt: leave the latter out")
     ids = tokenizer(text, add_special_tokens=False, return_tensors="pt")["input_ids"][0]
     places, counts, types = _places(ids, config, language, shown)
     every, kinds = torch.ones_like(ids), torch.full_like(ids, TEXT)

@@ -191,5 +191,11 @@ def test_the_smolvlm_template_renders_as_its_processors(tokenizer, first, genera
 def test_a_template_that_leaves_the_system_prompt_out_is_refused(tokenizer, monkeypatch):
     monkeypatch.setattr(tokenizer, "chat_template", "<video>{{ messages[-1].content[-1].text }}")
     build_prompt(tokenizer, LLAVA, QUESTION, TWO[:1])
-    with pytest.raises(ValueError, match="the model's chat template leaves out what it is asked, or what it is told"):
+    with pytest.raises(ValueError, match="the model's chat template leaves out the question or the system prompt"):
         build_prompt(tokenizer, LLAVA, QUESTION, TWO[:1], system="Be brief.")
+
+
+def test_text_with_what_stands_for_a_video_is_refused():
+    config = SimpleNamespace(model_type="smolvlm", image_token_id=LLAVA.image_token_id)
+    with pytest.raises(ValueError, match="the text contains '<video>'"):
+        build_prompt(AutoTokenizer.from_pretrained(find_folder("demo")), config, "What is <video>?", TWO)

@@ -6,6 +6,7 @@ from typing import Any
 from torch import Tensor
 
 from ipcv.encoders import Heads
+from ipcv.grids import Grid
 from ipcv.visual import Visual
 
 
@@ -14,6 +15,11 @@ def separate(attention: Any, queries: Tensor, states: Tensor) -> Heads:
     parts = (attention.q_proj(queries), attention.k_proj(states), attention.v_proj(states))
     query, key, value = (part.unflatten(-1, (-1, attention.head_dim)) for part in parts)
     return query, key, value
+
+
+def encode(model: Any, pixels: Tensor, _: Grid) -> Visual:
+    """Frames `[n, 3, height, width]` through the encoder."""
+    return visual(model.get_image_features(pixels).pooler_output.flatten(0, 1))
 
 
 def visual(tokens: Tensor) -> Visual:

@@ -13,7 +13,6 @@ from ipcv.families.family import Family, Language
 from ipcv.grids import Grid
 from ipcv.shapes import VisionShape
 from ipcv.stills import StillSettings
-from ipcv.visual import Visual
 
 
 def _project(attention: Any, queries: Tensor, states: Tensor) -> Heads:
@@ -67,11 +66,6 @@ def shape(config: Any) -> VisionShape:
     )
 
 
-def encode(model: Any, pixels: Tensor, _: Grid) -> Visual:
-    """Frames `[n, 3, height, width]` through the encoder."""
-    return framed.visual(model.get_image_features(pixels).pooler_output.flatten(0, 1))
-
-
 FAMILY = Family(
     encoder=encoder,
     language=Language(
@@ -83,7 +77,7 @@ FAMILY = Family(
         settings=lambda folder, config: StillSettings.from_folder(
             folder, config.vision_config, merge=int(1 / config.downsample_ratio)
         ),
-        encode=encode,
+        encode=framed.encode,
         taken=framed.taken,
         positions=positions.of_text,
         whole=("model.vision_tower", "model.multi_modal_projector", "lm_head"),
