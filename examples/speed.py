@@ -157,14 +157,12 @@ def speak(bench: Bench, name: str, tokens: int) -> str:
     return f"| {name} | {sum(weights.values()) / 2**30:.2f} | {count / (bench.settle() - start):.1f} |"
 
 
-def main() -> None:
-    device = torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
-    on_cpu = device.type == "cpu"
+def arguments(on_cpu: bool) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", choices=SIZES, default="qwen2-vl-2b")
     parser.add_argument("--scale", type=float, default=1 / 8 if on_cpu else 1, help="share of blocks, layers and words")
     parser.add_argument("--frames", type=int, nargs="+", default=[8] if on_cpu else [32, 128, 512])
-    parser.add_argument("--side", type=int, default=140 if on_cpu else 448, help="pixels")
+    parser.add_argument("--side", type=int, default=140 if on_cpu else 448, help="pixels, in steps of 28")
     parser.add_argument("--frame-batch", type=int, default=16, help="frames encoded at a time")
     parser.add_argument("--settings", default="dense,paper+dart,coverage+dart", help="the last one is profiled")
     parser.add_argument("--repeats", type=int, default=3)
@@ -172,18 +170,27 @@ def main() -> None:
     parser.add_argument("--profile", metavar="FILE", help="write a trace, and count how often the host waits")
     parser.add_argument("--nf4", action="store_true", help="tokens per second and memory in 16 and in 4 bits")
     args = parser.parse_args()
+    if args.side < 28 or args.side % 28:
+        parser.error(f"--side {args.side} must be a multiple of 28: patches of 14 pixels are merged in twos")
+    if any(frames < 2 or frames % 2 for frames in (*args.frames, args.frame_batch)):
+        parser.error("--frames and --frame-batch must be even and at least 2: patches span two frames")
+    return args
+
+
+def main() -> None:
+    device = torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
+    on_cpu = device.type == "cpu"
+    args = arguments(on_cpu)
     torch.set_float32_matmul_precision("high" if args.tf32 else "highest")
 
     model = build(args.model, args.scale, device, torch.float32 if on_cpu else torch.bfloat16)
     settings = {each.name: each.options for each in parse_settings(args.settings)}
     print(f"`python {' '.join(sys.argv)}`\n")
-    name = (
-        torch.cuda.get_device_name() if device.type == "cuda" else f"{device.type}, threads: {torch.get_num_threads()}"
-    )
+    where = torch.cuda.get_device_name() if device.type == "cuda" else device.type
+    where += f", threads: {torch.get_num_threads()}" if on_cpu else ""
     depth = f"{len(find_encoder(model).blocks)} blocks, {model.config.get_text_config().num_hidden_layers} layers"
-    print(
-        f"{name}, {model.dtype}, torch {torch.__version__}; {args.model}: {depth}; {args.side} x {args.side} pixels\n"
-    )
+    print(f"{where}, {model.dtype}, torch {torch.__version__}")
+    print(f"{args.model}: {depth}; {args.side} x {args.side} pixels\n")
     part = "seconds | time | FLOPs | time / FLOPs"
     print(f"| frames | setting | encoder: {part} | own work | prefill: {part} |\n|{'---|' * 11}")
     with torch.inference_mode():
