@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal, get_args
 
@@ -10,14 +10,15 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from ipcv.attention import Segments, attend
+from ipcv.attention import attend
+from ipcv.division import Division, Segments, divide
 from ipcv.encoders import Encoder, Rotation, rotate
 from ipcv.families import find_encoder
 from ipcv.features import describe
-from ipcv.grids import Grid, bounds
+from ipcv.grids import Grid
 from ipcv.hooks import Handle, Override, installed
 from ipcv.selection import Select, Stream, choose, sufficient
-from ipcv.tokens import Blend, Split, kept_bounds, kept_count, positions
+from ipcv.tokens import Blend, Split, kept_count, positions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,8 +85,8 @@ class IPCV:
     def __call__(self, model: PreTrainedModel) -> Iterator[list[Tensor]]:
         """Compress the encoder of `model` for the length of the `with`; the model is left as it was.
 
-        Yields a list that grows by one tensor per forward pass: how many tokens of each frame are kept, `[frames]`, or
-        of each window, `[windows]`, where the family attends within windows.
+        Yields a list that grows by one tensor (on the CPU) per forward pass: how many tokens of each frame are kept,
+        `[frames]`, or of each window, `[windows]`, where the family attends within windows.
         With `keep=1` nothing is changed and the list stays empty.
         """
         encoder = find_encoder(model)
@@ -118,13 +119,13 @@ class _Pass:
 
     split: Split
     shape: torch.Size  # of the stream, as the family's blocks take it
-    bounds: Tensor  # its frames
+    divisions: Sequence[Division]  # into frames, and into windows where there are any
     input: Tensor  # [k, d] kept tokens at the start of the block under way
-    segments: dict[tuple[int, bool], tuple[Segments, Segments]] = field(default_factory=dict)  # see `_Hooks.segments`
 
-    @property
-    def length(self) -> int:
-        return len(self.split.keep) + len(self.split.drop)
+    def division(self, bounds: Tensor | None) -> Division:
+        """The one that a block attends within, which the model has as `bounds`: frames if it has none."""
+        count = self.divisions[0].whole.count if bounds is None else len(bounds) - 1
+        return next(each for each in self.divisions if each.whole.count == count)
 
 
 class _Hooks:
@@ -161,11 +162,12 @@ class _Hooks:
         """After the last whole block: choose what stays, and hand on only that."""
         settings, encoder, device = self.settings, self.encoder, output.device
         before, states = (each.reshape(-1, output.shape[-1]) for each in (args[0], output))
-        frames = bounds(encoder.frames(self.grids), device)
+        wholes = [Segments.of(sizes, device) for sizes in encoder.divisions(self.grids)]
+        frames = wholes[0]
         everything, order = torch.arange(len(states), device=device), encoder.order(self.grids, device)
-        frame = torch.searchsorted(frames, everything, right=True) - 1
-        place = (everything if order is None else order) - frames[frame]
-        patches = positions(place >= encoder.protected, len(states) - encoder.protected * (len(frames) - 1))
+        frame = frames.owner(everything)
+        place = (everything if order is None else order) - frames.bounds[frame]
+        patches = positions(place >= encoder.protected, len(states) - encoder.protected * frames.count)
         if kept_count(len(patches), settings.keep) < 1:
             raise ValueError(
                 f"keep={settings.keep} of {len(patches)} visual tokens keeps none; raise keep or add frames"
@@ -179,9 +181,9 @@ class _Hooks:
         else:
             chosen = sufficient(stream, settings.quality).sort().values
         split = Split.of(own, chosen, likeness, settings.neighbors, settings.blend).among(states, patches)
-        parts = bounds(encoder.parts(self.grids), device)
-        self.kept.append(kept_bounds(parts, split.keep, len(states)).diff())
-        self.current = _Pass(split, output.shape, frames, split.kept)
+        divisions = divide(wholes, split.keep)
+        self.kept.append(torch.tensor(divisions[-1].kept.lengths))
+        self.current = _Pass(split, output.shape, divisions, split.kept)
         return self.shaped(split.kept)
 
     def shaped(self, kept: Tensor) -> Tensor:
@@ -204,22 +206,10 @@ class _Hooks:
         if rotations is not None:
             kept = (rotations[0][split.keep], rotations[1][split.keep])
             query, key = rotate(query, kept), rotate(key, rotations if everything else kept)
-        segments = self.segments(named.get("cu_seqlens", self.current.bounds), everything=everything)
+        division = self.current.division(named.get("cu_seqlens"))
+        segments = (division.kept, division.whole) if everything else (division.alone, division.alone)
         mixed = attend(attention, (query, key, value), *segments, scale=getattr(attention, style.scale))
         return style.output(attention, self.shaped(mixed))
-
-    def segments(self, all_bounds: Tensor, *, everything: bool) -> tuple[Segments, Segments]:
-        """How queries and keys divide at `all_bounds`, those of the whole stream; worked out once per pass."""
-        known, key = self.current.segments, (id(all_bounds), everything)
-        if key not in known:
-            keep, length = self.current.split.keep, self.current.length
-            kept = kept_bounds(all_bounds, keep, length)
-            if everything:
-                known[key] = Segments.of(kept, len(keep)), Segments.of(all_bounds, length)
-            else:
-                alone = Segments.of(kept.unique_consecutive(), len(keep))
-                known[key] = alone, alone
-        return known[key]
 
     def tap(self, _: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         """What reads the output of a block reads every token."""

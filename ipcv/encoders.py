@@ -46,9 +46,14 @@ class Encoder:
         """Tokens of each frame."""
         return frame_sizes(grids, self.protected)
 
+    def divisions(self, grids: Sequence[Grid]) -> list[list[int]]:
+        """All that blocks attend within: tokens of each frame and, where there are windows, of each window."""
+        frames = self.frames(grids)
+        return [frames, window_sizes(grids, self.window)] if self.window else [frames]
+
     def parts(self, grids: Sequence[Grid]) -> list[int]:
-        """Tokens of the smallest parts within which blocks attend: of each window, or of each frame."""
-        return window_sizes(grids, self.window) if self.window else self.frames(grids)
+        """Tokens of each of the smallest of these."""
+        return self.divisions(grids)[-1]
 
     def order(self, grids: Sequence[Grid], device: torch.device) -> Tensor | None:
         """Which patch `[n]` each token is, counted frame by frame in squares; None: they come like that."""

@@ -1,12 +1,14 @@
 """How the patches of a pass follow each other: frame by frame, and in a frame in squares or window by window."""
 
 from collections.abc import Sequence
+from itertools import accumulate
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 Grid = tuple[int, int, int]  # frames, rows and columns of patches
+
+GOES_ON = ("cuda",)  # devices to which the host can send what it frees at once, without waiting
 
 
 def frame_sizes(grids: Sequence[Grid], head: int = 0) -> list[int]:
@@ -43,4 +45,9 @@ def window_order(grids: Sequence[Grid], side: int, merge: int, device: torch.dev
 
 def bounds(sizes: Sequence[int], device: torch.device) -> Tensor:
     """Bounds `[s + 1]` (`cu_seqlens`, int32) of segments of these sizes that follow each other."""
-    return F.pad(torch.tensor(sizes, dtype=torch.int32).cumsum(0, dtype=torch.int32), (1, 0)).to(device)
+    return sent(torch.tensor([0, *accumulate(sizes)], dtype=torch.int32), device)
+
+
+def sent(tensor: Tensor, device: torch.device) -> Tensor:
+    """`tensor`, which the host has, on `device`."""
+    return tensor.to(device, non_blocking=device.type in GOES_ON)

@@ -145,7 +145,7 @@ class _Hooks:
             self.groups.append(_Group(Frames.of(frames, patches, (cos, sin)), merges))
             lengths += [patches - sum(merges)] * frames
             start = end
-        self.left.append(bounds.new_tensor(lengths))
+        self.left.append(torch.tensor(lengths))
 
     def split(self, packed: Tensor) -> list[Tensor]:
         """`packed` `[tokens, ...]` as one `[f, n, ...]` per group of frames."""

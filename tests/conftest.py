@@ -2,13 +2,18 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import tiny
 import torch
+import torch.nn.attention.varlen  # registers its operation
+from probes import looped
+from torch import Tensor
 from transformers import Qwen2VLForConditionalGeneration
 
 import ipcv
+from ipcv import attention
 from ipcv.captions import caption
 from ipcv.clips import write_clip
 from ipcv.scenes import make_clip, make_scene
@@ -75,3 +80,22 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for index, seed in enumerate(HELD_OUT_SEEDS[11:15]):
         write_clip(folder / f"{index}.mp4", make_clip(seed, size=112, fps=4))
     return folder
+
+
+@pytest.fixture
+def packed(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[dict[str, Any]]]:
+    """torch's attention over packed rows, for the CPU and as a loop; gives what each call was told, by name."""
+    names = [argument.name for argument in torch.ops.torch_attn._varlen_attn.default._schema.arguments]
+    calls: list[dict[str, Any]] = []
+
+    def kernel(*given: Any) -> tuple[Tensor, Tensor, Tensor]:
+        told = dict(zip(names, given, strict=False))
+        calls.append(told)
+        lengths = (told[f"cu_seq_{side}"].diff().tolist() for side in "qk")
+        mixed = looped((told["query"], told["key"], told["value"]), *lengths, told["scale"])
+        return mixed, mixed.new_zeros(mixed.shape[1], len(mixed)), torch.zeros(2, dtype=torch.uint64)
+
+    monkeypatch.setattr(attention, "runs_packed", lambda _: True)
+    with torch.library._scoped_library("torch_attn", "IMPL") as library:
+        library.impl("_varlen_attn", kernel, "CPU")
+        yield calls

@@ -1,10 +1,11 @@
 """What the tests look at a model with."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import pytest
+import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import PreTrainedModel
@@ -60,3 +61,13 @@ class OperatorCount(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         self.count += 1
         return func(*args, **(kwargs or {}))
+
+
+def looped(heads: tuple[Tensor, Tensor, Tensor], queries: Sequence[int], keys: Sequence[int], scale: float) -> Tensor:
+    """Mixed values `[k, heads, c]` of queries over keys and values, segment by segment of these lengths."""
+    query, key, value = heads
+    mixed = []
+    for q, k, v in zip(query.split(list(queries)), key.split(list(keys)), value.split(list(keys)), strict=True):
+        shares = (torch.einsum("qhc,khc->hqk", q, k) * scale).softmax(-1)
+        mixed.append(torch.einsum("hqk,khc->qhc", shares, v))
+    return torch.cat(mixed)

@@ -1,52 +1,85 @@
 """Attention of some tokens over others, segment by segment, against a loop over segments."""
 
+import inspect
 from types import SimpleNamespace
 
 import pytest
 import torch
-import torch.nn.functional as F
+from probes import looped
 from torch import Tensor
+from torch.nn.attention.varlen import varlen_attn
 
-from ipcv.attention import Segments, attend
+from ipcv import attention
+from ipcv.attention import attend, runs_packed
+from ipcv.division import Segments
+
+LENGTHS = [((3, 3), (5, 5)), ((3, 0, 4), (5, 5, 5)), ((1, 2), (7, 2)), ((4,), (9,)), ((0, 0, 2), (1, 4, 3))]
+MODULE = SimpleNamespace(config=SimpleNamespace(_attn_implementation="sdpa"))
 
 
-def bounds(*lengths: int) -> Tensor:
-    return F.pad(torch.tensor(lengths).cumsum(0), (1, 0)).int()
-
-
-@pytest.mark.parametrize(
-    ("queries", "keys"),
-    [((3, 3), (5, 5)), ((3, 0, 4), (5, 5, 5)), ((1, 2), (7, 2)), ((4,), (9,)), ((0, 0, 2), (1, 4, 3))],
-)
-def test_each_segment_of_queries_sees_its_own_segment_of_keys_only(queries, keys):
+def random_heads(queries: tuple[int, ...], keys: tuple[int, ...], width: int = 4) -> tuple[Tensor, Tensor, Tensor]:
     generator = torch.Generator().manual_seed(0)
-    query, key, value = (torch.randn(n, 2, 4, generator=generator) for n in (sum(queries), sum(keys), sum(keys)))
-    module = SimpleNamespace(config=SimpleNamespace(_attn_implementation="sdpa"))
-    got = attend(
-        module,
-        (query, key, value),
-        Segments.of(bounds(*queries), sum(queries)),
-        Segments.of(bounds(*keys), sum(keys)),
-        scale=0.5,
-    )
-    rows = []
-    for q, k, v in zip(query.split(queries), key.split(keys), value.split(keys), strict=True):
-        shares = (torch.einsum("qhc,khc->hqk", q, k) * 0.5).softmax(-1)
-        rows.append(torch.einsum("hqk,khc->qhc", shares, v).flatten(1))
-    torch.testing.assert_close(got, torch.cat(rows))
+    query, key, value = (torch.randn(n, 2, width, generator=generator) for n in (sum(queries), sum(keys), sum(keys)))
+    return query, key, value
 
 
-def test_padding_comes_off_again():
-    segments = Segments.of(bounds(2, 0, 3), 5)
-    rows = torch.randn(5, 4, generator=torch.Generator().manual_seed(0))
-    padded = segments.pad(rows)
-    assert padded.shape == (3, 3, 4)
-    assert torch.equal(segments.unpad(padded), rows)
-    assert torch.equal(padded[0, 2], torch.zeros(4))
-    assert segments.mask().flatten(1).tolist() == [[True, True, False], [False] * 3, [True] * 3]
+def segments(*lengths: tuple[int, ...], device: str = "cpu") -> list[Segments]:
+    return [Segments.of(each, torch.device(device)) for each in lengths]
 
 
-def test_segments_of_equal_length_are_not_padded():
-    segments = Segments.of(bounds(2, 2), 4)
-    assert segments.mask() is None
-    assert segments.pad(rows := torch.randn(4, 3)).data_ptr() == rows.data_ptr()
+@pytest.mark.parametrize(("queries", "keys"), LENGTHS)
+def test_each_segment_of_queries_sees_its_own_segment_of_keys_only(queries, keys):
+    heads = random_heads(queries, keys)
+    got = attend(MODULE, heads, *segments(queries, keys), scale=0.5)
+    torch.testing.assert_close(got, looped(heads, queries, keys, 0.5).flatten(1))
+
+
+@pytest.mark.parametrize(("queries", "keys"), [lengths for lengths in LENGTHS if len(set(lengths[0])) > 1])
+def test_torchs_kernel_for_packed_rows_is_told_bounds_longest_lengths_and_scale(packed, queries, keys):
+    heads = random_heads(queries, keys)
+    got = attend(MODULE, heads, *segments(queries, keys), scale=0.3)
+    torch.testing.assert_close(got, looped(heads, queries, keys, 0.3).flatten(1))
+    (told,) = packed
+    for side, lengths in (("q", queries), ("k", keys)):
+        assert told[f"cu_seq_{side}"].dtype == torch.int32
+        assert told[f"cu_seq_{side}"].diff().tolist() == list(lengths)
+        assert told[f"max_{side}"] == max(lengths)
+    assert told["scale"] == 0.3
+    assert not told.get("is_causal")
+
+
+def test_segments_of_one_length_need_no_kernel_for_packed_rows(packed):
+    heads = random_heads((3, 3), (5, 5))
+    got = attend(MODULE, heads, *segments((3, 3), (5, 5)), scale=0.5)
+    torch.testing.assert_close(got, looped(heads, (3, 3), (5, 5), 0.5).flatten(1))
+    assert not packed
+
+
+def test_torchs_kernel_for_packed_rows_takes_a_scale():
+    assert "scale" in inspect.signature(varlen_attn).parameters
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_kernel_for_packed_rows_does_not_run_on_a_cpu(dtype):
+    query, key, value = random_heads((3, 1), (5, 2), width=16)
+    assert not runs_packed((query.to(dtype), key.to(dtype), value.to(dtype)))
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize(("queries", "keys"), LENGTHS)
+@pytest.mark.parametrize(("width", "dtype"), [(80, torch.bfloat16), (72, torch.float16), (64, torch.bfloat16)])
+def test_the_kernel_for_packed_rows_gives_on_a_gpu_what_the_loop_does(queries, keys, width, dtype):
+    heads = random_heads(queries, keys, width)
+    query, key, value = (each.to("cuda", dtype) for each in heads)
+    assert runs_packed((query, key, value))
+    for kernel in (attention._packed, attention._padded):
+        got = kernel((query, key, value), *segments(queries, keys, device="cuda"), scale=0.3)
+        want = looped(heads, queries, keys, 0.3)
+        torch.testing.assert_close(got.float().cpu(), want, atol=0.02, rtol=0.02)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize(("width", "dtype"), [(80, torch.float32), (20, torch.bfloat16), (264, torch.bfloat16)])
+def test_the_kernel_for_packed_rows_is_left_alone_where_it_cannot_run(width, dtype):
+    query, key, value = (each.to("cuda", dtype) for each in random_heads((3, 1), (5, 2), width))
+    assert not runs_packed((query, key, value))

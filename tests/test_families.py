@@ -341,6 +341,19 @@ def test_flash_attention_equals_sdpa(family, flash, settings):
     assert error(got, want) < 1e-5
 
 
+@pytest.mark.parametrize(
+    "settings", [IPCV(keep=0.4), IPCV.paper(keep=0.2, layer=2, stabilize=1)], ids=["ours", "paper"]
+)
+def test_torchs_attention_over_packed_rows_equals_the_padded_one(family, request, settings):
+    case, model = family
+    with settings(model):
+        want = case.encode(model, case.several).pooler_output
+        calls = request.getfixturevalue("packed")
+        got = case.encode(model, case.several).pooler_output
+    assert max(len(told["cu_seq_k"]) - 1 for told in calls) == len(find_encoder(model).parts(case.several))
+    assert error(got, want) < 1e-5
+
+
 COMPRESSORS = [
     None,
     IPCV(keep=1),

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ipcv.encoders import Attention, Encoder, Heads
 from ipcv.families.family import Language
-from ipcv.grids import Grid
+from ipcv.grids import Grid, sent
 from ipcv.shapes import VisionShape
 from ipcv.visual import Visual
 
@@ -52,11 +52,19 @@ def shape(vision: Any, **more: Any) -> VisionShape:
 
 
 def encode(model: Any, patches: Tensor, grid: Grid) -> Visual:
-    """One video through the encoder."""
-    output = model.get_video_features(patches, video_grid_thw=torch.tensor([grid], device=patches.device))
+    """One video through the encoder, which gets its grid on the device: hooks ahead read it without asking that."""
+    arrival = model.model.visual.register_forward_pre_hook(_grid_arrives, with_kwargs=True)
+    try:
+        output = model.get_video_features(patches, video_grid_thw=torch.tensor([grid]))
+    finally:
+        arrival.remove()
     tokens = output.pooler_output[0]
     taps = [each[0] for each in output.get("deepstack_features") or ()]
     return Visual(tokens, torch.stack(taps) if taps else tokens.new_empty(0, *tokens.shape))
+
+
+def _grid_arrives(_: Any, args: tuple[Tensor], named: dict[str, Any]) -> tuple[tuple[Tensor], dict[str, Any]]:
+    return args, named | {"grid_thw": sent(named["grid_thw"], args[0].device)}
 
 
 def taken(visual: Visual) -> Any:

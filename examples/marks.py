@@ -1,0 +1,65 @@
+"""Marks around what compression adds to an encoder's pass, put on from outside: for a clock and for a trace."""
+
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from functools import wraps
+from typing import Any
+from unittest.mock import patch
+
+import torch
+from torch.profiler import record_function
+
+from ipcv import compressor
+from ipcv.tokens import Split
+
+OWN = {"choose": (compressor._Hooks, "split"), "rebuild": (Split, "rebuild"), "join": (Split, "join")}
+
+
+def clock(device: torch.device) -> float:
+    """Seconds since some moment."""
+    return time.process_time() if device.type == "cpu" else time.perf_counter()
+
+
+@dataclass
+class Marks:
+    """Times of the calls of what compression adds, and their names in a trace."""
+
+    device: torch.device
+    spans: list[tuple[Any, Any]] = field(default_factory=list)
+
+    @contextmanager
+    def on(self) -> Iterator[None]:
+        """Mark the calls within."""
+        with ExitStack() as stack:
+            for name, (owner, method) in OWN.items():
+                stack.enter_context(patch.object(owner, method, self.mark(name, getattr(owner, method))))
+            yield
+
+    def mark(self, name: str, function: Any) -> Any:
+        """The function with a mark."""
+
+        @wraps(function)
+        def marked(*args: Any) -> Any:
+            with record_function(f"ipcv: {name}"):
+                start = self.now()
+                result = function(*args)
+                self.spans.append((start, self.now()))
+            return result
+
+        return marked
+
+    def now(self) -> Any:
+        """A moment: on a GPU one that it passes by itself."""
+        if self.device.type != "cuda":
+            return clock(self.device)
+        event = torch.cuda.Event(enable_timing=True)
+        event.record()
+        return event
+
+    def seconds(self) -> float:
+        """All calls together."""
+        if self.device.type != "cuda":
+            return sum(end - start for start, end in self.spans)
+        return sum(start.elapsed_time(end) for start, end in self.spans) / 1000
