@@ -19,8 +19,8 @@ from contextlib import nullcontext
 import torch
 from transformers import Qwen2VLConfig, Qwen2VLForConditionalGeneration
 
-from ipcv import shapes
 from ipcv.encoder_flops import encoder_flops
+from ipcv.families import qwen2_vl
 from ipcv.settings import parse_settings
 
 OVERHEAD = {("compressor.py", "split"), ("tokens.py", "rebuild"), ("tokens.py", "join")}
@@ -55,7 +55,7 @@ class Bench:
         self.device = torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
         self.dtype = torch.float32 if self.device.type == "cpu" else torch.bfloat16
         self.model = tower(depth, width, self.device, self.dtype)
-        self.shape = shapes.qwen2_vl(self.model.config)
+        self.shape = qwen2_vl.shape(self.model.config)
         self.frames = [grid[0] * grid[1]] * frames
         self.patches = torch.randn(sum(self.frames), self.shape.patch_values, device=self.device, dtype=self.dtype)
         self.grid = torch.tensor([[frames, *grid]], device=self.device)

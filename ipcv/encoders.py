@@ -1,14 +1,12 @@
-"""Where each model family keeps its vision encoder, and how its attention works: one entry each."""
+"""A model's vision encoder, as far as compression needs to know it: its blocks, and how they attend."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ipcv.errors import ModelError
 from ipcv.grids import Grid, frame_sizes, window_order, window_sizes
 
 Rotation = tuple[Tensor, Tensor] | None  # cosines and sines [rows, c] of the rows' positions
@@ -54,102 +52,6 @@ class Encoder:
     def order(self, grids: Sequence[Grid], device: torch.device) -> Tensor | None:
         """Which patch `[n]` each token is, counted frame by frame in squares; None: they come like that."""
         return window_order(grids, self.window, self.merge, device) if self.window else None
-
-
-def _fused(attention: Any, queries: Tensor, states: Tensor) -> Heads:
-    width = attention.qkv.in_features
-    weights, biases = attention.qkv.weight.split((width, 2 * width)), attention.qkv.bias.split((width, 2 * width))
-    query = F.linear(queries, weights[0], biases[0]).unflatten(-1, (attention.num_heads, -1))
-    both = F.linear(states, weights[1], biases[1]).unflatten(-1, (2, attention.num_heads, -1))
-    return query, both[:, 0], both[:, 1]
-
-
-def _separate(attention: Any, queries: Tensor, states: Tensor) -> Heads:
-    parts = (attention.q_proj(queries), attention.k_proj(states), attention.v_proj(states))
-    query, key, value = (part.unflatten(-1, (-1, attention.head_dim)) for part in parts)
-    return query, key, value
-
-
-def _normed(attention: Any, queries: Tensor, states: Tensor) -> Heads:
-    parts = (
-        attention.q_norm(attention.q_proj(queries)),
-        attention.k_norm(attention.k_proj(states)),
-        attention.v_proj(states),
-    )
-    query, key, value = (part.unflatten(-1, (attention.num_heads, -1)) for part in parts)
-    return query, key, value
-
-
-QWEN = Attention(module="attn", norm="norm1", project=_fused, output=lambda attention, mixed: attention.proj(mixed))
-DINOV2 = Attention(
-    module="attention",
-    norm="norm1",
-    project=_separate,
-    output=lambda attention, mixed: (attention.o_proj(mixed), None),
-)
-
-
-INTERNVL = Attention(
-    module="attention",
-    norm="layernorm_before",
-    scale="scale",
-    project=_normed,
-    output=lambda attention, mixed: (attention.projection_dropout(attention.projection_layer(mixed)), None),
-)
-
-
-def _qwen(model: Any, **more: Any) -> Encoder:
-    tower = model.model.visual
-
-    def grids(_: Tensor, grid_thw: Tensor, **__: Any) -> Sequence[Grid]:
-        return [(frames, rows, columns) for frames, rows, columns in grid_thw.tolist()]
-
-    merge = tower.spatial_merge_size
-    return Encoder(blocks=tower.blocks, attention=QWEN, entrance=tower, grids=grids, merge=merge, **more)
-
-
-def qwen2_vl(model: Any) -> Encoder:
-    """Qwen2-VL: frames packed, rotated."""
-    return _qwen(model)
-
-
-def qwen2_5_vl(model: Any) -> Encoder:
-    """Qwen2.5-VL: most blocks attend within windows, and the tokens come in their order."""
-    tower = model.model.visual
-    squares = tower.window_size // tower.spatial_merge_size // tower.patch_size
-    return _qwen(model, window=squares * tower.spatial_merge_size)
-
-
-def qwen3_vl(model: Any) -> Encoder:
-    """Qwen3-VL: visual tokens are also made of what some of the blocks give (DeepStack)."""
-    tower = model.model.visual
-    return _qwen(model, taps=dict(zip(tower.deepstack_visual_indexes, tower.deepstack_merger_list, strict=True)))
-
-
-def dinov2(model: Any) -> Encoder:
-    """DINOv2: one frame a row, with a class token ahead."""
-
-    def grids(pixel_values: Tensor, **_: Any) -> Sequence[Grid]:
-        frames, height, width = len(pixel_values), *pixel_values.shape[2:]
-        return [(frames, height // model.config.patch_size, width // model.config.patch_size)]
-
-    return Encoder(blocks=model.encoder.layer, attention=DINOV2, entrance=model.embeddings, grids=grids, protected=1)
-
-
-def internvl(model: Any) -> Encoder:
-    """InternVL: frames of one size, one a row, with a class token ahead. Raises `ModelError` where it cannot work."""
-    if model.config.vision_feature_layer != -1:
-        raise ModelError(
-            f"this model reads its encoder's layer {model.config.vision_feature_layer}: compression is supported for "
-            "models that read the last one"
-        )
-    tower = model.model.vision_tower
-
-    def grids(pixel_values: Tensor, **_: Any) -> Sequence[Grid]:
-        frames, height, width = len(pixel_values), *pixel_values.shape[2:]
-        return [(frames, height // tower.config.patch_size[0], width // tower.config.patch_size[1])]
-
-    return Encoder(blocks=tower.encoder.layer, attention=INTERNVL, entrance=tower.embeddings, grids=grids, protected=1)
 
 
 def rotate(heads: Tensor, rotation: Rotation) -> Tensor:

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
-from ipcv.families import Language, find_language
+from ipcv.families import find_language
+from ipcv.families.family import Language
 from ipcv.probe import Kind
 from ipcv.visual import Shown
 

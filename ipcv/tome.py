@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
-from ipcv.encoders import QWEN, Encoder
+from ipcv.encoders import Encoder
 from ipcv.errors import ModelError
-from ipcv.families import find_encoder
+from ipcv.families import find_encoder, packed
 from ipcv.hooks import Handle, Override, installed
 from ipcv.merging import Frames
 from ipcv.tokens import kept_count
@@ -67,7 +67,7 @@ class ToMe:
 
     def check_encoder(self, encoder: Encoder, family: str) -> None:
         """Raise `ModelError` if it is not known how to merge in an `encoder` of this `family`."""
-        if encoder.attention is not QWEN or encoder.window or encoder.taps:
+        if encoder.attention is not packed.ATTENTION or encoder.window or encoder.taps:
             raise ModelError(
                 f"ToMe is not supported in model family {family!r}: it merges tokens that attend to their whole frame "
                 "in every block, and are read behind the last one only; supported: qwen2_vl"

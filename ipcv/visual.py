@@ -1,8 +1,6 @@
-"""What the encoder makes of a video, and the form in which a model's own forward pass takes it back."""
+"""What a prompt shows, and what the encoder makes of it."""
 
 from dataclasses import dataclass
-from types import SimpleNamespace
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -49,27 +47,3 @@ class Visual:
     def to(self, device: torch.device) -> "Visual":
         """The same on a device."""
         return Visual(self.tokens.to(device), self.taps.to(device))
-
-
-def of_video(model: Any, patches: Tensor, grid: Grid) -> Visual:
-    """One video through the encoder of a Qwen model."""
-    output = model.get_video_features(patches, video_grid_thw=torch.tensor([grid], device=patches.device))
-    tokens = output.pooler_output[0]
-    taps = [each[0] for each in output.get("deepstack_features") or ()]
-    return Visual(tokens, torch.stack(taps) if taps else tokens.new_empty(0, *tokens.shape))
-
-
-def as_video(visual: Visual) -> Any:
-    """As the output of that encoder."""
-    return SimpleNamespace(pooler_output=[visual.tokens], deepstack_features=[[each] for each in visual.taps])
-
-
-def of_frames(model: Any, pixels: Tensor, _: Grid) -> Visual:
-    """Frames `[n, 3, height, width]` through the encoder of an InternVL."""
-    tokens = model.get_image_features(pixels).pooler_output.flatten(0, 1)
-    return Visual(tokens, tokens.new_empty(0, *tokens.shape))
-
-
-def as_frames(visual: Visual) -> Any:
-    """As the output of that encoder."""
-    return SimpleNamespace(pooler_output=visual.tokens[None])

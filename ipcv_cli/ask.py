@@ -74,7 +74,7 @@ def ask(
 
     Example: ipcv ask clip.mp4 "What colour is the circle?" --model demo
     """
-    with reported(debug=debug, no_color=no_color):
+    with reported(debug=debug, no_color=no_color, tell=end_stream if json_stream else None):
         if json:
             choices.exclude("--json", ("--json-stream", json_stream))
         if quiet:
@@ -144,6 +144,13 @@ def check_encoding(what: str, text: str) -> str:
     if not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text):
         raise UsageError(f"{what} is not text in UTF-8: {text!r}")
     return text
+
+
+def end_stream(message: str, exit_code: int) -> None:
+    """End a stream of events for which there is no answer."""
+    from ipcv_cli.output import Failed, json_line, write
+
+    write(json_line(Failed(message=message, exit_code=exit_code)))
 
 
 def choose_writer(*, json: bool, json_stream: bool) -> "Writer":

@@ -7,9 +7,10 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
 
 import typer
+
+from ipcv_cli.streams import abandon
 
 ERROR, USAGE, PARTLY, VIDEO, MODEL, MEMORY, INTERRUPTED, TERMINATED = 1, 2, 3, 4, 5, 6, 130, 143
 
@@ -64,11 +65,13 @@ def first_interrupt() -> Iterator[Callable[[], bool]]:
 
 
 @contextmanager
-def reported(*, debug: bool = False, no_color: bool = False) -> Iterator[None]:
+def reported(
+    *, debug: bool = False, no_color: bool = False, tell: Callable[[str, int], None] | None = None
+) -> Iterator[None]:
     """Run a command's work: whatever it raises becomes a line on stderr and `typer.Exit` with the right code.
 
     A reader that has closed the pipe has had enough: that ends the command quietly and with success. `debug` shows the
-    traceback first.
+    traceback first. `tell` gets the message and the code as well.
     """
     try:
         yield
@@ -77,15 +80,19 @@ def reported(*, debug: bool = False, no_color: bool = False) -> Iterator[None]:
     except KeyboardInterrupt:
         raise typer.Exit(INTERRUPTED) from None
     except BrokenPipeError:
-        abandon_stdout()
+        abandon(sys.stdout)
         raise typer.Exit from None
     except Exception as error:
         if debug:
             traceback.print_exc()
         if isinstance(error, OSError):
-            abandon_stdout()
-        complain(_message(error), no_color=no_color)
-        raise typer.Exit(_exit_code(error)) from error
+            abandon(sys.stdout)
+        message, code = _message(error), _exit_code(error)
+        complain(message, no_color=no_color)
+        if tell:
+            with suppress(OSError):  # a reader of stdout that is gone misses what stderr has said
+                tell(message, code)
+        raise typer.Exit(code) from error
 
 
 def complain(message: str, *, no_color: bool = False) -> None:
@@ -93,12 +100,6 @@ def complain(message: str, *, no_color: bool = False) -> None:
     from ipcv_cli.render import line, stderr_console
 
     stderr_console(no_color=no_color).print(line("error", message), soft_wrap=True)
-
-
-def abandon_stdout() -> None:
-    """Let whatever is still buffered go nowhere, so that no complaint follows when the interpreter ends."""
-    with suppress(AttributeError, OSError), Path(os.devnull).open("w") as nowhere:  # stdout may be closed, or no file
-        os.dup2(nowhere.fileno(), sys.stdout.fileno())
 
 
 def _exit_code(error: Exception) -> int:

@@ -4,8 +4,9 @@ import io
 import json
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, TypeAdapter
 from pydantic.json_schema import GenerateJsonSchema
@@ -17,6 +18,15 @@ if TYPE_CHECKING:
     from ipcv.bench import Report
 
 Writer = Callable[[Event], str]  # what an event adds to stdout
+
+
+@dataclass(frozen=True, kw_only=True)
+class Failed:
+    """The end, where there is no answer: what stderr says as well."""
+
+    event: Literal["error"] = "error"
+    message: str
+    exit_code: int
 
 
 class AnswerText:
@@ -51,14 +61,14 @@ def report_object(report: "Report") -> str:
     return json_text(_adapter(Report).dump_python(report, mode="json"), 2)
 
 
-def json_line(event: Event) -> str:
+def json_line(event: Event | Failed) -> str:
     """A JSON object for every event, on a line of its own."""
-    return json_text(_adapter(Event).dump_python(event, mode="json"))
+    return json_text(_adapter(Event | Failed).dump_python(event, mode="json"))
 
 
 def json_schema(*, stream: bool) -> dict[str, Any]:
     """The JSON schema of an answer, or of a line of the stream."""
-    kind: Any = Annotated[Event, Field(discriminator="event")] if stream else Answer
+    kind: Any = Annotated[Event | Failed, Field(discriminator="event")] if stream else Answer
     found = TypeAdapter[Any](kind).json_schema(mode="serialization", schema_generator=_Everything)
     # `ipcv caption` leaves out what was measured, so that the same work gives the same line
     found["$defs"]["Stage"]["properties"]["seconds"] = {"anyOf": [{"type": "number"}, {"type": "null"}]}

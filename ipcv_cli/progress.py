@@ -115,10 +115,10 @@ class BatchView:
         spent, worked = time.monotonic() - self._began, tally.done + tally.failed
         parts = [f"{tally.done + tally.done_before} done", f"{tally.failed + tally.failed_before} failed"]
         parts.append(f"{tally.left} left")
-        if worked and spent:
-            parts.append(f"{60 * worked / spent:.1f} videos per minute")
-            if tally.left:
-                parts.append(f"{_duration(tally.left * spent / worked)} to go")
+        if tally.done and spent:
+            parts.append(f"{60 * tally.done / spent:.1f} videos per minute")
+        if worked and tally.left:
+            parts.append(f"{_duration(tally.left * spent / worked)} to go")
         if tally.flops_dense:
             parts.append(f"{tally.flops / tally.flops_dense:.0%} of the uncompressed FLOPs")
         return ", ".join(parts)

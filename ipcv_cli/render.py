@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console, Group, RenderableType
@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ipcv_cli.safe import visible
+from ipcv_cli.streams import Stderr
 
 if TYPE_CHECKING:
     from ipcv.answer import Answer, Baseline, Event, Stage, VisualInput
@@ -23,7 +24,8 @@ LEGEND = "measured: time, tokens, memory; computed from the model's configuratio
 
 def stderr_console(*, no_color: bool = False) -> Console:
     """The console for everything that is not the answer. It takes no markup: names are shown as they are."""
-    return Console(stderr=True, no_color=no_color or None, markup=False, emoji=False, highlight=False)
+    file: Any = Stderr()
+    return Console(file=file, no_color=no_color or None, markup=False, emoji=False, highlight=False)
 
 
 def is_terminal(stream: TextIO | None) -> bool:

@@ -2,11 +2,13 @@
 
 import io
 import json
+import os
 import shutil
 import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import IO
 
 import commands
 import jsonschema
@@ -73,6 +75,15 @@ def test_json_lines_come_as_things_happen_and_fit_the_schema(clip, truth, capsys
     assert "".join(line["text"] for line in lines if line["event"] == "token") == truth[COLOUR]
     assert lines[-1]["event"] == "final"
     assert err == ""
+
+
+def test_json_lines_end_with_the_error_where_there_is_no_answer(capsys):
+    assert main(["ask", "no-such.mp4", COLOUR, "-m", "demo", "--json-stream"]) == 4
+    out, err = capsys.readouterr()
+    found = json.loads(out)
+    jsonschema.validate(found, json_schema(stream=True))
+    assert found == {"event": "error", "message": "no-such.mp4 does not exist: check the path", "exit_code": 4}
+    assert err == f"ipcv: error: {found['message']}\n"
 
 
 def test_options_reach_the_model(clip, capsys):
@@ -295,6 +306,21 @@ def test_a_closed_pipe_ends_a_long_answer_quietly(clip, talker):
     process.stdout.close()
     assert process.wait(timeout=60) == 0
     assert process.stderr.read() == b""
+
+
+def closed_pipe() -> IO[str]:
+    """The end to write to of a pipe that nobody reads."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    return os.fdopen(writing, "w")
+
+
+@pytest.mark.parametrize("stderr", ["full", "closed"])
+def test_an_answer_does_not_depend_on_stderr(stderr, clip, truth):
+    with Path("/dev/full").open("w") if stderr == "full" else closed_pipe() as nowhere:
+        process = commands.start("ask", str(clip), COLOUR, "-m", "demo", "-v", stdout=subprocess.PIPE, stderr=nowhere)
+        out, _ = process.communicate(timeout=60)
+    assert (process.returncode, out.decode()) == (0, truth[COLOUR] + "\n")
 
 
 def test_being_asked_to_end_leaves_the_terminal_tidy(clip, talker):

@@ -175,6 +175,7 @@ def test_it_stops_at_too_many_failures(videos, options, done, capsys):
 def test_codes_tell_no_readable_video_from_some(videos, capsys):
     (videos / "bad.mp4").write_text("These are notes.\n")
     caption("videos/bad.mp4", "missing.mp4", code=4)
+    assert "videos per minute" not in capsys.readouterr().err  # none was captioned
     caption("videos/bad.mp4", "videos/0.mp4", code=3)
     Path("empty").mkdir()
     caption("empty", code=4)

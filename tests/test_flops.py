@@ -16,8 +16,9 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 from transformers import DynamicCache, Qwen2VLForConditionalGeneration
 
-from ipcv import IPCV, Dart, FastV, ToMe, V2Drop, shapes
+from ipcv import IPCV, Dart, FastV, ToMe, V2Drop
 from ipcv.encoder_flops import encoder_flops, merge_flops, restore_flops, split_flops, tome_flops
+from ipcv.families import qwen2_vl
 from ipcv.features import describe
 from ipcv.language_flops import cache_share, cache_tokens, choice_flops, decode_flops, prefill_flops
 from ipcv.merging import Frames
@@ -150,7 +151,7 @@ ELEMENTWISE = {
 @pytest.mark.parametrize("grid", [IMAGE, CLIP, MIXED])
 def test_the_dense_encoder_costs_what_torch_counts(model, grid):
     counter, _ = count_encoder(model, grid)
-    shape = shapes.qwen2_vl(model.config)
+    shape = qwen2_vl.shape(model.config)
     assert encoder_flops(shape, patches_per_frame(grid)) == pytest.approx(counter.get_total_flops(), rel=0.01)
 
 
@@ -179,7 +180,7 @@ def test_the_compressed_encoder_costs_what_torch_counts(model, grid, keep, layer
     for settings in ({}, {"select": "change", "blend": "mean"}, {"select": "uniform", "blend": "mean"}):
         compressor = IPCV(keep=keep, layer=layer, stabilize=stabilize, **settings)
         counter, kept = count_encoder(model, grid, compressor)
-        shape = shapes.qwen2_vl(model.config)
+        shape = qwen2_vl.shape(model.config)
         computed = encoder_flops(shape, patches_per_frame(grid), compressor, kept)
         assert computed == pytest.approx(counter.get_total_flops(), rel=0.015)
 
@@ -188,7 +189,7 @@ def test_the_compressed_encoder_costs_what_torch_counts(model, grid, keep, layer
 def test_what_a_quality_tries_is_counted(model, quality):
     compressor = IPCV(quality=quality, layer=1)
     counter, kept = count_encoder(model, CLIP, compressor)
-    shape = shapes.qwen2_vl(model.config)
+    shape = qwen2_vl.shape(model.config)
     computed = encoder_flops(shape, patches_per_frame(CLIP), compressor, kept)
     assert computed == pytest.approx(counter.get_total_flops(), rel=0.015)
 
@@ -196,7 +197,7 @@ def test_what_a_quality_tries_is_counted(model, quality):
 def test_kept_tokens_spread_unevenly_here_so_that_an_assumed_spread_would_show(model):
     compressor = IPCV.paper(keep=0.5, layer=1, stabilize=0)
     _, kept = count_encoder(model, CLIP, compressor)
-    shape, frames = shapes.qwen2_vl(model.config), patches_per_frame(CLIP)
+    shape, frames = qwen2_vl.shape(model.config), patches_per_frame(CLIP)
     even = [frame // 2 for frame in frames]
     assert 0 in kept
     assert encoder_flops(shape, frames, compressor, even) < 0.97 * encoder_flops(shape, frames, compressor, kept)
@@ -205,7 +206,7 @@ def test_kept_tokens_spread_unevenly_here_so_that_an_assumed_spread_would_show(m
 @pytest.mark.parametrize(("layer", "stabilize"), [(1, 0), (2, 3), (3, 7)])
 def test_every_restoration_is_counted(model, layer, stabilize):
     """More neighbours change nothing but the mean over them: once per stabilised block and once at the end."""
-    shape, frames = shapes.qwen2_vl(model.config), patches_per_frame(CLIP)
+    shape, frames = qwen2_vl.shape(model.config), patches_per_frame(CLIP)
     computed, counted = [], []
     for neighbors in (1, 9):
         compressor = IPCV.paper(keep=0.4, layer=layer, stabilize=stabilize, neighbors=neighbors)
@@ -247,7 +248,7 @@ def test_kept_tokens_that_do_not_fit_the_settings_are_refused():
 @pytest.mark.parametrize("grid", [IMAGE, CLIP, MIXED])
 def test_merging_costs_what_torch_counts(model, grid, keep):
     counter, _ = count_encoder(model, grid, ToMe(keep=keep))
-    shape = shapes.qwen2_vl(model.config)
+    shape = qwen2_vl.shape(model.config)
     computed = tome_flops(shape, patches_per_frame(grid), ToMe(keep=keep))
     assert computed == pytest.approx(counter.get_total_flops(), rel=0.003)
 

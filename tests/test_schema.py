@@ -29,4 +29,5 @@ def test_the_schema_names_its_version_and_requires_every_field(capsys):
 def test_the_stream_schema_tells_events_apart(capsys):
     main(["schema", "--json-stream"])
     schema = json.loads(capsys.readouterr().out)
-    assert set(schema["discriminator"]["mapping"]) == {"opened", "frame_batch", "stage", "token", "warning", "final"}
+    events = {"opened", "frame_batch", "stage", "token", "warning", "final", "error"}
+    assert set(schema["discriminator"]["mapping"]) == events

@@ -1,0 +1,28 @@
+"""What families share whose encoders take frames of one size, one a row."""
+
+from types import SimpleNamespace
+from typing import Any
+
+from torch import Tensor
+
+from ipcv.encoders import Heads
+from ipcv.grids import Grid
+from ipcv.visual import Visual
+
+
+def separate(attention: Any, queries: Tensor, states: Tensor) -> Heads:
+    """Queries, keys and values by a projection each."""
+    parts = (attention.q_proj(queries), attention.k_proj(states), attention.v_proj(states))
+    query, key, value = (part.unflatten(-1, (-1, attention.head_dim)) for part in parts)
+    return query, key, value
+
+
+def encode(model: Any, pixels: Tensor, _: Grid) -> Visual:
+    """Frames `[n, 3, height, width]` through the encoder."""
+    tokens = model.get_image_features(pixels).pooler_output.flatten(0, 1)
+    return Visual(tokens, tokens.new_empty(0, *tokens.shape))
+
+
+def taken(visual: Visual) -> Any:
+    """The same as that encoder's output."""
+    return SimpleNamespace(pooler_output=visual.tokens[None])

@@ -1,0 +1,84 @@
+"""InternVL3: frames of one size, one a row, with a class token ahead; in the prompt they are numbered."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from torch import Tensor
+
+from ipcv import positions
+from ipcv.encoders import Attention, Encoder, Heads
+from ipcv.errors import ModelError
+from ipcv.families import framed
+from ipcv.families.family import Family, Language
+from ipcv.grids import Grid
+from ipcv.shapes import VisionShape
+from ipcv.stills import StillSettings
+
+
+def _project(attention: Any, queries: Tensor, states: Tensor) -> Heads:
+    parts = (
+        attention.q_norm(attention.q_proj(queries)),
+        attention.k_norm(attention.k_proj(states)),
+        attention.v_proj(states),
+    )
+    query, key, value = (part.unflatten(-1, (attention.num_heads, -1)) for part in parts)
+    return query, key, value
+
+
+ATTENTION = Attention(
+    module="attention",
+    norm="layernorm_before",
+    scale="scale",
+    project=_project,
+    output=lambda attention, mixed: (attention.projection_dropout(attention.projection_layer(mixed)), None),
+)
+
+
+def encoder(model: Any) -> Encoder:
+    """The encoder of `model`. Raises `ModelError` where compression cannot work."""
+    if model.config.vision_feature_layer != -1:
+        raise ModelError(
+            f"this model reads its encoder's layer {model.config.vision_feature_layer}: compression is supported for "
+            "models that read the last one"
+        )
+    tower = model.model.vision_tower
+
+    def grids(pixel_values: Tensor, **_: Any) -> Sequence[Grid]:
+        frames, height, width = len(pixel_values), *pixel_values.shape[2:]
+        return [(frames, height // tower.config.patch_size[0], width // tower.config.patch_size[1])]
+
+    return Encoder(blocks=tower.encoder.layer, attention=ATTENTION, entrance=tower.embeddings, grids=grids, protected=1)
+
+
+def shape(config: Any) -> VisionShape:
+    """The encoder's sizes in a configuration."""
+    vision, text = config.vision_config, config.get_text_config()
+    return VisionShape(
+        blocks=vision.num_hidden_layers,
+        width=vision.hidden_size,
+        heads=vision.num_attention_heads,
+        mlp_width=vision.intermediate_size,
+        patch_values=vision.num_channels * vision.patch_size[0] * vision.patch_size[1],
+        merge=int(1 / config.downsample_ratio) ** 2,
+        hidden_width=text.hidden_size,
+        out_width=text.hidden_size,
+        head=1,
+    )
+
+
+FAMILY = Family(
+    encoder=encoder,
+    language=Language(
+        placeholder="<video>",
+        image=None,
+        frame="Frame{number}: <img><IMG_CONTEXT></img>",
+        between="\n",
+        kind="image",
+        settings=StillSettings.from_folder,
+        encode=framed.encode,
+        taken=framed.taken,
+        positions=positions.of_text,
+        whole=("model.vision_tower", "model.multi_modal_projector", "lm_head"),
+        vision=shape,
+    ),
+)

@@ -1,0 +1,67 @@
+"""What families share whose encoders take the patches of all frames in one row, as Qwen's do."""
+
+from collections.abc import Sequence
+from functools import partial
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ipcv.encoders import Attention, Encoder, Heads
+from ipcv.families.family import Language
+from ipcv.grids import Grid
+from ipcv.shapes import VisionShape
+from ipcv.visual import Visual
+
+
+def _project(attention: Any, queries: Tensor, states: Tensor) -> Heads:
+    width = attention.qkv.in_features
+    weights, biases = attention.qkv.weight.split((width, 2 * width)), attention.qkv.bias.split((width, 2 * width))
+    query = F.linear(queries, weights[0], biases[0]).unflatten(-1, (attention.num_heads, -1))
+    both = F.linear(states, weights[1], biases[1]).unflatten(-1, (2, attention.num_heads, -1))
+    return query, both[:, 0], both[:, 1]
+
+
+ATTENTION = Attention(
+    module="attn", norm="norm1", project=_project, output=lambda attention, mixed: attention.proj(mixed)
+)
+
+
+def encoder(model: Any, **more: Any) -> Encoder:
+    """The encoder of `model`; `more` is what its family has besides."""
+    tower = model.model.visual
+
+    def grids(_: Tensor, grid_thw: Tensor, **__: Any) -> Sequence[Grid]:
+        return [(frames, rows, columns) for frames, rows, columns in grid_thw.tolist()]
+
+    merge = tower.spatial_merge_size
+    return Encoder(blocks=tower.blocks, attention=ATTENTION, entrance=tower, grids=grids, merge=merge, **more)
+
+
+def shape(vision: Any, **more: Any) -> VisionShape:
+    """The encoder's sizes in a `vision_config`; `more` are those that families call by other names."""
+    return VisionShape(
+        blocks=vision.depth,
+        heads=vision.num_heads,
+        patch_values=vision.in_channels * vision.temporal_patch_size * vision.patch_size**2,
+        merge=vision.spatial_merge_size**2,
+        **more,
+    )
+
+
+def encode(model: Any, patches: Tensor, grid: Grid) -> Visual:
+    """One video through the encoder."""
+    output = model.get_video_features(patches, video_grid_thw=torch.tensor([grid], device=patches.device))
+    tokens = output.pooler_output[0]
+    taps = [each[0] for each in output.get("deepstack_features") or ()]
+    return Visual(tokens, torch.stack(taps) if taps else tokens.new_empty(0, *tokens.shape))
+
+
+def taken(visual: Visual) -> Any:
+    """The same as that encoder's output."""
+    return SimpleNamespace(pooler_output=[visual.tokens], deepstack_features=[[each] for each in visual.taps])
+
+
+LANGUAGE = partial(Language, encode=encode, taken=taken, whole=("model.visual", "lm_head"))

@@ -1,0 +1,41 @@
+"""Qwen3-VL, dense and with experts: what some blocks give goes to the first decoder layers as well (DeepStack)."""
+
+from typing import Any
+
+from ipcv import positions
+from ipcv.encoders import Encoder
+from ipcv.families import packed
+from ipcv.families.family import Family
+from ipcv.shapes import VisionShape
+
+# Every temporal patch stands behind its time, in a frame of its own. transformers from 5 on, and not the version that
+# the models came out with, leaves the chat template's frame around all of them.
+FRAME = "<|vision_start|><|video_pad|><|vision_end|>"
+
+
+def encoder(model: Any) -> Encoder:
+    """The encoder of `model`."""
+    tower = model.model.visual
+    return packed.encoder(
+        model, taps=dict(zip(tower.deepstack_visual_indexes, tower.deepstack_merger_list, strict=True))
+    )
+
+
+def shape(config: Any) -> VisionShape:
+    """The encoder's sizes in a configuration."""
+    vision = config.vision_config
+    return packed.shape(
+        vision,
+        width=vision.hidden_size,
+        mlp_width=vision.intermediate_size,
+        out_width=vision.out_hidden_size,
+        taps=tuple(vision.deepstack_visual_indexes),
+    )
+
+
+FAMILY = Family(
+    encoder=encoder,
+    language=packed.LANGUAGE(
+        placeholder=FRAME, frame="<{time:.1f} seconds>" + FRAME, positions=positions.of_grid, vision=shape
+    ),
+)
