@@ -27,16 +27,28 @@ class DecordError(Exception):
 def decord_frames(video: Video, size: Size, batches: Sequence[Sequence[int]]) -> FrameStream:
     """Frames [height, width, 3] at ascending positions, one by one, through decord. Raises `DecordError`.
 
-    decord decodes ahead into memory without limit while its reader is alive, so one reader serves one batch and is
-    gone before that batch's last frame is handed out.
+    decord decodes ahead into memory without limit while nobody takes its frames, so it is stopped before the last frame
+    of a batch is handed out. The next batch is decoded from its key frame on: `decord_work` says what that comes to.
     """
+    reader = _DecordReader(video, size)
     for batch in batches:
-        reader = _DecordReader(video, size)
         for count, position in enumerate(batch, start=1):
             frame = reader.at(position)
             if count == len(batch):
-                del reader
+                reader.rest()
             yield frame
+
+
+def decord_work(video: Video, batches: Sequence[Sequence[int]]) -> int:
+    """How many frames `decord_frames` decodes, each at full cost: it scales all of them to hand out some."""
+    keys = np.union1d(0, np.searchsorted(video.pts, video.keys))
+    work = 0
+    for batch in batches:
+        wanted = np.unique(batch)
+        since = keys[np.searchsorted(keys, wanted, side="right") - 1]
+        reached = np.append(0, wanted[:-1] + 1)  # the first frame that is not decoded yet
+        work += int(np.sum(wanted + 1 - np.maximum(since, reached)))
+    return work
 
 
 class _DecordReader:
@@ -68,6 +80,12 @@ class _DecordReader:
         if frame.shape != (*self._size, 3):
             raise DecordError(f"it returned a frame of shape {frame.shape}")
         return frame
+
+    def rest(self) -> None:
+        """Stop decoding ahead until the next frame is asked for, which may be any."""
+        with _reasons():
+            self._reader.seek(0)  # ends decord's decoding thread; it starts again with the next frame
+        self._next = 0
 
 
 def _decord_reader(video: Video, size: Size) -> Any:

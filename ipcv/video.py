@@ -12,10 +12,11 @@ import numpy as np
 
 from ipcv.probe import Kind, Video, VideoFacts, probe
 from ipcv.readahead import ReadAhead
-from ipcv.readers import DecordError, Frames, FrameStream, Size, decord_frames, pyav_frames, scaled
+from ipcv.readers import DecordError, Frames, FrameStream, Size, decord_frames, decord_work, pyav_frames, scaled
 from ipcv.sampling import Sampling, choose
 
 __all__ = ["Clip", "Sampling", "VideoFacts", "clip_from_frames", "open_video"]
+DECORD_WORK = 4096  # frames: PyAV, which streams, reads a clip for which decord would decode more
 Resize = Callable[[int, int, int], Size]  # (height, width) as displayed, frames -> (height, width) wanted
 
 
@@ -154,37 +155,38 @@ class _Source(Protocol):
 
 
 class _File:
-    """A file read through decord, or through PyAV from where decord fails."""
+    """A file read through decord; through PyAV from where decord fails, or where it would take long."""
 
     def __init__(
         self, video: Video, size: Size, positions: Sequence[int], frame_batch: int, warnings: list[str]
     ) -> None:
         self.facts = video.facts
         self.warnings = warnings
-        self._video, self._size, self._positions, self._batch = video, size, positions, frame_batch
-        self._objection = video.objection
+        self._video, self._size, self._positions = video, size, positions
+        self._batches = [positions[at : at + frame_batch] for at in range(0, len(positions), frame_batch)]
+        self._objection = f"decord cannot: {video.objection}" if video.objection else None
+        if not self._objection and (work := decord_work(video, self._batches)) > DECORD_WORK:
+            self._objection = f"decord would decode and scale {work} frames for the {len(positions)} that are asked for"
+            self.facts = replace(video.facts, reader="pyav")
 
     def frames(self) -> FrameStream:
         done = 0
         if self._objection is None:
             try:
-                with closing(decord_frames(self._video, self._size, self._batches())) as stream:
+                with closing(decord_frames(self._video, self._size, self._batches)) as stream:
                     for frame in stream:
                         done += 1
                         yield frame
             except DecordError as error:
-                self._objection = str(error)
+                self._objection = f"decord cannot: {error}"
         if self._objection is not None:
             yield from self._fall_back(done)
-
-    def _batches(self) -> list[Sequence[int]]:
-        return [self._positions[at : at + self._batch] for at in range(0, len(self._positions), self._batch)]
 
     def _fall_back(self, done: int) -> FrameStream:
         """The frames that are left, through PyAV."""
         since = f" from frame {done + 1} on" if done else ""
         self.facts = replace(self.facts, reader="pyav")
-        self.warnings.append(f"read with PyAV{since}, because decord cannot: {self._objection}")
+        self.warnings.append(f"read with PyAV{since}, because {self._objection}")
         gaps: list[int] = []
         try:
             yield from pyav_frames(self._video, self._size, self._positions[done:], gaps)

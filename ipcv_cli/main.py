@@ -1,5 +1,6 @@
 """The `ipcv` command: its commands, its version, its exit codes."""
 
+import gc
 import signal
 import sys
 from collections.abc import Sequence
@@ -78,4 +79,6 @@ def _named(words: Sequence[str]) -> str:
 def run() -> None:
     """Run the command line and leave with its exit code. Being asked to end, it first tidies up."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))
-    sys.exit(main())
+    code = main()
+    gc.freeze()  # what is left goes with the process: to look through torch for cycles takes longer than an answer
+    sys.exit(code)

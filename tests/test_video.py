@@ -28,7 +28,7 @@ from films import (
 
 from ipcv.errors import VideoError
 from ipcv.probe import probe
-from ipcv.readers import DecordError, decord_frames, pyav_frames
+from ipcv.readers import DecordError, decord_frames, decord_work, pyav_frames
 from ipcv.video import Clip, Sampling, clip_from_frames, open_video
 
 CODECS = {"libx264": "mp4", "libx265": "mp4", "libvpx-vp9": "webm", "libsvtav1": "mp4"}
@@ -179,6 +179,55 @@ def test_decord_gives_every_frame_right_without_its_own_skipping(films, monkeypa
     positions = [0, 0, 7, 23, 24, 25, 40, 71, 71, 89]
     pictures = decord_frames(probe(films / name), size, [positions, positions[4:]])
     assert [number_in(picture) for picture in pictures] == positions + positions[4:]
+
+
+BATCHES = [[0, 3], [5, 5], [7, 23], [24, 30], [30, 89], [40, 41], [0, 89]]
+
+
+@pytest.mark.parametrize("name", ["libx264.mp4", "libvpx-vp9.webm", "libsvtav1.mp4"])
+def test_decord_rests_after_each_batch_and_goes_on_with_the_right_frame(films, name):
+    video = probe(films / name)
+    positions = [position for batch in BATCHES for position in batch]
+    pictures = list(decord_frames(video, (64, 160), BATCHES))
+    assert [number_in(picture) for picture in pictures] == positions
+    assert [number_in(next(pyav_frames(video, (64, 160), [position], []))) for position in positions] == positions
+
+
+@pytest.mark.parametrize("sampling", [Sampling(), Sampling(fps=30, max_frames=90), Sampling(fps=30, max_frames=6)])
+def test_a_file_is_opened_by_decord_once_however_many_batches_there_are(films, monkeypatch, sampling):
+    import decord
+
+    opened = []
+    whole = decord.VideoReader
+    monkeypatch.setattr(decord, "VideoReader", lambda *args, **more: opened.append(args) or whole(*args, **more))
+    with open_video(films / "libx264.mp4", sampling, frame_batch=2) as clip:
+        assert numbers(clip) == expected(THIRTY_PER_SECOND, clip)
+        assert clip.facts.reader == "decord"
+    assert len(opened) == 1
+
+
+@pytest.mark.parametrize("batches", [*([batch] for batch in BATCHES), BATCHES], ids=str)
+def test_the_work_of_decord_is_the_frames_that_it_decodes(films, monkeypatch, batches):
+    import decord
+
+    taken = []
+    take = decord.VideoReader.next
+    monkeypatch.setattr(decord.VideoReader, "next", lambda reader: taken.append(reader) or take(reader))
+    video = probe(films / "libx264.mp4")
+    assert len(list(decord_frames(video, (64, 160), batches))) == sum(map(len, batches))
+    assert decord_work(video, batches) == len(taken)
+
+
+@pytest.mark.parametrize("allowed", [-1, 0])
+def test_pyav_reads_what_would_be_much_work_for_decord_and_says_so(films, monkeypatch, allowed):
+    """Much is more than `DECORD_WORK`: the 90 frames in batches of 10, each from its key frame on, are 146."""
+    monkeypatch.setattr("ipcv.video.DECORD_WORK", 146 + allowed)
+    with open_video(films / "libx264.mp4", Sampling(fps=30, max_frames=90), frame_batch=10) as clip:
+        reader = clip.facts.reader
+        assert numbers(clip) == list(range(90))
+    assert reader == clip.facts.reader == ("decord" if allowed == 0 else "pyav")
+    said = "read with PyAV, because decord would decode and scale 146 frames for the 90 that are asked for"
+    assert clip.warnings == (() if allowed == 0 else (said,))
 
 
 @pytest.mark.parametrize("done", [0, 1, 4, 7, 89])
