@@ -31,10 +31,10 @@ def text(
     } | more
 
 
-def whole(family: str, vision: dict[str, Any], language: dict[str, Any]) -> PretrainedConfig:
+def whole(family: str, vision: dict[str, Any], language: dict[str, Any], **more: Any) -> PretrainedConfig:
     """The configuration of a model of `family`."""
     tied = language["tie_word_embeddings"]
-    return CONFIG_MAPPING[family](vision_config=vision, text_config=language, tie_word_embeddings=tied)
+    return CONFIG_MAPPING[family](vision_config=vision, text_config=language, tie_word_embeddings=tied, **more)
 
 
 def qwen2_vl(*sizes: int, **more: Any) -> PretrainedConfig:
@@ -94,6 +94,74 @@ def internvl(*sizes: int, large: bool = False) -> PretrainedConfig:
     return whole("internvl", large_vision if large else small_vision, text(*sizes, model_type="qwen2"))
 
 
+def qwen3_5(
+    *sizes: int, values: int, vision: tuple[int, ...], moe: int = 0, expert: int = 0, **more: Any
+) -> PretrainedConfig:
+    """Qwen3.5: `values` heads of linear attention, `vision` as depth, width, feed-forward width and heads.
+
+    The layer that foresees a second token is in the published files, but transformers does not load it.
+    """
+    heads = {"head_dim": 256, "linear_num_value_heads": values, "linear_num_key_heads": 16}
+    experts = {"num_experts": moe, "moe_intermediate_size": expert, "shared_expert_intermediate_size": expert}
+    names = ("depth", "hidden_size", "intermediate_size", "num_heads")
+    encoder = dict(zip(names, vision, strict=True)) | {"out_hidden_size": sizes[0], "num_position_embeddings": 48 * 48}
+    family = "qwen3_5_moe" if moe else "qwen3_5"
+    return whole(family, encoder, text(*sizes, **heads, **(experts if moe else {}), **more))
+
+
+def siglip(layers: int = 27, **more: Any) -> dict[str, Any]:
+    """The SigLIP with 400 million parameters."""
+    return {
+        "hidden_size": 1152,
+        "num_hidden_layers": layers,
+        "num_attention_heads": 16,
+        "intermediate_size": 4304,
+        "patch_size": 14,
+    } | more
+
+
+def gemma3(*sizes: int, head: int = 256) -> PretrainedConfig:
+    """Gemma 3, from 4B on."""
+    vision = siglip(model_type="siglip_vision_model", image_size=896, vision_use_head=False)
+    return whole("gemma3", vision, text(*sizes, 262208, tied=True, head_dim=head))
+
+
+def glm4v(*sizes: int) -> PretrainedConfig:
+    """GLM-4.1V."""
+    vision = {
+        "depth": 24,
+        "hidden_size": 1536,
+        "num_heads": 12,
+        "intermediate_size": 13696,
+        "out_hidden_size": sizes[0],
+        "image_size": 336,
+        "patch_size": 14,
+    }
+    rope = {"rope_type": "default", "mrope_section": [8, 12, 12], "partial_rotary_factor": 0.5}
+    return whole("glm4v", vision, text(*sizes, rope_parameters=rope))
+
+
+def llava_onevision(*sizes: int, tied: bool = False) -> PretrainedConfig:
+    """LLaVA-OneVision over a Qwen2, whose vocabulary was extended to the next multiple of 64."""
+    vision = siglip(26, model_type="siglip_vision_model", image_size=384, vision_use_head=False)
+    return whole("llava_onevision", vision, text(*sizes, tied=tied, model_type="qwen2"))
+
+
+def smolvlm(*sizes: int, large: bool = False) -> PretrainedConfig:
+    """SmolVLM2: a smaller encoder in the small ones."""
+    base = {
+        "hidden_size": 768,
+        "num_hidden_layers": 12,
+        "num_attention_heads": 12,
+        "intermediate_size": 3072,
+        "image_size": 512,
+        "patch_size": 16,
+    }
+    vision = siglip(image_size=384) if large else base
+    language = text(*sizes, 49280, model_type="llama", head_dim=64)
+    return whole("smolvlm", vision, language, scale_factor=3 if large else 4)
+
+
 SIZES: dict[str, Callable[[], PretrainedConfig]] = {
     "Qwen/Qwen2-VL-2B-Instruct": lambda: qwen2_vl(1536, 28, 12, 2, 8960, 151936, tied=True),
     "Qwen/Qwen2-VL-7B-Instruct": lambda: qwen2_vl(3584, 28, 28, 4, 18944, 152064),
@@ -114,6 +182,34 @@ SIZES: dict[str, Callable[[], PretrainedConfig]] = {
     "OpenGVLab/InternVL3-14B-hf": lambda: internvl(5120, 48, 40, 8, 13824, 151674),
     "OpenGVLab/InternVL3-38B-hf": lambda: internvl(5120, 64, 40, 8, 27648, 151674, large=True),
     "OpenGVLab/InternVL3-78B-hf": lambda: internvl(8192, 80, 64, 8, 29568, 151674, large=True),
+    "Qwen/Qwen3.5-0.8B": lambda: qwen3_5(
+        1024, 24, 8, 2, 3584, 248320, tied=True, values=16, vision=(12, 768, 3072, 12)
+    ),
+    "Qwen/Qwen3.5-2B": lambda: qwen3_5(2048, 24, 8, 2, 6144, 248320, tied=True, values=16, vision=(24, 1024, 4096, 16)),
+    "Qwen/Qwen3.5-4B": lambda: qwen3_5(
+        2560, 32, 16, 4, 9216, 248320, tied=True, values=32, vision=(24, 1024, 4096, 16)
+    ),
+    "Qwen/Qwen3.5-9B": lambda: qwen3_5(4096, 32, 16, 4, 12288, 248320, values=32, vision=(27, 1152, 4304, 16)),
+    "Qwen/Qwen3.5-27B": lambda: qwen3_5(5120, 64, 24, 4, 17408, 248320, values=48, vision=(27, 1152, 4304, 16)),
+    "Qwen/Qwen3.5-35B-A3B": lambda: qwen3_5(
+        2048, 40, 16, 2, 0, 248320, values=32, vision=(27, 1152, 4304, 16), moe=256, expert=512
+    ),
+    "Qwen/Qwen3.5-122B-A10B": lambda: qwen3_5(
+        3072, 48, 32, 2, 0, 248320, values=64, vision=(27, 1152, 4304, 16), moe=256, expert=1024
+    ),
+    "Qwen/Qwen3.5-397B-A17B": lambda: qwen3_5(
+        4096, 60, 32, 2, 0, 248320, values=64, vision=(27, 1152, 4304, 16), moe=512, expert=1024
+    ),
+    "zai-org/GLM-4.1V-9B-Thinking": lambda: glm4v(4096, 40, 32, 2, 13696, 151552),
+    "llava-hf/llava-onevision-qwen2-0.5b-ov-hf": lambda: llava_onevision(896, 24, 14, 2, 4864, 152000, tied=True),
+    "llava-hf/llava-onevision-qwen2-7b-ov-hf": lambda: llava_onevision(3584, 28, 28, 4, 18944, 152128),
+    "llava-hf/llava-onevision-qwen2-72b-ov-hf": lambda: llava_onevision(8192, 80, 64, 8, 29568, 152128),
+    "HuggingFaceTB/SmolVLM2-256M-Video-Instruct": lambda: smolvlm(576, 30, 9, 3, 1536),
+    "HuggingFaceTB/SmolVLM2-500M-Video-Instruct": lambda: smolvlm(960, 32, 15, 5, 2560),
+    "HuggingFaceTB/SmolVLM2-2.2B-Instruct": lambda: smolvlm(2048, 24, 32, 32, 8192, large=True),
+    "google/gemma-3-4b-it": lambda: gemma3(2560, 34, 8, 4, 10240),
+    "google/gemma-3-12b-it": lambda: gemma3(3840, 48, 16, 8, 15360),
+    "google/gemma-3-27b-it": lambda: gemma3(5376, 62, 32, 16, 21504, head=128),
 }
 
 

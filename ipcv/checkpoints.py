@@ -88,4 +88,50 @@ KNOWN: dict[str, KnownFamily] = {
             Checkpoint("OpenGVLab/InternVL3-78B-hf", 78_408_318_336, 70_212_648_960),
         ),
     ),
+    "qwen3_5": KnownFamily(
+        title="Qwen3.5",
+        checkpoints=(
+            Checkpoint("Qwen/Qwen3.5-0.8B", 852_985_920, 497_025_024),
+            Checkpoint("Qwen/Qwen3.5-2B", 2_213_241_664, 1_371_537_408),
+            Checkpoint("Qwen/Qwen3.5-4B", 4_539_265_536, 3_565_158_400),
+            Checkpoint("Qwen/Qwen3.5-9B", 9_409_813_744, 6_912_212_992),
+            Checkpoint("Qwen/Qwen3.5-27B", 27_356_728_560, 24_326_963_200),
+        ),
+    ),
+    "qwen3_5_moe": KnownFamily(
+        title="Qwen3.5, mixture of experts",
+        checkpoints=(
+            Checkpoint("Qwen/Qwen3.5-35B-A3B", 35_107_181_936, 1_405_091_840),
+            Checkpoint("Qwen/Qwen3.5-122B-A10B", 122_562_817_776, 4_567_597_056),
+            Checkpoint("Qwen/Qwen3.5-397B-A17B", 396_802_360_816, 7_612_661_760),
+        ),
+    ),
+    "glm4v": KnownFamily(
+        title="GLM-4.1V",
+        checkpoints=(Checkpoint("zai-org/GLM-4.1V-9B-Thinking", 10_292_777_472, 8_157_921_280),),
+    ),
+    "llava_onevision": KnownFamily(
+        title="LLaVA-OneVision",
+        checkpoints=(
+            Checkpoint("llava-hf/llava-onevision-qwen2-0.5b-ov-hf", 893_675_552, 357_826_560),
+            Checkpoint("llava-hf/llava-onevision-qwen2-7b-ov-hf", 8_030_807_584, 6_525_288_448),
+            Checkpoint("llava-hf/llava-onevision-qwen2-72b-ov-hf", 73_181_570_592, 70_212_648_960),
+        ),
+    ),
+    "smolvlm": KnownFamily(
+        title="SmolVLM2",
+        checkpoints=(
+            Checkpoint("HuggingFaceTB/SmolVLM2-256M-Video-Instruct", 256_484_928, 106_168_320),
+            Checkpoint("HuggingFaceTB/SmolVLM2-500M-Video-Instruct", 507_482_304, 314_572_800),
+            Checkpoint("HuggingFaceTB/SmolVLM2-2.2B-Instruct", 2_246_784_880, 1_610_612_736),
+        ),
+    ),
+    "gemma3": KnownFamily(
+        title="Gemma 3",
+        checkpoints=(
+            Checkpoint("google/gemma-3-4b-it", 4_300_079_472, 3_208_642_560),
+            Checkpoint("google/gemma-3-12b-it", 12_187_325_040, 10_758_389_760),
+            Checkpoint("google/gemma-3-27b-it", 27_432_406_640, 25_598_361_600),
+        ),
+    ),
 }
