@@ -126,19 +126,26 @@ def gemma3(*sizes: int, head: int = 256) -> PretrainedConfig:
     return whole("gemma3", vision, text(*sizes, 262208, tied=True, head_dim=head))
 
 
-def glm4v(*sizes: int) -> PretrainedConfig:
-    """GLM-4.1V."""
+def glm(family: str, *sizes: int, vision_mlp: int, **more: Any) -> PretrainedConfig:
+    """GLM-4.1V and 4.5V."""
     vision = {
         "depth": 24,
         "hidden_size": 1536,
         "num_heads": 12,
-        "intermediate_size": 13696,
+        "intermediate_size": vision_mlp,
         "out_hidden_size": sizes[0],
         "image_size": 336,
         "patch_size": 14,
     }
     rope = {"rope_type": "default", "mrope_section": [8, 12, 12], "partial_rotary_factor": 0.5}
-    return whole("glm4v", vision, text(*sizes, rope_parameters=rope))
+    return whole(family, vision, text(*sizes, rope_parameters=rope, **more))
+
+
+def glm4v_moe(*sizes: int, expert: int) -> PretrainedConfig:
+    """GLM-4.5V: 128 experts of a width, and one for every token, in all layers but the first."""
+    experts = {"n_routed_experts": 128, "n_shared_experts": 1, "num_experts_per_tok": 8, "first_k_dense_replace": 1}
+    more = experts | {"moe_intermediate_size": expert, "head_dim": 128, "attention_bias": True}
+    return glm("glm4v_moe", *sizes, vision_mlp=10944, **more)
 
 
 def llava_onevision(*sizes: int, tied: bool = False) -> PretrainedConfig:
@@ -200,7 +207,8 @@ SIZES: dict[str, Callable[[], PretrainedConfig]] = {
     "Qwen/Qwen3.5-397B-A17B": lambda: qwen3_5(
         4096, 60, 32, 2, 0, 248320, values=64, vision=(27, 1152, 4304, 16), moe=512, expert=1024
     ),
-    "zai-org/GLM-4.1V-9B-Thinking": lambda: glm4v(4096, 40, 32, 2, 13696, 151552),
+    "zai-org/GLM-4.1V-9B-Thinking": lambda: glm("glm4v", 4096, 40, 32, 2, 13696, 151552, vision_mlp=13696),
+    "zai-org/GLM-4.5V": lambda: glm4v_moe(4096, 46, 96, 8, 10944, 151552, expert=1408),
     "llava-hf/llava-onevision-qwen2-0.5b-ov-hf": lambda: llava_onevision(896, 24, 14, 2, 4864, 152000, tied=True),
     "llava-hf/llava-onevision-qwen2-7b-ov-hf": lambda: llava_onevision(3584, 28, 28, 4, 18944, 152128),
     "llava-hf/llava-onevision-qwen2-72b-ov-hf": lambda: llava_onevision(8192, 80, 64, 8, 29568, 152128),

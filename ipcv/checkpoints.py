@@ -110,6 +110,11 @@ KNOWN: dict[str, KnownFamily] = {
         title="GLM-4.1V",
         checkpoints=(Checkpoint("zai-org/GLM-4.1V-9B-Thinking", 10_292_777_472, 8_157_921_280),),
     ),
+    "glm4v_moe": KnownFamily(
+        title="GLM-4.5V, mixture of experts",
+        checkpoints=(Checkpoint("zai-org/GLM-4.5V", 107_710_927_360, 5_929_435_136),),
+    ),
+    "glm46v": KnownFamily(title="GLM-4.6V", checkpoints=()),  # published ones are of the two families before
     "llava_onevision": KnownFamily(
         title="LLaVA-OneVision",
         checkpoints=(

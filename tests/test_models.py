@@ -139,7 +139,10 @@ def test_what_the_hub_does_not_have_is_said(name, revision, why, hub):
 @pytest.mark.parametrize(
     ("config", "says"),
     [
-        ('{"model_type": "llama"}', r"of the family 'llama', which is not supported; supported: internvl, .*qwen2_vl"),
+        (
+            '{"model_type": "llama"}',
+            r"of the family 'llama', which is not supported; supported: .*internvl, .*qwen2_vl",
+        ),
         ("{}", "has no config.json that names its family"),
         (None, "has no config.json that names its family"),
     ],

@@ -77,7 +77,8 @@ def test_a_compressed_pass_asks_the_device_once_and_tells_what_it_kept_for_free(
 def test_a_grid_that_comes_on_the_device_is_asked_for_at_the_entrance_as_the_model_does(name):
     case, _, there = family(name)
     with pretended() as gpu, IPCV(keep=0.4)(there):
-        patches, grid = case.input(case.several).to(GPU), torch.tensor(case.several, device=GPU)
+        frames = [(1, rows, columns) for count, rows, columns in case.several for _ in range(count)]
+        patches, grid = case.input(case.several).to(GPU), torch.tensor(frames, device=GPU)
         before = len(gpu.waits)
         there.model.visual(patches, grid_thw=grid)
     waits = gpu.waits[before:]
