@@ -25,15 +25,15 @@ from ipcv_cli.main import main
 from ipcv_cli.output import listing_schema
 
 TABLE = """\
-                                              params    16 bit     4 bit  in the cache
+                                               params    16 bit     4 bit  in the cache
 Bundled, tested with trained weights
-  demo                                        7.39 M  14.1 MiB  10.2 MiB  bundled
+  demo                                         7.39 M  14.1 MiB  10.2 MiB  bundled
 Qwen2-VL (qwen2_vl), tested with tiny random weights
-  Qwen/Qwen2-VL-2B-Instruct                   2.21 B  4.11 GiB  2.30 GiB
-  Qwen/Qwen2-VL-7B-Instruct                   8.29 B  15.4 GiB  6.42 GiB
-  Qwen/Qwen2-VL-72B-Instruct                  73.4 B   137 GiB  39.7 GiB
-  owner/model                                                             14.8 MB
-  owner/part                                                              14.8 MB partial
+  Qwen/Qwen2-VL-2B-Instruct                    2.21 B  4.11 GiB  2.30 GiB
+  Qwen/Qwen2-VL-7B-Instruct                    8.29 B  15.4 GiB  6.42 GiB
+  Qwen/Qwen2-VL-72B-Instruct                   73.4 B   137 GiB  39.7 GiB
+  owner/model                                                              14.8 MB
+  owner/part                                                               14.8 MB partial
 """
 
 
