@@ -26,11 +26,11 @@ from ipcv.answer import Final, StageDone, Token
 from ipcv.cache import EncodingCache
 from ipcv.errors import ModelError
 from ipcv.families import FAMILIES, find_language
-from ipcv.fit import Sizes
 from ipcv.frame_encoder import FrameEncoder
 from ipcv.generate import Chooser, pieces, prefill
 from ipcv.loading import read_config
 from ipcv.run import Run
+from ipcv.sizes import Sizes
 from ipcv.together import decode_together
 from ipcv.video import clip_from_frames
 from ipcv_cli.main import app

@@ -17,11 +17,12 @@ import ipcv
 from ipcv import IPCV, Dart, FastV, Options, TimedFrames
 from ipcv.errors import ModelError
 from ipcv.families import find_language
-from ipcv.fit import Sizes, fit
+from ipcv.fit import fit
 from ipcv.hub import find_folder
 from ipcv.loading import read_config
 from ipcv.prompt import check_text
 from ipcv.run import Run
+from ipcv.sizes import Sizes
 
 QUESTION = "What colour is the circle?\nAnswer in one word."
 PLAIN = Options(compressor=None, pruner=None, max_new_tokens=6)
@@ -141,8 +142,9 @@ def test_settings_are_fitted_to_memory(folder, model):
     linears = model.loaded.network.get_decoder().layers.parameters()
     assert sizes.linear == sum(weights.numel() for weights in linears if weights.ndim == 2)
     assert sizes.plain + sizes.linear == model.facts.parameters
-    options, quant = fit(2**30, sizes, Options(), model.loaded.patches, 4, ["none", "4bit"])
-    assert (options, quant) == (Options(), "none")
+    found = fit(2**30, sizes, Options(), model.loaded.patches, 4, ["none", "4bit"])
+    assert (found.options, found.quant) == (Options(), "none")
+    sizes = replace(sizes, picture=0)
     unlimited, tokens = replace(sizes, text=replace(sizes.text, windows=())), 50
     more = unlimited.prompting(4, tokens) - sizes.prompting(4, tokens)
     assert more == 2 * (tokens - config.text_config.sliding_window + 1) * 2 * sizes.text.key_width * 4  # in two layers

@@ -121,7 +121,7 @@ def test_a_prompt_has_the_text_of_the_processor_that_the_model_names(family, nam
 @pytest.mark.parametrize("other", [None, "Qwen3VLProcessor"])
 def test_without_a_name_that_is_known_it_is_the_familys(family, name, other):
     language = find_language(family)
-    assert language.text(video().moments(language.moment), other) == rendered(name)
+    assert language.text(video().moments(language.moment), processor=other) == rendered(name)
 
 
 def test_the_two_write_times_differently():
@@ -171,7 +171,7 @@ def test_a_model_is_asked_as_its_files_say(tmp_path, name, times):
     (tmp_path / "preprocessor_config.json").write_text(json.dumps(values))
     model = ipcv.load(str(tmp_path))
     assert model.loaded.processor == name
-    run = Run(model.loaded, model.loaded.patches, Options())
+    run = Run(model.loaded, model.loaded.patches, Options(compressor=None, pruner=None))
     run.parts.append(SimpleNamespace(shown=video()))
     text = tokenizer.decode(run.prompt("What?").ids[0])
     said = text.partition("<|begin_of_video|>")[2].partition("<|end_of_video|>")[0].split("<|end_of_image|>")

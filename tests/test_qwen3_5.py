@@ -3,6 +3,7 @@
 import json
 import re
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -26,7 +27,6 @@ from typer.testing import CliRunner
 import ipcv
 from ipcv import Dart, FastV, Options, TimedFrames, V2Drop
 from ipcv.families import find_language
-from ipcv.fit import Sizes
 from ipcv.generate import Chooser, Decoding, pieces, prefill
 from ipcv.language_flops import cache_bytes, cache_share, decode_flops, prefill_flops
 from ipcv.opening import Opener
@@ -34,6 +34,7 @@ from ipcv.prefill import in_chunks
 from ipcv.prompt import build_prompt
 from ipcv.run import Run
 from ipcv.shapes import keyless_layers
+from ipcv.sizes import Sizes
 from ipcv.together import decode_together
 from ipcv_cli.main import app
 
@@ -275,7 +276,7 @@ def test_decoding_costs_as_much_in_a_linear_layer_however_long_the_prompt_is():
 
 
 def test_memory_is_planned_for_the_layers_that_have_keys(folder, loaded):
-    sizes = Sizes.of(folder, loaded.loaded.network.config)
+    sizes = replace(Sizes.of(folder, loaded.loaded.network.config), picture=0)  # no text beside the visual tokens
     assert len(sizes.text.keyless) == 3
     more = sizes.prompting(4, 8000) - sizes.prompting(4, 4000)
     assert more < 4000 * 4 * (2 * 2 * sizes.text.key_width + 12 * sizes.text.width) + 2048 * 4000 * 8
@@ -294,7 +295,8 @@ def test_videos_and_images_in_one_prompt_are_as_in_transformers_own_pass(loaded,
     run_, pixels = Run(loaded.loaded, loaded.check(options), options), {"image": [], "video": []}
     for each in (first, tmp_path / "picture.png", second):
         run_.take(loaded.encode(each, options))
-        for frames in Opener(options, loaded.check(options)).open([each], 10**6, "option").inputs[0]:
+        opener = Opener(options, loaded.measure(options, loaded.check(options)))
+        for frames in opener.open([each], loaded.limit(options, [QUESTION])).inputs[0]:
             part = loaded.loaded.patches.patches(torch.from_numpy(frames))
             pixels["video" if isinstance(each, TimedFrames) else "image"].append(part)
     prompt = run_.prompt(QUESTION)

@@ -16,8 +16,8 @@ from transformers.models.llava_onevision.processing_llava_onevision import Llava
 from transformers.models.smolvlm.image_processing_pil_smolvlm import SmolVLMImageProcessorPil
 from transformers.models.smolvlm.processing_smolvlm import DEFAULT_CHAT_TEMPLATE, SmolVLMProcessor
 
-from ipcv.extent import Extent
 from ipcv.errors import ModelError
+from ipcv.extent import Extent
 from ipcv.families import find_encoder, find_language, smolvlm
 from ipcv.generate import prefill
 from ipcv.hub import find_folder
