@@ -1,4 +1,4 @@
-"""Which visual tokens the language model drops: DART, FastV and V2Drop. `ipcv.pruning` runs them."""
+"""Which visual tokens the language model drops: DART, FastV and V2Drop. `ipcv.dropping` runs them."""
 
 from abc import abstractmethod
 from collections.abc import Collection, Sequence
@@ -10,7 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ipcv.pruning import LanguagePruner, Prompt
+from ipcv.dropping import Prompt
+from ipcv.pruning import LanguagePruner
 from ipcv.tokens import kept_count
 
 

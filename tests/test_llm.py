@@ -28,9 +28,10 @@ from transformers import (
 from transformers.masking_utils import flash_attention_mask
 
 from ipcv import IPCV, Dart, FastV, V2Drop
+from ipcv.dropping import Prompt
 from ipcv.errors import ModelError
 from ipcv.positions import next_positions, prompt_positions
-from ipcv.pruning import LanguagePruner, Prompt
+from ipcv.pruning import LanguagePruner
 
 LAYERS = 5
 VIDEO, LONG, IMAGE = ("video", 2, 8, 8), ("video", 6, 4, 4), ("image", 1, 6, 8)
