@@ -3,73 +3,31 @@
 from typing import Any
 
 import oracle
+import oracle_siglip
 import torch
 import torch.nn.functional as F
-from oracle import Place, Row, Seen, layer_norm, rms_norm, rotate
+from oracle import Place, Row, Seen, rms_norm, rotate
 from torch import Tensor
 
 
-class Encoder(oracle.Encoder):
-    """Each frame by itself, with learnt places; the mean of every square of patches becomes a token."""
+class Encoder(oracle_siglip.SiglipEncoder):
+    """The mean of every square of patches becomes a token."""
+
+    tower = "vision_tower"
 
     def __init__(self, model: Any, grids: Any) -> None:
-        ((frames, rows, columns),) = grids
-        self.config = model.config.vision_config
-        self.eps = self.config.layer_norm_eps
-        self.depth = self.config.num_hidden_layers
-        self.weights = oracle.weights_of(model)
-        self.grid = (frames, rows, columns)
-        self.side = round(rows / model.config.mm_tokens_per_image**0.5)
-        self.places = [(row, column) for _ in range(frames) for row in range(rows) for column in range(columns)]
-        self.frames = [frame for frame in range(frames) for _ in range(rows * columns)]
-        self.protected: list[int] = []
-        self.stream = list(range(len(self.places)))
-
-    def get(self, name: str) -> Tensor:
-        return self.weights[f"model.{name}"]
-
-    def norm(self, x: Tensor, name: str) -> Tensor:
-        return layer_norm(x, self.get(f"{name}.weight"), self.get(f"{name}.bias"), self.eps)
-
-    def embed(self, patches: Tensor) -> Tensor:
-        rows, columns = self.grid[1:]
-        side, result, embeddings = self.config.patch_size, [], "vision_tower.embeddings"
-        weight, bias = (self.get(f"{embeddings}.patch_embedding.{name}") for name in ("weight", "bias"))
-        places = self.get(f"{embeddings}.position_embedding.weight")
-        for frame in patches.double():
-            for row in range(rows):
-                for column in range(columns):
-                    pixels = frame[:, row * side : (row + 1) * side, column * side : (column + 1) * side]
-                    result.append((weight * pixels).sum((1, 2, 3)) + bias + places[row * columns + column])
-        return torch.stack(result)
-
-    def attention(self, x: Tensor, block: int, tokens: list[int]) -> Tensor:
-        heads, layer = self.config.num_attention_heads, f"vision_tower.encoder.layers.{block}"
-        x = self.norm(x, f"{layer}.layer_norm1")
-        query, key, value = (
-            self.linear(x, f"{layer}.self_attn.{name}_proj").view(len(tokens), heads, -1) for name in "qkv"
-        )
-        rows = []
-        for i, token in enumerate(tokens):
-            seen = [j for j, other in enumerate(tokens) if self.frames[other] == self.frames[token]]
-            logits = torch.einsum("hc,shc->sh", query[i], key[seen]) / query.shape[-1] ** 0.5
-            rows.append(torch.einsum("sh,shc->hc", logits.softmax(0), value[seen]).flatten())
-        return self.linear(torch.stack(rows), f"{layer}.self_attn.out_proj")
-
-    def mlp(self, x: Tensor, block: int) -> Tensor:
-        layer = f"vision_tower.encoder.layers.{block}"
-        x = self.linear(self.norm(x, f"{layer}.layer_norm2"), f"{layer}.mlp.fc1")
-        return self.linear(F.gelu(x, approximate="tanh"), f"{layer}.mlp.fc2")
+        super().__init__(model, grids)
+        self.side = round(self.rows / model.config.mm_tokens_per_image**0.5)
 
     def merge(self, tokens: Tensor) -> Tensor:
-        frames, rows, columns = self.grid
-        normed = self.last(tokens).view(frames, rows, columns, -1)
+        rows, columns = self.rows, self.columns
+        normed = self.last(tokens).view(self.count, rows, columns, -1)
         squares = torch.stack([
             frame[row : row + self.side, column : column + self.side].mean((0, 1))
             for frame in normed for row in range(0, rows, self.side) for column in range(0, columns, self.side)
         ])  # fmt: skip
         projector = "multi_modal_projector"
-        normed = rms_norm(squares, 1 + self.get(f"{projector}.mm_soft_emb_norm.weight"), self.eps)
+        normed = rms_norm(squares, 1 + self.get(f"{projector}.mm_soft_emb_norm.weight"), self.config.layer_norm_eps)
         return normed @ self.get(f"{projector}.mm_input_projection_weight")
 
     def last(self, tokens: Tensor) -> Tensor:
