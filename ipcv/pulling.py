@@ -49,10 +49,14 @@ class Unfinished:
         self._before = self._files()
 
     def discard(self) -> None:
-        """Remove them; those of earlier runs stay, as another process may be fetching them."""
-        for file in self._files() - self._before:
-            with suppress(OSError):  # it has just come to its end, or the system keeps it for a process that writes
-                file.unlink()
+        """Remove them; those of earlier runs stay, as another process may be fetching them.
+
+        Other threads are still at work, and may begin another file meanwhile: it is looked for twice.
+        """
+        for _ in range(2):
+            for file in self._files() - self._before:
+                with suppress(OSError):  # it has just come to its end, or the system keeps it for a process that writes
+                    file.unlink()
 
     def _files(self) -> set[Path]:
         return set(self._blobs.glob("*.incomplete"))

@@ -46,7 +46,7 @@ frames = ipcv.TimedFrames(np.repeat(scene.frames, 32, axis=0), [place / 64 for p
 ipcv.load("demo", offline=True).ask(ipcv.TimedFrames(scene.frames, scene.times), "Describe the video.")
 size = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
 resource.setrlimit(resource.RLIMIT_AS, (size + (int(sys.argv[2]) << 20),) * 2)
-wanted = ipcv.Options(frame_batch=256)
+wanted = ipcv.Options(frame_batch=512)
 found = ipcv.fit_to_device("demo", wanted, offline=True)
 model = ipcv.load("demo", quant=found.quant, offline=True)
 fitted = model.ask(frames, "What colour is the circle?", found.options)
@@ -147,14 +147,14 @@ def test_free_memory_is_no_more_than_there_is():
 
 
 def test_under_a_real_limit_what_fits_runs_without_running_out_and_what_does_not_runs_out():
-    command = [sys.executable, "-c", LIMITED, str(2**32 - 568), "300"]
+    command = [sys.executable, "-c", LIMITED, str(2**32 - 568), "200"]
     environment = commands.environment(MALLOC_ARENA_MAX="1")
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=200)
     assert done.returncode == 0, done.stderr
     why, batch, fitted, other = json.loads(done.stdout.splitlines()[-1])
     assert "of this process's limit that are free" in why
     assert f"{batch} frames at a time" in why
-    assert 2 <= batch < 256
+    assert 2 <= batch < 512
     assert not [warning for warning in fitted if "memory ran out" in warning]
     assert [warning for warning in other if "memory ran out" in warning]
 
