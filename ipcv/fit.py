@@ -9,16 +9,8 @@ from ipcv.answer import Options
 from ipcv.errors import MemoryExhaustedError
 from ipcv.families import find_language
 from ipcv.free_memory import free_memory
-from ipcv.loading import (
-    Dtype,
-    Quant,
-    choose_dtype,
-    choose_quantization,
-    find_device,
-    find_folder,
-    prequantized,
-    read_config,
-)
+from ipcv.loading import find_folder, read_config
+from ipcv.placement import Dtype, Quant, choose_dtype, choose_quantization, find_device, prequantized
 from ipcv.preprocess import FrameSettings
 from ipcv.qa import PIXELS, Model
 from ipcv.sizes import Sizes

@@ -18,9 +18,10 @@ from ipcv.encoded import Encoded
 from ipcv.errors import MemoryExhaustedError, is_about_memory, memory_errors
 from ipcv.families import find_encoder
 from ipcv.hub import DEFAULT_MODEL
-from ipcv.loading import Dtype, Loaded, Quant, read_model
+from ipcv.loading import Loaded, read_model
 from ipcv.measure import Measure, PictureText
 from ipcv.opening import Asked, Opened, Opener
+from ipcv.placement import Dtype, Quant
 from ipcv.preprocess import FrameSettings
 from ipcv.prompt import check_text
 from ipcv.run import Run

@@ -12,7 +12,8 @@ from ipcv.budget import KEEP, PICTURE
 from ipcv.context import picture_text
 from ipcv.families import find_language
 from ipcv.language_flops import BLOCK, cache_bytes
-from ipcv.loading import prequantized, read_processor, read_tokenizer
+from ipcv.loading import read_processor, read_tokenizer
+from ipcv.placement import prequantized
 from ipcv.prefill import CHUNK
 from ipcv.shapes import TextShape, VisionShape
 

@@ -13,7 +13,8 @@ from torch import nn
 import ipcv
 from ipcv.errors import MemoryExhaustedError, ModelError
 from ipcv.hub import find_folder
-from ipcv.loading import DEMO_NOTICE, can_flash, choose_dtype, choose_quantization
+from ipcv.loading import DEMO_NOTICE
+from ipcv.placement import can_flash, choose_dtype, choose_quantization
 
 
 @pytest.fixture

@@ -1,0 +1,71 @@
+"""Where a model goes, and in which numbers: what "auto" stands for on this machine."""
+
+from typing import Literal, get_args
+
+import torch
+from transformers import PretrainedConfig
+from transformers.utils.import_utils import is_flash_attn_2_available
+
+from ipcv.families import find_language
+
+Quant = Literal["auto", "4bit", "8bit", "none"]
+Dtype = Literal["auto", "float32", "bfloat16", "float16"]
+
+
+def find_device(device: str) -> torch.device:
+    """What "auto" stands for here. Raises `ValueError` for a device that is not there."""
+    accelerator = torch.accelerator.current_accelerator(check_available=True)
+    if device == "auto":
+        return accelerator or torch.device("cpu")
+    try:
+        chosen = torch.device(device)
+    except RuntimeError as error:
+        raise ValueError(f"device {device!r} is not known: use auto, cpu, cuda, cuda:1, mps or xpu") from error
+    if chosen.type != "cpu" and (accelerator is None or accelerator.type != chosen.type):
+        present = accelerator or "no accelerator"
+        raise ValueError(f"device {device!r} is not there: this machine has {present}; use auto")
+    count = 1 if chosen.type == "cpu" else torch.accelerator.device_count()
+    if chosen.index is not None and chosen.index >= count:
+        raise ValueError(f"device {device!r} is not there: the last one is {chosen.type}:{count - 1}")
+    return chosen
+
+
+def _is_recent(device: torch.device) -> bool:
+    """Whether a CUDA GPU computes in bfloat16 natively and can run flash attention: Ampere and later."""
+    return torch.cuda.get_device_capability(device)[0] >= 8
+
+
+def choose_dtype(dtype: Dtype, device: torch.device) -> torch.dtype:
+    """What "auto" stands for on `device`. Raises `ValueError` for what is not known."""
+    if dtype not in get_args(Dtype):
+        raise ValueError(f"dtype {dtype!r} is not known: use {', '.join(get_args(Dtype))}")
+    if dtype != "auto":
+        chosen: torch.dtype = getattr(torch, dtype)
+        return chosen
+    if device.type == "cpu":
+        return torch.float32
+    return torch.float16 if device.type == "cuda" and not _is_recent(device) else torch.bfloat16
+
+
+def prequantized(config: PretrainedConfig) -> str | None:
+    """How a checkpoint's own weights are quantised, if they are."""
+    settings = getattr(config, "quantization_config", None)
+    return None if settings is None else str(settings.get("quant_method", "yes"))
+
+
+def choose_quantization(quant: Quant, device: torch.device, config: PretrainedConfig) -> Literal["4bit", "8bit"] | None:
+    """What "auto" stands for on `device`. Raises `ValueError` for a model that is quantised already."""
+    if already := prequantized(config):
+        if quant in ("4bit", "8bit"):
+            raise ValueError(f"this model's weights are quantised already ({already}): use quant auto")
+        return None
+    if quant == "auto":
+        return "4bit" if device.type in ("cuda", "xpu") else None
+    return None if quant == "none" else quant
+
+
+def can_flash(family: str, device: torch.device, dtype: torch.dtype) -> bool:
+    """Whether flash attention runs here and computes what a family wants: it knows no masks like those of `reach`."""
+    if device.type != "cuda" or dtype == torch.float32 or find_language(family).reach:
+        return False
+    return _is_recent(device) and is_flash_attn_2_available()
