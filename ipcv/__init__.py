@@ -4,12 +4,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ipcv.answer import Answer, Event, Options
+    from ipcv.answer import Answer, Event
     from ipcv.compressor import IPCV
     from ipcv.encoded import Encoded
     from ipcv.errors import IPCVError, MemoryExhaustedError, ModelError, VideoError
     from ipcv.fit import Fit, fit_to_device
     from ipcv.llm import Dart, FastV, V2Drop
+    from ipcv.options import Options
     from ipcv.qa import Model, TimedFrames, load
     from ipcv.reducers import DTD, EVS, VidCom2
     from ipcv.sampling import Sampling
@@ -41,12 +42,13 @@ __all__ = [
 ]
 
 _MODULES = {  # and the names that are theirs
-    "answer": ("Answer", "Event", "Options"),
+    "answer": ("Answer", "Event"),
     "compressor": ("IPCV",),
     "encoded": ("Encoded",),
     "errors": ("IPCVError", "MemoryExhaustedError", "ModelError", "VideoError"),
     "fit": ("Fit", "fit_to_device"),
     "llm": ("Dart", "FastV", "V2Drop"),
+    "options": ("Options",),
     "qa": ("Model", "TimedFrames", "load"),
     "reducers": ("DTD", "EVS", "VidCom2"),
     "sampling": ("Sampling",),

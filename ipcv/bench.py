@@ -9,9 +9,10 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from ipcv.answer import Answer, ModelFacts, Options, StageName
+from ipcv.answer import Answer, ModelFacts, StageName
 from ipcv.clips import FILE_FPS, write_clip
-from ipcv.qa import PIXELS, Model, TimedFrames
+from ipcv.options import PIXELS, Options
+from ipcv.qa import Model, TimedFrames
 from ipcv.questions import Question, benchmark
 from ipcv.savings import COMPARED
 from ipcv.scenes import make_clip

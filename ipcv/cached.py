@@ -4,12 +4,12 @@ from dataclasses import replace
 from typing import Any
 
 from ipcv import identity
-from ipcv.answer import Options
 from ipcv.budget import Limit, Share
 from ipcv.cache import EncodingCache
 from ipcv.encoded import Encoded
 from ipcv.extent import Extent
 from ipcv.measure import Measure
+from ipcv.options import Options
 from ipcv.video import Clip
 
 

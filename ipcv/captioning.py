@@ -12,13 +12,13 @@ from typing import Any
 import torch
 
 from ipcv.cache import EncodingCache
-from ipcv.errors import VideoError, memory_errors
+from ipcv.errors import OUT_OF_MEMORY, VideoError, memory_errors
 from ipcv.generate import Chooser, pieces
 from ipcv.lookup import MAX_DOWNLOAD, Listed, Listing
 from ipcv.piece import Piece, prefilled
 from ipcv.plan import FailedStage, Outcome, Plan, Started, Work, failure
 from ipcv.presets import second_try
-from ipcv.qa import OUT_OF_MEMORY, Model
+from ipcv.qa import Model
 from ipcv.reading import Readers
 from ipcv.readjob import ClipRead, ReadJob
 from ipcv.run import Run

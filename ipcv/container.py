@@ -14,6 +14,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from ipcv.errors import VideoError
+from ipcv.text import shown
 
 
 def check_file(path: Path) -> None:
@@ -79,11 +80,6 @@ def _decoded(decode: Callable[[], list[VideoFrame]]) -> list[VideoFrame]:
 def codec_name(stream: VideoStream) -> str:
     """The name of the compression, whichever library decodes it."""
     return stream.codec_context.codec.canonical_name
-
-
-def shown(path: str | Path) -> str:
-    """A file name that is safe to print: control characters and undecodable bytes appear as escapes."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(path))
 
 
 def explain(path: Path, error: Exception) -> str:

@@ -5,11 +5,11 @@ from collections.abc import Sequence
 
 from transformers import PreTrainedTokenizerBase
 
-from ipcv.answer import Options
 from ipcv.budget import Limit
 from ipcv.families import find_language
 from ipcv.loading import Loaded
 from ipcv.measure import Measure, PictureText
+from ipcv.options import Options
 from ipcv.preprocess import FrameSettings
 from ipcv.prompt import build_prompt
 from ipcv.visual import Shown

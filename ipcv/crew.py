@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ipcv.cluster import Cluster
-from ipcv.container import shown
 from ipcv.errors import ClusterError, WorkerCrashError
 from ipcv.plan import Failed, Outcome, Started, Work, failure
+from ipcv.text import shown
 from ipcv.worker import WorkerSettings
 
 TRIES = 3  # workers that may end over one video, or one after the other before they can do anything

@@ -78,3 +78,6 @@ def is_about_memory(error: Exception) -> bool:
         return True
     # oneDNN says no more; where it cannot compute something it misses a "primitive descriptor"
     return any(sign in str(error) for sign in _NO_MEMORY) or str(error) == "could not create a primitive"
+
+
+OUT_OF_MEMORY = "out of memory while answering: lower --max-frames, --max-pixels or --frame-batch, or try --quant 4bit"

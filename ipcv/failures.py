@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ipcv.container import shown
 from ipcv.files import replaced
 from ipcv.journal import Record, append, line
+from ipcv.text import shown
 
 
 class Failures:

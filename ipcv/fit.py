@@ -5,14 +5,14 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from ipcv.answer import Options
 from ipcv.errors import MemoryExhaustedError
 from ipcv.families import find_language
 from ipcv.free_memory import free_memory
 from ipcv.loading import find_folder, read_config
+from ipcv.options import PIXELS, Options
 from ipcv.placement import Dtype, Quant, choose_dtype, choose_quantization, find_device, prequantized
 from ipcv.preprocess import FrameSettings
-from ipcv.qa import PIXELS, Model
+from ipcv.qa import Model
 from ipcv.sizes import Sizes
 
 SPARE = 0.8  # share of the free memory that is planned with: allocators, libraries and others need some

@@ -9,12 +9,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ipcv.answer import FrameBatch, Options, StageName
+from ipcv.answer import FrameBatch, StageName
 from ipcv.encoded import Encoded
 from ipcv.errors import is_about_memory
 from ipcv.families import find_encoder, find_language
 from ipcv.grids import Grid
 from ipcv.loading import Loaded
+from ipcv.options import Options
 from ipcv.preprocess import FrameSettings
 from ipcv.savings import Clock
 from ipcv.tokens import kept_count

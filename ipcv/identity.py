@@ -7,10 +7,11 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
-from ipcv.answer import ModelFacts, Options
+from ipcv.answer import ModelFacts
 from ipcv.container import check_file
 from ipcv.hub import find_folder
 from ipcv.loading import foresee
+from ipcv.options import Options
 from ipcv.remote import identity_of_remote, is_remote
 
 SAMPLE = 1 << 16  # bytes hashed at the start, in the middle and at the end of a file

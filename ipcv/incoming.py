@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
 
-from ipcv.container import shown
 from ipcv.errors import MemoryExhaustedError, ReaderCrashError, VideoError
 from ipcv.probe import VideoFacts
 from ipcv.readers import FrameStream, Size
 from ipcv.readjob import ClipRead, ReadJob
+from ipcv.text import shown
 from ipcv.video import Clip
 
 AHEAD = 4  # frame batches of one video that wait to be encoded

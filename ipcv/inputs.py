@@ -10,9 +10,9 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
-from ipcv.container import shown
 from ipcv.remote import is_remote, list_remote
 from ipcv.sampling import parse_time
+from ipcv.text import shown
 
 ENDINGS = frozenset(
     f".{name}"

@@ -11,9 +11,9 @@ from typing import Any, Self
 
 from filelock import FileLock, Timeout
 
-from ipcv.container import shown
 from ipcv.errors import OutputBusyError
 from ipcv.files import replaced, sync_folder
+from ipcv.text import shown
 
 Record = dict[str, Any]  # one line, its `id` first
 _BEGINS = b'{"id": "'

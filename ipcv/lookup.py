@@ -4,11 +4,11 @@ from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from ipcv import identity
-from ipcv.answer import Options
 from ipcv.budget import Limit, Share
 from ipcv.cache import EncodingCache
 from ipcv.cached import Cached
 from ipcv.encoded import Encoded
+from ipcv.options import Options
 from ipcv.piece import Piece
 from ipcv.plan import Plan, Work
 from ipcv.presets import second_try

@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ipcv.budget import Limit, Share
-from ipcv.container import shown
 from ipcv.extent import Extent, meet
 from ipcv.preprocess import FrameSettings
 from ipcv.probe import Kind
 from ipcv.readers import Size
 from ipcv.reducers import Reducer
 from ipcv.sources import Found
+from ipcv.text import shown
 from ipcv.video import Clip
 
 

@@ -5,14 +5,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ipcv.answer import Options
 from ipcv.budget import Budget, Limit, Share, allot, explain
 from ipcv.cached import Cached, extent_of, share_of
-from ipcv.container import shown
 from ipcv.encoded import Encoded
 from ipcv.extent import Extent
 from ipcv.measure import Measure
+from ipcv.options import Options
 from ipcv.sources import Found, Source, find
+from ipcv.text import shown
 from ipcv.video import Clip
 
 Asked = Source | Encoded  # what a question can be about

@@ -4,13 +4,13 @@ from collections.abc import Callable, Generator
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 
-from ipcv.answer import Options
 from ipcv.budget import Budget, Share, explain
 from ipcv.encoded import Encoded
-from ipcv.errors import MemoryExhaustedError, is_about_memory, memory_errors
+from ipcv.errors import OUT_OF_MEMORY, MemoryExhaustedError, is_about_memory, memory_errors
 from ipcv.generate import Decoding
+from ipcv.options import Options
 from ipcv.plan import Cause, FailedStage
-from ipcv.qa import OUT_OF_MEMORY, Model
+from ipcv.qa import Model
 from ipcv.readers import Size
 from ipcv.readjob import ClipRead
 from ipcv.run import Run

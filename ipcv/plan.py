@@ -4,9 +4,10 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from ipcv import identity
-from ipcv.answer import SCHEMA_VERSION, Answer, Options
+from ipcv.answer import SCHEMA_VERSION, Answer
 from ipcv.errors import VideoError
 from ipcv.inputs import Item
+from ipcv.options import Options
 from ipcv.presets import DEFAULT_PROMPT
 from ipcv.segments import Segments
 

@@ -13,8 +13,9 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
-from ipcv.container import check_file, codec_name, explain, open_container, packets, pictures, shown, video_stream
+from ipcv.container import check_file, codec_name, explain, open_container, packets, pictures, video_stream
 from ipcv.errors import VideoError
+from ipcv.text import shown
 
 Kind = Literal["video", "image"]
 _TICK = Fraction(1, av.time_base)

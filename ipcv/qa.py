@@ -9,18 +9,19 @@ from threading import Lock
 import torch
 
 from ipcv import identity
-from ipcv.answer import Answer, Baseline, Event, Final, ModelFacts, Options, Token, Warned
+from ipcv.answer import Answer, Baseline, Event, Final, ModelFacts, Token, Warned
 from ipcv.budget import Limit
 from ipcv.cache import EncodingCache
 from ipcv.cached import Cached
 from ipcv.context import measure_by, picture_text, room_for
 from ipcv.encoded import Encoded
-from ipcv.errors import MemoryExhaustedError, is_about_memory, memory_errors
+from ipcv.errors import OUT_OF_MEMORY, MemoryExhaustedError, is_about_memory, memory_errors
 from ipcv.families import find_encoder
 from ipcv.hub import DEFAULT_MODEL
 from ipcv.loading import Loaded, read_model
 from ipcv.measure import Measure, PictureText
 from ipcv.opening import Asked, Opened, Opener
+from ipcv.options import PIXELS, Options
 from ipcv.placement import Dtype, Quant
 from ipcv.preprocess import FrameSettings
 from ipcv.prompt import check_text
@@ -33,9 +34,6 @@ from ipcv.tome import ToMe
 from ipcv.video import Clip
 
 __all__ = ["OUT_OF_MEMORY", "PIXELS", "Model", "TimedFrames", "load"]
-
-PIXELS = 448 * 448  # per frame, unless asked for otherwise
-OUT_OF_MEMORY = "out of memory while answering: lower --max-frames, --max-pixels or --frame-batch, or try --quant 4bit"
 
 
 def load(

@@ -9,9 +9,10 @@ import numpy as np
 from av.video.frame import VideoFrame
 from numpy.typing import NDArray
 
-from ipcv.container import open_container, pictures, shown, video_stream
+from ipcv.container import open_container, pictures, video_stream
 from ipcv.errors import VideoError
 from ipcv.probe import Video
+from ipcv.text import shown
 
 Frames = NDArray[np.uint8]
 Size = tuple[int, int]  # height, width

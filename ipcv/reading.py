@@ -14,10 +14,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from ipcv.container import shown
 from ipcv.errors import ReaderCrashError, ReadTimeoutError
 from ipcv.incoming import Reading
 from ipcv.readjob import ClipRead, ReadJob
+from ipcv.text import shown
 
 START = 120.0  # seconds a reader process may take to start
 # the package without what its __init__ imports: a process that only reads needs no transformers, and starts much sooner

@@ -7,7 +7,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from ipcv.budget import Limit, Share
-from ipcv.container import shown
 from ipcv.errors import VideoError
 from ipcv.measure import Measure
 from ipcv.probe import Video, probe
@@ -15,6 +14,7 @@ from ipcv.remote import fetch, is_remote
 from ipcv.sampling import Sampling
 from ipcv.segments import Segments, Span
 from ipcv.sources import find_in
+from ipcv.text import shown
 from ipcv.video import Clip
 
 ClipRead = tuple[Span, Clip, Share]  # span of source time, frames, share of the budget

@@ -5,8 +5,8 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
-from ipcv.container import shown
 from ipcv.errors import VideoError, first_line
+from ipcv.text import shown
 
 _MARKS = ("ETag", "etag", "LastModified", "last_modified", "Last-Modified", "mtime", "created", "blob_id", "md5Hash")
 

@@ -17,7 +17,6 @@ from ipcv.answer import (
     FinishReason,
     Frames,
     Opened,
-    Options,
     Stage,
     StageDone,
     StageName,
@@ -31,6 +30,7 @@ from ipcv.frame_encoder import STAGES, FrameEncoder
 from ipcv.generate import Chooser, Decoding, decode, pieces, prefill
 from ipcv.llm import OneLayerPruner
 from ipcv.loading import Loaded
+from ipcv.options import Options
 from ipcv.preprocess import FrameSettings
 from ipcv.prompt import Prompt, build_prompt
 from ipcv.reducers import EVS

@@ -6,9 +6,9 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from ipcv.container import shown
 from ipcv.errors import VideoError, first_line
 from ipcv.sampling import ROUNDING, parse_time
+from ipcv.text import shown
 
 SCENES = "scenes"
 Span = tuple[float, float]  # start and end, in seconds of source time

@@ -6,9 +6,9 @@ from dataclasses import dataclass, fields, replace
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin
 
-from ipcv.answer import Options
 from ipcv.compressor import IPCV
 from ipcv.llm import Dart, FastV, V2Drop
+from ipcv.options import Options
 from ipcv.reducers import DTD, EVS, VidCom2
 from ipcv.tome import ToMe
 

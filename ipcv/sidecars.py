@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pysubs2
 
-from ipcv.container import shown
 from ipcv.errors import SidecarError
 from ipcv.files import replaced
 from ipcv.inputs import Item
 from ipcv.journal import Record
 from ipcv.remote import is_remote
+from ipcv.text import shown
 
 Kind = str
 Writer = Callable[[Sequence[Record]], str]

@@ -11,13 +11,13 @@ from typing import Any
 from ipcv import identity
 from ipcv.cache import EncodingCache
 from ipcv.captioning import Captioner
-from ipcv.container import shown
 from ipcv.errors import ModelError, VideoError
 from ipcv.fit import fit_to_device, told
 from ipcv.plan import Outcome, Plan, Work, failure
 from ipcv.qa import Model, load
 from ipcv.reading import Readers
 from ipcv.remote import is_remote
+from ipcv.text import shown
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,9 +5,9 @@ from contextlib import ExitStack, closing
 from itertools import chain
 from typing import TYPE_CHECKING, Any, cast
 
+from ipcv.text import visible
 from ipcv_cli.engines import Engine, engine
 from ipcv_cli.failure import MEMORY, PARTLY, VIDEO, leaving_at_once
-from ipcv_cli.safe import visible
 from ipcv_cli.wanted import Places, Requests, Wanted
 
 if TYPE_CHECKING:

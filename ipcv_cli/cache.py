@@ -27,9 +27,9 @@ def cache(
     Example: ipcv cache ls
     """
     with reported(debug=debug, no_color=no_color):
+        from ipcv.text import visible
         from ipcv_cli.output import write
         from ipcv_cli.render import line, stderr_console
-        from ipcv_cli.safe import visible
 
         with leaving_at_once():
             store = choices.encoding_cache(where, "10GB", lambda _: None)

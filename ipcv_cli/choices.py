@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 from ipcv_cli.failure import UsageError
 
 if TYPE_CHECKING:
-    from ipcv.answer import Options
     from ipcv.cache import EncodingCache
     from ipcv.cluster import Cluster
+    from ipcv.options import Options
     from ipcv.sampling import Sampling
 
 
@@ -36,7 +36,7 @@ def answer_options(chosen: Mapping[str, Any]) -> "Options":
 
     Raises `ValueError` or `UsageError` for what makes no sense.
     """
-    from ipcv.answer import Options
+    from ipcv.options import Options
 
     direct = ("system", "max_pixels", "max_visual_tokens", "frame_batch", "max_new_tokens", "temperature", "seed")
     return Options(

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ipcv.answer import Options
     from ipcv.fit import Fit
+    from ipcv.options import Options
     from ipcv.qa import Model
 
 

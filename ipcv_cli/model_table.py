@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from ipcv.text import visible
 from ipcv_cli.render import magnitude
-from ipcv_cli.safe import visible
 
 if TYPE_CHECKING:
     from ipcv.listing import ListedModel, Listing

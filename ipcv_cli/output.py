@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import Field, TypeAdapter
 from pydantic.json_schema import GenerateJsonSchema
 
+from ipcv.text import visible
 from ipcv_cli.render import is_terminal
-from ipcv_cli.safe import visible
 
 if TYPE_CHECKING:  # these bring torch along, which not every command needs
     from ipcv.answer import Event

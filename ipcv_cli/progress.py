@@ -13,8 +13,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from ipcv.text import visible
 from ipcv_cli.render import is_terminal, line, stderr_console
-from ipcv_cli.safe import visible
 
 if TYPE_CHECKING:
     from ipcv.batch import Tally

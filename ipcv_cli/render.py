@@ -9,7 +9,7 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from ipcv_cli.safe import visible
+from ipcv.text import visible
 from ipcv_cli.streams import Stderr
 
 if TYPE_CHECKING:

@@ -12,8 +12,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from ipcv.text import visible
 from ipcv_cli.failure import UsageError
-from ipcv_cli.safe import visible
 
 if TYPE_CHECKING:
     from ipcv.bench import Report

@@ -18,8 +18,8 @@ from rich.progress import Progress as Bar
 from rich.segment import ControlType
 from rich.text import Text
 
+from ipcv.text import visible
 from ipcv_cli.render import Progress, cells, facts, is_terminal, line, savings, stderr_console, summary
-from ipcv_cli.safe import visible
 
 if TYPE_CHECKING:
     from ipcv.answer import Answer, Event, Stage

@@ -7,16 +7,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ipcv.text import visible
 from ipcv_cli.failure import UsageError
 from ipcv_cli.render import is_terminal
-from ipcv_cli.safe import visible
 
 if TYPE_CHECKING:
-    from ipcv.answer import Options
     from ipcv.cache import EncodingCache
     from ipcv.cluster import Cluster
     from ipcv.inputs import Item
     from ipcv.journal import Record
+    from ipcv.options import Options
     from ipcv.plan import Plan
 
 

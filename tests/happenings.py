@@ -9,7 +9,6 @@ from ipcv.answer import (
     Frames,
     ModelFacts,
     Opened,
-    Options,
     Savings,
     Stage,
     StageDone,
@@ -17,6 +16,7 @@ from ipcv.answer import (
     VisualInput,
     Warned,
 )
+from ipcv.options import Options
 from ipcv.video import VideoFacts
 
 VIDEO = VideoFacts(

@@ -8,9 +8,9 @@ import pytest
 from transformers import AutoTokenizer, Qwen2VLForConditionalGeneration
 
 import ipcv
-from ipcv.answer import Options
 from ipcv.clips import write_clip
 from ipcv.loading import find_folder
+from ipcv.options import Options
 from ipcv.questions import ask, benchmark
 from ipcv.scenes import make_clip, make_scene
 from ipcv.scoring import points

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from ipcv.answer import Options
 from ipcv.compressor import IPCV
 from ipcv.llm import Dart, FastV, V2Drop
-from ipcv.qa import PIXELS, load
+from ipcv.options import PIXELS, Options
+from ipcv.qa import load
 from ipcv.reducers import DTD, EVS, VidCom2
 from ipcv.sampling import Sampling
 from ipcv.tome import ToMe

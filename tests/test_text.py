@@ -2,7 +2,7 @@
 
 import pytest
 
-from ipcv_cli.safe import visible
+from ipcv.text import visible
 
 
 @pytest.mark.parametrize(
