@@ -12,8 +12,8 @@ from demo_wild import wild_clip
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from ipcv.scenes import make_scene
-from ipcv.world import FPS, TRAINING_SEEDS, Scene, Tag, paint_tag
+from ipcv.world.random_scene import make_scene
+from ipcv.world.scene import FPS, TRAINING_SEEDS, Scene, Tag, paint_tag
 
 SIDE = 140  # pixels of a training frame
 BLOCK = 256  # scenes that a process renders at a time

@@ -10,10 +10,10 @@ from tokenizers.trainers import BpeTrainer
 from transformers import PreTrainedTokenizerFast
 
 from ipcv.captions import with_article
-from ipcv.drawing import SHAPES
 from ipcv.questions import ask, names, plural
 from ipcv.wordings import EVENTS, KINDS, NUMBERS, OPTIONS, WORDINGS, Kind
-from ipcv.world import COLOURS, MOTIONS, SIZES, TAGS, Scene, Thing
+from ipcv.world.drawing import SHAPES
+from ipcv.world.scene import COLOURS, MOTIONS, SIZES, TAGS, Scene, Thing
 
 SPECIAL = (
     "<|endoftext|>",

@@ -6,8 +6,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import Qwen2VLConfig, Qwen2VLForConditionalGeneration
 
-from ipcv.drawing import GLYPHS, SHAPES, STROKE
-from ipcv.world import COLOURS, MOTIONS, SIZES, TAGS, Scene, Thing
+from ipcv.world.drawing import GLYPHS, SHAPES, STROKE
+from ipcv.world.scene import COLOURS, MOTIONS, SIZES, TAGS, Scene, Thing
 
 PATCH, MERGE = 14, 2
 MEAN = (0.48145466, 0.4578275, 0.40821073)

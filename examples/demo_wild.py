@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.random import Generator
 
-from ipcv.drawing import SHAPES, enlarge, paint, shape_cover
+from ipcv.world.drawing import SHAPES, enlarge, paint, shape_cover
 
 
 def wild_clip(rng: Generator, frames: int, size: int) -> np.ndarray:

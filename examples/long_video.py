@@ -17,8 +17,8 @@ from typing import Any
 
 import av
 
-from ipcv.scenes import make_clip
-from ipcv.world import HELD_OUT_SEEDS
+from ipcv.world.random_scene import make_clip
+from ipcv.world.scene import HELD_OUT_SEEDS
 
 RATE = 4  # frames per second of the file
 

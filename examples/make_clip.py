@@ -6,9 +6,9 @@ Example: python examples/make_clip.py examples/clip.mp4
 import sys
 
 from ipcv.captions import caption
-from ipcv.clips import FILE_FPS, write_clip
-from ipcv.scenes import make_clip, make_scene
-from ipcv.world import HELD_OUT_SEEDS
+from ipcv.world.mp4 import FILE_FPS, write_clip
+from ipcv.world.random_scene import make_clip, make_scene
+from ipcv.world.scene import HELD_OUT_SEEDS
 
 SEED = HELD_OUT_SEEDS[-84]  # far behind the seeds that the benchmark reaches
 

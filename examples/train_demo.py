@@ -29,8 +29,8 @@ from torch.utils.data import DataLoader
 from ipcv.captions import fact_score
 from ipcv.positions import prompt_positions
 from ipcv.questions import benchmark
-from ipcv.scenes import make_scene
 from ipcv.wordings import KINDS
+from ipcv.world.random_scene import make_scene
 
 STAGES = ("encoder", "decoder", "joint")
 QUESTIONS = 8  # per clip

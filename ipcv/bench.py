@@ -10,16 +10,16 @@ from tempfile import TemporaryDirectory
 import numpy as np
 
 from ipcv.answer import Answer, ModelFacts, StageName
-from ipcv.clips import FILE_FPS, write_clip
 from ipcv.options import PIXELS, Options
 from ipcv.qa import Model, TimedFrames
 from ipcv.questions import Question, benchmark
 from ipcv.savings import COMPARED
-from ipcv.scenes import make_clip
 from ipcv.scoring import Interval, accuracy_interval, constant_baseline, difference_interval, normalized, points
 from ipcv.settings import Setting
 from ipcv.wordings import KINDS, Kind
-from ipcv.world import Clip
+from ipcv.world.mp4 import FILE_FPS, write_clip
+from ipcv.world.random_scene import make_clip
+from ipcv.world.scene import Clip
 
 SCHEMA_VERSION = 2
 

@@ -3,8 +3,8 @@
 import re
 from collections import Counter
 
-from ipcv.drawing import SHAPES
-from ipcv.world import COLOURS, MOTIONS, SIZES, TAGS, Scene, Thing
+from ipcv.world.drawing import SHAPES
+from ipcv.world.scene import COLOURS, MOTIONS, SIZES, TAGS, Scene, Thing
 
 _NOUN = re.compile(rf"(?:({'|'.join(SIZES)}) )?({'|'.join(COLOURS)}) ({'|'.join(SHAPES)})\b")
 _TAG = re.compile(rf"({'|'.join(TAGS)}) tag says (\w+)")

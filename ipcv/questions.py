@@ -8,10 +8,10 @@ import numpy as np
 from numpy.random import Generator
 
 from ipcv.captions import caption, with_article
-from ipcv.drawing import SHAPES
-from ipcv.scenes import make_scene
 from ipcv.wordings import BALANCE, EVENTS, KINDS, NUMBERS, OPTIONS, STILL, WORDINGS, Kind
-from ipcv.world import COLOURS, HELD_OUT_SEEDS, Scene, Thing
+from ipcv.world.drawing import SHAPES
+from ipcv.world.random_scene import make_scene
+from ipcv.world.scene import COLOURS, HELD_OUT_SEEDS, Scene, Thing
 
 APART = 0.12  # of the frame between centres, at least, where a position is asked for
 

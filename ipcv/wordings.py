@@ -2,9 +2,9 @@
 
 from typing import Literal
 
-from ipcv.drawing import SHAPES
-from ipcv.scenes import MOST
-from ipcv.world import COLOURS, MOTIONS, SIZES
+from ipcv.world.drawing import SHAPES
+from ipcv.world.random_scene import MOST
+from ipcv.world.scene import COLOURS, MOTIONS, SIZES
 
 Kind = Literal[
     "colour",

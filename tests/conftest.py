@@ -15,10 +15,10 @@ from transformers import Qwen2VLForConditionalGeneration
 import ipcv
 from ipcv import attention
 from ipcv.captions import caption
-from ipcv.clips import write_clip
-from ipcv.scenes import make_clip, make_scene
 from ipcv.wordings import NUMBERS
-from ipcv.world import HELD_OUT_SEEDS, Clip
+from ipcv.world.mp4 import write_clip
+from ipcv.world.random_scene import make_clip, make_scene
+from ipcv.world.scene import HELD_OUT_SEEDS, Clip
 
 SCENE = HELD_OUT_SEEDS[-568]  # four seconds with one circle that moves, and one tag
 

@@ -7,12 +7,12 @@ import pytest
 
 from ipcv import TimedFrames
 from ipcv.bench import Report, bench
-from ipcv.clips import write_clip
 from ipcv.questions import benchmark
-from ipcv.scenes import make_clip
 from ipcv.scoring import normalized, points
 from ipcv.settings import parse_settings
 from ipcv.wordings import KINDS
+from ipcv.world.mp4 import write_clip
+from ipcv.world.random_scene import make_clip
 
 COUNT = 22
 

@@ -6,11 +6,10 @@ import av
 import numpy as np
 import pytest
 
-from ipcv import clips
-from ipcv.clips import write_clip, write_world
-from ipcv.scenes import make_scene
 from ipcv.wordings import KINDS
-from ipcv.world import HELD_OUT_SEEDS
+from ipcv.world.mp4 import write_clip, write_world
+from ipcv.world.random_scene import make_scene
+from ipcv.world.scene import HELD_OUT_SEEDS
 
 
 def written(folder):
@@ -69,7 +68,7 @@ def test_old_clips_go_with_their_questions_and_nothing_else_does(tmp_path):
 
 
 def test_a_clip_that_breaks_off_leaves_no_part_behind(tmp_path, monkeypatch):
-    monkeypatch.setattr(clips, "write_clip", lambda path, _: (path.write_text("half"), 1 / 0))
+    monkeypatch.setattr(mp4, "write_clip", lambda path, _: (path.write_text("half"), 1 / 0))
     with pytest.raises(ZeroDivisionError):
         next(write_world(tmp_path, 1, 0))
     assert not list(tmp_path.iterdir())

@@ -8,13 +8,13 @@ import pytest
 from transformers import AutoTokenizer, Qwen2VLForConditionalGeneration
 
 import ipcv
-from ipcv.clips import write_clip
 from ipcv.loading import find_folder
 from ipcv.options import Options
 from ipcv.questions import ask, benchmark
-from ipcv.scenes import make_clip, make_scene
 from ipcv.scoring import points
-from ipcv.world import HELD_OUT_SEEDS
+from ipcv.world.mp4 import write_clip
+from ipcv.world.random_scene import make_clip, make_scene
+from ipcv.world.scene import HELD_OUT_SEEDS
 
 CLIP = Path(__file__).parent.parent / "examples" / "clip.mp4"
 PLAIN = Options(compressor=None, pruner=None)

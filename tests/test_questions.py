@@ -9,9 +9,9 @@ import pytest
 
 from ipcv.captions import caption, fact_score, facts
 from ipcv.questions import ask, benchmark, plural
-from ipcv.scenes import make_scene
 from ipcv.wordings import BALANCE, KINDS, NUMBERS, WORDINGS
-from ipcv.world import COLOURS, HELD_OUT_SEEDS
+from ipcv.world.random_scene import make_scene
+from ipcv.world.scene import COLOURS, HELD_OUT_SEEDS
 
 SHAPES = ("circle", "square", "triangle", "cross", "ring")
 

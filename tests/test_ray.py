@@ -18,13 +18,13 @@ import fsspec
 import psutil
 import pytest
 
-from ipcv.clips import write_clip
 from ipcv.cluster import Share, share
 from ipcv.inputs import collect
 from ipcv.plan import Plan, describe
-from ipcv.scenes import make_clip
 from ipcv.worker import checked
-from ipcv.world import HELD_OUT_SEEDS
+from ipcv.world.mp4 import write_clip
+from ipcv.world.random_scene import make_clip
+from ipcv.world.scene import HELD_OUT_SEEDS
 from ipcv_cli.main import main
 
 DEADLY = "deadly://x.mp4"

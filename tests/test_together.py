@@ -4,12 +4,12 @@ import pytest
 import torch
 
 from ipcv import IPCV, Dart, FastV, Options, Sampling
-from ipcv.clips import write_clip
 from ipcv.generate import Chooser, pieces
 from ipcv.run import Run
-from ipcv.scenes import make_clip
 from ipcv.together import decode_together
-from ipcv.world import HELD_OUT_SEEDS
+from ipcv.world.mp4 import write_clip
+from ipcv.world.random_scene import make_clip
+from ipcv.world.scene import HELD_OUT_SEEDS
 
 QUESTIONS = ("Describe the video.", "How many objects are there?", "What colour is the circle?", "Describe the video.")
 

@@ -12,8 +12,8 @@ import torch
 from ipcv.preprocess import PatchSettings
 from ipcv.prompt import build_prompt
 from ipcv.questions import ask, names
-from ipcv.scenes import make_scene
-from ipcv.world import TRAINING_SEEDS
+from ipcv.world.random_scene import make_scene
+from ipcv.world.scene import TRAINING_SEEDS
 
 sys.path.append(str(Path(__file__).parent.parent / "examples"))
 import demo_data

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from ipcv.captions import caption
-from ipcv.scenes import make_clip, make_scene
-from ipcv.world import COLOURS, FPS, HELD_OUT_SEEDS, MOTIONS, TRAINING_SEEDS, Camera, Event
+from ipcv.world.random_scene import make_clip, make_scene
+from ipcv.world.scene import COLOURS, FPS, HELD_OUT_SEEDS, MOTIONS, TRAINING_SEEDS, Camera, Event
 
 CALM = Camera(pan=(0.0, 0.0), shake=0.0, frequencies=(1.0, 1.0), phases=(0.0, 0.0))
 

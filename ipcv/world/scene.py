@@ -13,7 +13,18 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ipcv.drawing import BORDER, REACH, Cover, Floats, box_cover, code_cover, code_half, enlarge, paint, shape_cover
+from ipcv.world.drawing import (
+    BORDER,
+    REACH,
+    Cover,
+    Floats,
+    box_cover,
+    code_cover,
+    code_half,
+    enlarge,
+    paint,
+    shape_cover,
+)
 
 TRAINING_SEEDS = range(0, 2**31)  # the demo model was trained on scenes from this range only
 HELD_OUT_SEEDS = range(2**31, 2**32)  # and is measured on scenes from this one

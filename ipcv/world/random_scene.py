@@ -5,9 +5,9 @@ from dataclasses import replace
 import numpy as np
 from numpy.random import Generator
 
-from ipcv.drawing import GLYPHS, SHAPES, Floats
-from ipcv.layout import lay_out
-from ipcv.world import (
+from ipcv.world.drawing import GLYPHS, SHAPES, Floats
+from ipcv.world.layout import lay_out
+from ipcv.world.scene import (
     COLOURS,
     FPS,
     MOTIONS,

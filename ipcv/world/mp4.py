@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from ipcv.questions import Question, ask
-from ipcv.scenes import make_scene
 from ipcv.wordings import KINDS
-from ipcv.world import HELD_OUT_SEEDS, Clip
+from ipcv.world.random_scene import make_scene
+from ipcv.world.scene import HELD_OUT_SEEDS, Clip
 
 FILE_FPS = 16.0  # frames per second of a file
 QUESTIONS_FILE = "questions.jsonl"
