@@ -19,8 +19,8 @@ import numpy as np
 import torch
 
 import ipcv
+from ipcv.media.clip import open_video
 from ipcv.run import Run
-from ipcv.video import open_video
 
 FPS = 8  # sampled per second
 

@@ -11,9 +11,9 @@ from collections.abc import Iterator
 import torch
 
 import ipcv
-from ipcv.readers import Frames
+from ipcv.media.clip import open_video
+from ipcv.media.frames import Frames
 from ipcv.run import Run
-from ipcv.video import open_video
 
 Spans = list[tuple[float, float]]  # start and end, in seconds
 

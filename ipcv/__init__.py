@@ -10,10 +10,10 @@ if TYPE_CHECKING:
     from ipcv.errors import IPCVError, MemoryExhaustedError, ModelError, VideoError
     from ipcv.fit import Fit, fit_to_device
     from ipcv.llm import Dart, FastV, V2Drop
+    from ipcv.media.sampling import Sampling
     from ipcv.options import Options
     from ipcv.qa import Model, TimedFrames, load
     from ipcv.reducers import DTD, EVS, VidCom2
-    from ipcv.sampling import Sampling
     from ipcv.tome import ToMe
 
 __all__ = [
@@ -51,7 +51,7 @@ _MODULES = {  # and the names that are theirs
     "options": ("Options",),
     "qa": ("Model", "TimedFrames", "load"),
     "reducers": ("DTD", "EVS", "VidCom2"),
-    "sampling": ("Sampling",),
+    "media.sampling": ("Sampling",),
     "tome": ("ToMe",),
 }
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ipcv.budget import Budget, Share
+from ipcv.media.frames import Kind, VideoFacts
 from ipcv.options import Options
-from ipcv.probe import Kind, VideoFacts
 
 SCHEMA_VERSION = 1
 

@@ -18,7 +18,7 @@ from torch import Tensor
 from ipcv.budget import Lowered, Share
 from ipcv.encoded import Encoded
 from ipcv.files import replaced
-from ipcv.probe import VideoFacts
+from ipcv.media.frames import VideoFacts
 from ipcv.visual import Visual
 
 LIMIT = 10 * 10**9  # bytes

@@ -9,8 +9,8 @@ from ipcv.cache import EncodingCache
 from ipcv.encoded import Encoded
 from ipcv.extent import Extent
 from ipcv.measure import Measure
+from ipcv.media.clip import Clip
 from ipcv.options import Options
-from ipcv.video import Clip
 
 
 class Cached:

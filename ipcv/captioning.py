@@ -15,6 +15,7 @@ from ipcv.cache import EncodingCache
 from ipcv.errors import OUT_OF_MEMORY, VideoError, memory_errors
 from ipcv.generate import Chooser, pieces
 from ipcv.lookup import MAX_DOWNLOAD, Listed, Listing
+from ipcv.media.segments import Span
 from ipcv.piece import Piece, prefilled
 from ipcv.plan import FailedStage, Outcome, Plan, Started, Work, failure
 from ipcv.presets import second_try
@@ -22,7 +23,6 @@ from ipcv.qa import Model
 from ipcv.reading import Readers
 from ipcv.readjob import ClipRead, ReadJob
 from ipcv.run import Run
-from ipcv.segments import Span
 from ipcv.together import decode_together
 from ipcv.underway import Ask, Slot, Video, finished, parsed, part
 

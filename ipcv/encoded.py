@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from ipcv.answer import StageName
 from ipcv.budget import Share
-from ipcv.probe import Kind, VideoFacts
+from ipcv.media.frames import Kind, VideoFacts
 from ipcv.visual import Shown, Visual
 
 

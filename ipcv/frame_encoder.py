@@ -15,12 +15,12 @@ from ipcv.errors import is_about_memory
 from ipcv.families import find_encoder, find_language
 from ipcv.grids import Grid
 from ipcv.loading import Loaded
+from ipcv.media.clip import Clip
 from ipcv.options import Options
 from ipcv.preprocess import FrameSettings
 from ipcv.savings import Clock
 from ipcv.tokens import kept_count
 from ipcv.tome import ToMe
-from ipcv.video import Clip
 from ipcv.visual import Visual
 
 STAGES: tuple[StageName, ...] = ("read", "preprocess", "encode")

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from ipcv.answer import ModelFacts
-from ipcv.container import check_file
 from ipcv.hub import find_folder
 from ipcv.loading import foresee
+from ipcv.media.container import check_file
+from ipcv.media.remote import identity_of_remote, is_remote
 from ipcv.options import Options
-from ipcv.remote import identity_of_remote, is_remote
 
 SAMPLE = 1 << 16  # bytes hashed at the start, in the middle and at the end of a file
 AFTER_ENCODING = ("pruner", "system", "max_new_tokens", "temperature", "seed", "baseline")  # options encoding ignores

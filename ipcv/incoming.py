@@ -7,11 +7,10 @@ from contextlib import suppress
 from typing import Any
 
 from ipcv.errors import MemoryExhaustedError, ReaderCrashError, VideoError
-from ipcv.probe import VideoFacts
-from ipcv.readers import FrameStream, Size
+from ipcv.media.clip import Clip
+from ipcv.media.frames import FrameStream, Size, VideoFacts
 from ipcv.readjob import ClipRead, ReadJob
 from ipcv.text import shown
-from ipcv.video import Clip
 
 AHEAD = 4  # frame batches of one video that wait to be encoded
 

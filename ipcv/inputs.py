@@ -10,8 +10,8 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
-from ipcv.remote import is_remote, list_remote
-from ipcv.sampling import parse_time
+from ipcv.media.remote import is_remote, list_remote
+from ipcv.media.sampling import parse_time
 from ipcv.text import shown
 
 ENDINGS = frozenset(

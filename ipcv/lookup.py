@@ -8,15 +8,15 @@ from ipcv.budget import Limit, Share
 from ipcv.cache import EncodingCache
 from ipcv.cached import Cached
 from ipcv.encoded import Encoded
+from ipcv.media.clip import Clip
+from ipcv.media.segments import Span
 from ipcv.options import Options
 from ipcv.piece import Piece
 from ipcv.plan import Plan, Work
 from ipcv.presets import second_try
 from ipcv.qa import Model
 from ipcv.readjob import ClipRead, ReadJob
-from ipcv.segments import Span
 from ipcv.shortage import Room
-from ipcv.video import Clip
 
 MAX_DOWNLOAD = 4 << 30  # bytes
 Given = tuple[Span, Clip | Encoded, Share]  # like `ClipRead`, but it may be encoded already

@@ -8,13 +8,12 @@ from dataclasses import dataclass
 
 from ipcv.budget import Limit, Share
 from ipcv.extent import Extent, meet
+from ipcv.media.clip import Clip
+from ipcv.media.frames import Kind, Size
+from ipcv.media.sources import Found
 from ipcv.preprocess import FrameSettings
-from ipcv.probe import Kind
-from ipcv.readers import Size
 from ipcv.reducers import Reducer
-from ipcv.sources import Found
 from ipcv.text import shown
-from ipcv.video import Clip
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,10 @@ from ipcv.cached import Cached, extent_of, share_of
 from ipcv.encoded import Encoded
 from ipcv.extent import Extent
 from ipcv.measure import Measure
+from ipcv.media.clip import Clip
+from ipcv.media.sources import Found, Source, find
 from ipcv.options import Options
-from ipcv.sources import Found, Source, find
 from ipcv.text import shown
-from ipcv.video import Clip
 
 Asked = Source | Encoded  # what a question can be about
 

@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 
 from ipcv.compressor import IPCV
 from ipcv.llm import Dart, FastV, V2Drop
+from ipcv.media.sampling import Sampling
 from ipcv.reducers import DTD, EVS, VidCom2
-from ipcv.sampling import Sampling
 from ipcv.tome import ToMe
 
 

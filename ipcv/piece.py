@@ -8,14 +8,14 @@ from ipcv.budget import Budget, Share, explain
 from ipcv.encoded import Encoded
 from ipcv.errors import OUT_OF_MEMORY, MemoryExhaustedError, is_about_memory, memory_errors
 from ipcv.generate import Decoding
+from ipcv.media.clip import Clip
+from ipcv.media.frames import Size
 from ipcv.options import Options
 from ipcv.plan import Cause, FailedStage
 from ipcv.qa import Model
-from ipcv.readers import Size
 from ipcv.readjob import ClipRead
 from ipcv.run import Run
 from ipcv.shortage import Room
-from ipcv.video import Clip
 
 
 @dataclass(kw_only=True, eq=False)

@@ -7,9 +7,9 @@ from ipcv import identity
 from ipcv.answer import SCHEMA_VERSION, Answer
 from ipcv.errors import VideoError
 from ipcv.inputs import Item
+from ipcv.media.segments import Segments
 from ipcv.options import Options
 from ipcv.presets import DEFAULT_PROMPT
-from ipcv.segments import Segments
 
 RECORD_VERSION = 2  # of what is asked and kept beside the answer
 

@@ -11,7 +11,7 @@ from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
 from ipcv.families import find_language
 from ipcv.families.family import Language
-from ipcv.probe import Kind
+from ipcv.media.frames import Kind
 from ipcv.visual import Shown
 
 TEXT, IMAGE, VIDEO = 0, 1, 2  # token types, as transformers numbers them

@@ -20,6 +20,8 @@ from ipcv.families import find_encoder
 from ipcv.hub import DEFAULT_MODEL
 from ipcv.loading import Loaded, read_model
 from ipcv.measure import Measure, PictureText
+from ipcv.media.clip import Clip
+from ipcv.media.sources import Source, TimedFrames
 from ipcv.opening import Asked, Opened, Opener
 from ipcv.options import PIXELS, Options
 from ipcv.placement import Dtype, Quant
@@ -29,9 +31,7 @@ from ipcv.run import Run
 from ipcv.savings import compare
 from ipcv.shapes import keyless_layers, layer_windows
 from ipcv.shortage import Room, less
-from ipcv.sources import Source, TimedFrames
 from ipcv.tome import ToMe
-from ipcv.video import Clip
 
 __all__ = ["OUT_OF_MEMORY", "PIXELS", "Model", "TimedFrames", "load"]
 

@@ -9,13 +9,13 @@ from tempfile import TemporaryDirectory
 from ipcv.budget import Limit, Share
 from ipcv.errors import VideoError
 from ipcv.measure import Measure
-from ipcv.probe import Video, probe
-from ipcv.remote import fetch, is_remote
-from ipcv.sampling import Sampling
-from ipcv.segments import Segments, Span
-from ipcv.sources import find_in
+from ipcv.media.clip import Clip
+from ipcv.media.probe import Video, probe
+from ipcv.media.remote import fetch, is_remote
+from ipcv.media.sampling import Sampling
+from ipcv.media.segments import Segments, Span
+from ipcv.media.sources import find_in
 from ipcv.text import shown
-from ipcv.video import Clip
 
 ClipRead = tuple[Span, Clip, Share]  # span of source time, frames, share of the budget
 

@@ -30,6 +30,7 @@ from ipcv.frame_encoder import STAGES, FrameEncoder
 from ipcv.generate import Chooser, Decoding, decode, pieces, prefill
 from ipcv.llm import OneLayerPruner
 from ipcv.loading import Loaded
+from ipcv.media.clip import Clip
 from ipcv.options import Options
 from ipcv.preprocess import FrameSettings
 from ipcv.prompt import Prompt, build_prompt
@@ -37,7 +38,6 @@ from ipcv.reducers import EVS
 from ipcv.savings import Clock, Work, savings, stages
 from ipcv.shapes import keyless_layers
 from ipcv.tokens import kept_count
-from ipcv.video import Clip
 from ipcv.visual import Visual
 
 

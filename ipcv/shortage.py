@@ -3,9 +3,9 @@
 from dataclasses import dataclass, replace
 
 from ipcv.budget import Limit
+from ipcv.media.frames import Size
 from ipcv.opening import Opened
 from ipcv.preprocess import FrameSettings
-from ipcv.readers import Size
 from ipcv.run import Run
 
 TRIES = 5  # starts with less before it is given up

@@ -15,7 +15,7 @@ from ipcv.errors import SidecarError
 from ipcv.files import replaced
 from ipcv.inputs import Item
 from ipcv.journal import Record
-from ipcv.remote import is_remote
+from ipcv.media.remote import is_remote
 from ipcv.text import shown
 
 Kind = str

@@ -8,10 +8,10 @@ from typing import Any
 from ipcv.budget import Budget
 from ipcv.encoded import Encoded
 from ipcv.generate import Decoding
+from ipcv.media.segments import Span
 from ipcv.plan import Captioned, Cause, Failed, Outcome, Part, Work, failure
 from ipcv.presets import parse
 from ipcv.run import Run
-from ipcv.segments import Span
 
 
 @dataclass(kw_only=True, eq=False)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from ipcv.grids import Grid
-from ipcv.probe import Kind
+from ipcv.media.frames import Kind
 
 Moment = Literal["middle", "start"]  # of a temporal patch
 

@@ -13,10 +13,10 @@ from ipcv.cache import EncodingCache
 from ipcv.captioning import Captioner
 from ipcv.errors import ModelError, VideoError
 from ipcv.fit import fit_to_device, told
+from ipcv.media.remote import is_remote
 from ipcv.plan import Outcome, Plan, Work, failure
 from ipcv.qa import Model, load
 from ipcv.reading import Readers
-from ipcv.remote import is_remote
 from ipcv.text import shown
 
 

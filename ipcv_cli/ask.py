@@ -93,7 +93,7 @@ def ask(
             with leaving_at_once():
                 view.status("starting")
                 libraries.prepare(offline=offline, bars=view.animated, debug=debug)
-                from ipcv.sources import check
+                from ipcv.media.sources import check
 
                 settings = choices.answer_options(context.params)
                 for video in videos:

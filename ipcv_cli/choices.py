@@ -9,8 +9,8 @@ from ipcv_cli.failure import UsageError
 if TYPE_CHECKING:
     from ipcv.cache import EncodingCache
     from ipcv.cluster import Cluster
+    from ipcv.media.sampling import Sampling
     from ipcv.options import Options
-    from ipcv.sampling import Sampling
 
 
 COMPRESSION = (
@@ -49,7 +49,7 @@ def answer_options(chosen: Mapping[str, Any]) -> "Options":
 
 def sampling(fps: float | None, max_frames: int | None, start: str | None, end: str | None) -> "Sampling":
     """Which frames to read. Raises `ValueError` for settings that make no sense."""
-    from ipcv.sampling import Sampling, parse_time
+    from ipcv.media.sampling import Sampling, parse_time
 
     first, last = (None if text is None else parse_time(text) for text in (start, end))
     return Sampling(**given(fps=fps, max_frames=max_frames, start=first, end=last))

@@ -147,9 +147,9 @@ class Requests:
 
     def plan(self) -> "Plan":
         """Raises `ValueError` for what makes no sense."""
+        from ipcv.media.segments import Segments, import_scenedetect
         from ipcv.plan import Plan
         from ipcv.presets import DEFAULT_PROMPT, JSON, PRESETS
-        from ipcv.segments import Segments, import_scenedetect
 
         first = [PRESETS[self.preset]] if self.preset else [] if self.prompt is None else [self.prompt]
         for text in (*first, *self.questions):

@@ -16,8 +16,8 @@ from ipcv.answer import (
     VisualInput,
     Warned,
 )
+from ipcv.media.clip import VideoFacts
 from ipcv.options import Options
-from ipcv.video import VideoFacts
 
 VIDEO = VideoFacts(
     path="clip.mp4",

@@ -13,9 +13,9 @@ from ipcv import EVS, Options, Sampling
 from ipcv.cache import EncodingCache
 from ipcv.captioning import Captioner
 from ipcv.inputs import collect
+from ipcv.media.segments import Segments
 from ipcv.plan import Plan, Started, describe
 from ipcv.reading import Readers
-from ipcv.segments import Segments
 from ipcv_cli import libraries
 from ipcv_cli.main import main
 

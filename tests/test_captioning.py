@@ -14,12 +14,12 @@ from ipcv import Options, Sampling, identity
 from ipcv.cache import EncodingCache, parse_size
 from ipcv.captioning import Captioner
 from ipcv.inputs import Item, collect
+from ipcv.media.segments import Segments
 from ipcv.piece import Piece
 from ipcv.plan import Captioned, Failed, Plan, Started, describe
 from ipcv.presets import PRESETS, parse
 from ipcv.reading import Readers
 from ipcv.record import records
-from ipcv.segments import Segments
 
 COUNT, DESCRIBE = "How many objects are there?", "Describe the video."
 OPTIONS = Options(sampling=Sampling(max_frames=6), max_new_tokens=24)

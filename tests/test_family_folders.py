@@ -29,10 +29,10 @@ from ipcv.families import FAMILIES, find_language
 from ipcv.frame_encoder import FrameEncoder
 from ipcv.generate import Chooser, pieces, prefill
 from ipcv.loading import read_config
+from ipcv.media.clip import clip_from_frames
 from ipcv.run import Run
 from ipcv.sizes import Sizes
 from ipcv.together import decode_together
-from ipcv.video import clip_from_frames
 from ipcv_cli.main import app
 
 QUESTION = "What colour is the circle?"

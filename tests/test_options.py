@@ -8,10 +8,10 @@ import pytest
 
 from ipcv.compressor import IPCV
 from ipcv.llm import Dart, FastV, V2Drop
+from ipcv.media.sampling import Sampling
 from ipcv.options import PIXELS, Options
 from ipcv.qa import load
 from ipcv.reducers import DTD, EVS, VidCom2
-from ipcv.sampling import Sampling
 from ipcv.tome import ToMe
 from ipcv_cli import choices
 from ipcv_cli.ask import ask

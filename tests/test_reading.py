@@ -13,11 +13,11 @@ import pytest
 from ipcv.budget import Limit
 from ipcv.errors import ReaderCrashError, ReadTimeoutError, VideoError
 from ipcv.measure import Measure, PictureText
+from ipcv.media.sampling import Sampling
+from ipcv.media.segments import Segments, windows
 from ipcv.preprocess import PatchSettings
 from ipcv.reading import Readers
 from ipcv.readjob import ReadJob
-from ipcv.sampling import Sampling
-from ipcv.segments import Segments, windows
 
 
 def job(path, **changes):

@@ -13,7 +13,7 @@ import pytest
 
 from ipcv.errors import VideoError
 from ipcv.inputs import collect
-from ipcv.remote import fetch, identity_of_remote
+from ipcv.media.remote import fetch, identity_of_remote
 from ipcv_cli.main import main
 
 FAST = ["--model", "demo", "--max-frames", "4", "--max-new-tokens", "12", "--quiet"]

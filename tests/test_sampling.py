@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ipcv.errors import VideoError
-from ipcv.sampling import Sampling, choose, parse_time
+from ipcv.media.sampling import Sampling, choose, parse_time
 
 ROUNDED = tuple(round(time, 3) for time in THIRTY_PER_SECOND)  # as Matroska keeps them
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from films import film
 
-from ipcv.segments import Segments, scenes, windows
+from ipcv.media.segments import Segments, scenes, windows
 
 
 @pytest.fixture(scope="module")

@@ -181,7 +181,7 @@ def test_an_image_is_seen(demo, picture, truth, tmp_path):
 
 
 def test_an_image_is_upright_and_on_white(tmp_path):
-    from ipcv.images import read_image
+    from ipcv.media.images import read_image
 
     see_through = np.zeros((40, 60, 4), np.uint8)
     see_through[:, 30:] = (255, 0, 0, 255)

@@ -27,9 +27,9 @@ from films import (
 )
 
 from ipcv.errors import VideoError
-from ipcv.probe import probe
-from ipcv.readers import DecordError, decord_frames, decord_work, pyav_frames
-from ipcv.video import Clip, Sampling, clip_from_frames, open_video
+from ipcv.media.clip import Clip, Sampling, clip_from_frames, open_video
+from ipcv.media.decoders import DecordError, decord_frames, decord_work, pyav_frames
+from ipcv.media.probe import probe
 
 CODECS = {"libx264": "mp4", "libx265": "mp4", "libvpx-vp9": "webm", "libsvtav1": "mp4"}
 
@@ -126,7 +126,7 @@ def test_pyav_reads_what_decord_gets_wrong_and_says_why(films, name, reason):
 
 @pytest.mark.parametrize("name", ["libx265.mp4", "broadcast.ts", "old.avi", "trimmed.mp4"])
 def test_decord_alone_still_gets_them_wrong(films, name):
-    """If this fails, decord has learnt to read such files and `ipcv.probe` may let it."""
+    """If this fails, decord has learnt to read such files and `ipcv.media.probe` may let it."""
     import decord
 
     video = probe(films / name)
@@ -221,7 +221,7 @@ def test_the_work_of_decord_is_the_frames_that_it_decodes(films, monkeypatch, ba
 @pytest.mark.parametrize("allowed", [-1, 0])
 def test_pyav_reads_what_would_be_much_work_for_decord_and_says_so(films, monkeypatch, allowed):
     """Much is more than `DECORD_WORK`: the 90 frames in batches of 10, each from its key frame on, are 146."""
-    monkeypatch.setattr("ipcv.video.DECORD_WORK", 146 + allowed)
+    monkeypatch.setattr("ipcv.media.clip.DECORD_WORK", 146 + allowed)
     with open_video(films / "libx264.mp4", Sampling(fps=30, max_frames=90), frame_batch=10) as clip:
         reader = clip.facts.reader
         assert numbers(clip) == list(range(90))
@@ -238,7 +238,7 @@ def test_no_frame_is_lost_or_doubled_where_the_readers_change(films, monkeypatch
                 raise DecordError("it was told to fail")
             yield picture
 
-    monkeypatch.setattr("ipcv.video.decord_frames", failing)
+    monkeypatch.setattr("ipcv.media.clip.decord_frames", failing)
     with open_video(films / "libx264.mp4", Sampling(fps=30, max_frames=90), frame_batch=4) as clip:
         assert numbers(clip) == list(range(90))
     since = f" from frame {done + 1} on" if done else ""
@@ -366,7 +366,7 @@ import ipcv.video
 if os.getuid() == 0:
     os.seteuid(65534)
 try:
-    ipcv.video.open_video(sys.argv[1])
+    ipcv.media.clip.open_video(sys.argv[1])
 except ipcv.VideoError as error:
     print(error)
 """
@@ -518,7 +518,7 @@ def test_the_time_spent_reading_grows_while_reading_and_only_then(films):
 
 def test_a_process_that_abandons_its_clip_ends_at_once_and_well(films):
     code = (
-        "import sys; from ipcv.video import *\n"
+        "import sys; from ipcv.media.clip import *\n"
         "batches = iter(open_video(sys.argv[1], Sampling(fps=30), frame_batch=2)); next(batches)\n"
         "print('read')"
     )

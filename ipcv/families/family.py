@@ -9,8 +9,8 @@ from torch import Tensor
 
 from ipcv.encoders import Encoder
 from ipcv.grids import Grid
+from ipcv.media.frames import Kind
 from ipcv.preprocess import FrameSettings, PatchSettings
-from ipcv.probe import Kind
 from ipcv.shapes import TextShape, VisionShape
 from ipcv.visual import Moment, Visual
 

@@ -1,6 +1,6 @@
 """Two ways to decode chosen frames of a video, in display order and at the size asked for: decord and PyAV."""
 
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -9,14 +9,12 @@ import numpy as np
 from av.video.frame import VideoFrame
 from numpy.typing import NDArray
 
-from ipcv.container import open_container, pictures, video_stream
 from ipcv.errors import VideoError
-from ipcv.probe import Video
+from ipcv.media.container import open_container, pictures, video_stream
+from ipcv.media.frames import Frames, FrameStream, Size
+from ipcv.media.probe import Video
 from ipcv.text import shown
 
-Frames = NDArray[np.uint8]
-Size = tuple[int, int]  # height, width
-FrameStream = Generator[Frames, None, None]  # one picture [height, width, 3] after the other
 Gaps = list[int]  # positions of frames that could not be decoded
 Stamped = tuple[int, VideoFrame]  # ticks, picture
 

@@ -4,7 +4,6 @@ import math
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
-from typing import Literal
 
 import av
 import numpy as np
@@ -13,30 +12,14 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
-from ipcv.container import check_file, codec_name, explain, open_container, packets, pictures, video_stream
 from ipcv.errors import VideoError
+from ipcv.media.container import check_file, codec_name, explain, open_container, packets, pictures, video_stream
+from ipcv.media.frames import VideoFacts
 from ipcv.text import shown
 
-Kind = Literal["video", "image"]
 _TICK = Fraction(1, av.time_base)
 _INDEXED = ("mov", "mp4", "matroska", "webm")  # containers that decord can seek in
 _STEADY = ("av1", "h264", "vp8", "vp9")  # codecs that decord decodes without losing frames
-
-
-@dataclass(frozen=True)
-class VideoFacts:
-    """What the video is. Sizes are as displayed: turned upright, with square pixels."""
-
-    path: str
-    duration: float  # seconds until the last frame disappears
-    width: int
-    height: int
-    fps: float  # average frames per second; 0 where a single frame says nothing
-    frames: int
-    codec: str
-    container: str
-    rotation: int  # degrees clockwise by which the stored picture is turned for display
-    reader: str  # "decord", "pyav", "pillow" or "memory": what hands out the frames
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ipcv.errors import VideoError, first_line
-from ipcv.sampling import ROUNDING, parse_time
+from ipcv.media.sampling import ROUNDING, parse_time
 from ipcv.text import shown
 
 SCENES = "scenes"

@@ -6,10 +6,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from ipcv.container import check_file, explain
 from ipcv.errors import VideoError
-from ipcv.probe import VideoFacts
-from ipcv.readers import Frames
+from ipcv.media.container import check_file, explain
+from ipcv.media.frames import Frames, VideoFacts
 from ipcv.text import shown
 
 ENDINGS = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})

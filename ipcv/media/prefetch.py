@@ -9,7 +9,7 @@ from itertools import islice, takewhile
 
 import numpy as np
 
-from ipcv.readers import Frames, FrameStream
+from ipcv.media.frames import Frames, FrameStream
 
 _PATIENCE = 5.0  # seconds that closing waits for a decoder; a stuck one is left behind in its daemon thread
 

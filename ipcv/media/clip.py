@@ -10,10 +10,11 @@ from typing import Protocol, Self
 
 import numpy as np
 
-from ipcv.probe import Kind, Video, VideoFacts, probe
-from ipcv.readahead import ReadAhead
-from ipcv.readers import DecordError, Frames, FrameStream, Size, decord_frames, decord_work, pyav_frames, scaled
-from ipcv.sampling import Sampling, choose
+from ipcv.media.decoders import DecordError, decord_frames, decord_work, pyav_frames, scaled
+from ipcv.media.frames import Frames, FrameStream, Kind, Size, VideoFacts
+from ipcv.media.prefetch import ReadAhead
+from ipcv.media.probe import Video, probe
+from ipcv.media.sampling import Sampling, choose
 
 __all__ = ["Clip", "Sampling", "VideoFacts", "clip_from_frames", "open_video"]
 DECORD_WORK = 4096  # frames: PyAV, which streams, reads a clip for which decord would decode more

@@ -1,0 +1,31 @@
+"""What the readers of files share: facts about a video, and pictures as arrays."""
+
+from collections.abc import Generator
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+Kind = Literal["video", "image"]
+
+
+@dataclass(frozen=True)
+class VideoFacts:
+    """What the video is. Sizes are as displayed: turned upright, with square pixels."""
+
+    path: str
+    duration: float  # seconds until the last frame disappears
+    width: int
+    height: int
+    fps: float  # average frames per second; 0 where a single frame says nothing
+    frames: int
+    codec: str
+    container: str
+    rotation: int  # degrees clockwise by which the stored picture is turned for display
+    reader: str  # "decord", "pyav", "pillow" or "memory": what hands out the frames
+
+
+Frames = NDArray[np.uint8]
+Size = tuple[int, int]  # height, width
+FrameStream = Generator[Frames, None, None]  # one picture [height, width, 3] after the other
