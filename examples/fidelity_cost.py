@@ -1,6 +1,6 @@
 """What a pass of DINOv2 costs in FLOPs, and how many tokens a rule may keep for a given sum.
 
-Counted as in `ipcv.shapes`: matrix products, and all that compression adds.
+Counted as in `ipcv.architecture.shapes`: matrix products, and all that compression adds.
 """
 
 from bisect import bisect_right

@@ -26,8 +26,8 @@ from demo_vision import MERGE, Camera, Probes, build_model, encode, to_patches
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from ipcv.architecture.positions import prompt_positions
 from ipcv.captions import fact_score
-from ipcv.positions import prompt_positions
 from ipcv.questions import benchmark
 from ipcv.wordings import KINDS
 from ipcv.world.random_scene import make_scene

@@ -9,8 +9,8 @@ from torch.backends.cuda import SDPAParams, can_use_flash_attention
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from transformers.utils.generic import is_flash_attention_requested
 
+from ipcv.architecture.encoder import Heads
 from ipcv.division import Segments
-from ipcv.encoders import Heads
 
 
 def attend(attention: Any, heads: Heads, queries: Segments, keys: Segments, scale: float) -> Tensor:

@@ -15,11 +15,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from ipcv.architecture.visual import Visual
 from ipcv.budget import Lowered, Share
 from ipcv.encoded import Encoded
 from ipcv.files import replaced
 from ipcv.media.frames import VideoFacts
-from ipcv.visual import Visual
 
 LIMIT = 10 * 10**9  # bytes
 VERSION = 3

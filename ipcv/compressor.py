@@ -10,13 +10,13 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from ipcv.architecture.encoder import Encoder, Rotation, rotate
+from ipcv.architecture.grids import Grid
+from ipcv.architecture.hooks import Handle, Override, installed
 from ipcv.attention import attend
 from ipcv.division import Division, Segments, divide
-from ipcv.encoders import Encoder, Rotation, rotate
 from ipcv.families import find_encoder
 from ipcv.features import describe
-from ipcv.grids import Grid
-from ipcv.hooks import Handle, Override, installed
 from ipcv.selection import Select, Stream, choose, sufficient
 from ipcv.tokens import Blend, Split, kept_count, positions
 

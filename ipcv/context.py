@@ -5,14 +5,14 @@ from collections.abc import Sequence
 
 from transformers import PreTrainedTokenizerBase
 
+from ipcv.architecture.preprocess import FrameSettings
+from ipcv.architecture.visual import Shown
 from ipcv.budget import Limit
 from ipcv.families import find_language
 from ipcv.loading import Loaded
 from ipcv.measure import Measure, PictureText
 from ipcv.options import Options
-from ipcv.preprocess import FrameSettings
 from ipcv.prompt import build_prompt
-from ipcv.visual import Shown
 
 STEP = 256  # tokens: what is held free for text is a multiple of this
 DIGITS = 6  # of a time in seconds, or of a picture's number

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ipcv.grids import bounds
+from ipcv.architecture.grids import bounds
 from ipcv.tokens import kept_bounds, positions
 
 

@@ -18,9 +18,9 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 from transformers import Cache, DynamicCache, PreTrainedModel
 
+from ipcv.architecture.masks import attended, shaped, tell
+from ipcv.architecture.shapes import keyless_layers, layer_windows
 from ipcv.families import find_encoder
-from ipcv.reach import attended, shaped, tell
-from ipcv.shapes import keyless_layers, layer_windows
 
 if TYPE_CHECKING:
     from ipcv.pruning import LanguagePruner

@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ipcv.answer import StageName
+from ipcv.architecture.visual import Shown, Visual
 from ipcv.budget import Share
 from ipcv.media.frames import Kind, VideoFacts
-from ipcv.visual import Shown, Visual
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -1,14 +1,14 @@
 """FLOPs of a vision encoder, in closed form from its sizes and the tokens of a pass: nothing is run.
 
-What counts, and what does not, stands in `ipcv.shapes`.
+What counts, and what does not, stands in `ipcv.architecture.shapes`.
 """
 
 from collections.abc import Sequence
 from itertools import accumulate, pairwise
 
+from ipcv.architecture.shapes import VisionShape, attention, linear
 from ipcv.compressor import IPCV
 from ipcv.selection import SHARES, round_sizes
-from ipcv.shapes import VisionShape, attention, linear
 from ipcv.tokens import kept_count
 from ipcv.tome import ToMe
 

@@ -5,8 +5,8 @@ from bisect import bisect_left
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from ipcv.architecture.preprocess import FrameSettings
 from ipcv.budget import KEEP, PICTURE, Limit, Lowered, What
-from ipcv.preprocess import FrameSettings
 from ipcv.reducers import EVS, Reducer
 
 

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ipcv.grids import Grid
+from ipcv.architecture.grids import Grid
 
 FRAME = 10.0  # weight of the frame; that of the patch itself and of the 3 × 3 patches around it is 1
 

@@ -5,13 +5,13 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from ipcv.architecture.preprocess import FrameSettings
 from ipcv.errors import MemoryExhaustedError
 from ipcv.families import find_language
 from ipcv.free_memory import free_memory
 from ipcv.loading import find_folder, read_config
 from ipcv.options import PIXELS, Options
 from ipcv.placement import Dtype, Quant, choose_dtype, choose_quantization, find_device, prequantized
-from ipcv.preprocess import FrameSettings
 from ipcv.qa import Model
 from ipcv.sizes import Sizes
 

@@ -10,18 +10,18 @@ import torch
 from torch import Tensor
 
 from ipcv.answer import FrameBatch, StageName
+from ipcv.architecture.grids import Grid
+from ipcv.architecture.preprocess import FrameSettings
+from ipcv.architecture.visual import Visual
 from ipcv.encoded import Encoded
 from ipcv.errors import is_about_memory
 from ipcv.families import find_encoder, find_language
-from ipcv.grids import Grid
 from ipcv.loading import Loaded
 from ipcv.media.clip import Clip
 from ipcv.options import Options
-from ipcv.preprocess import FrameSettings
 from ipcv.savings import Clock
 from ipcv.tokens import kept_count
 from ipcv.tome import ToMe
-from ipcv.visual import Visual
 
 STAGES: tuple[StageName, ...] = ("read", "preprocess", "encode")
 

@@ -9,12 +9,14 @@ from tokenizers.decoders import DecodeStream
 from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase, RepetitionPenaltyLogitsProcessor
 
+from ipcv.architecture.masks import tell
+from ipcv.architecture.positions import next_positions
+from ipcv.architecture.prefill import in_chunks
+from ipcv.architecture.shapes import CHUNK
+from ipcv.architecture.visual import Visual
+from ipcv.architecture.windows import in_pieces, in_windows, masks
 from ipcv.families import find_language
-from ipcv.positions import next_positions
-from ipcv.prefill import CHUNK, in_chunks
 from ipcv.prompt import TEXT, TYPES, Prompt
-from ipcv.reach import in_pieces, in_windows, masks, tell
-from ipcv.visual import Visual
 
 
 @dataclass

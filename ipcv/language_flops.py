@@ -1,12 +1,11 @@
 """FLOPs and key-value cache of a language model, in closed form from its sizes: nothing is run.
 
-What counts, and what does not, stands in `ipcv.shapes`.
+What counts, and what does not, stands in `ipcv.architecture.shapes`.
 """
 
+from ipcv.architecture.shapes import CHUNK, LinearShape, TextShape, attention, linear
 from ipcv.llm import Dart, V2Drop
-from ipcv.prefill import CHUNK
 from ipcv.pruning import LanguagePruner
-from ipcv.shapes import LinearShape, TextShape, attention, linear
 
 BLOCK = 64  # tokens of a prompt that linear attention works through at a time
 
@@ -100,7 +99,7 @@ def _lengths(shape: TextShape, length: int, visual: int, pruner: LanguagePruner 
 def _pairs(tokens: int, window: int) -> int:
     """Pairs of a query and a key in a layer's pass over a prompt.
 
-    All are computed, masked ones too: with a window, those of every chunk (`ipcv.reach`, which does not cut pictures,
+    All are computed, masked ones too: with a window, those of every chunk (`architecture.windows`, which cuts no pictures,
     so that its chunks may be a little smaller) and of the keys that the cache then holds.
     """
     if not window:

@@ -6,12 +6,12 @@ Imports neither transformers nor what needs it: the processes that read videos m
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from ipcv.architecture.preprocess import FrameSettings
 from ipcv.budget import Limit, Share
 from ipcv.extent import Extent, meet
 from ipcv.media.clip import Clip
 from ipcv.media.frames import Kind, Size
 from ipcv.media.sources import Found
-from ipcv.preprocess import FrameSettings
 from ipcv.reducers import Reducer
 from ipcv.text import shown
 

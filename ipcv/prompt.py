@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
+from ipcv.architecture.visual import Shown
 from ipcv.families import find_language
 from ipcv.families.family import Language
 from ipcv.media.frames import Kind
-from ipcv.visual import Shown
 
 TEXT, IMAGE, VIDEO = 0, 1, 2  # token types, as transformers numbers them
 TYPES: dict[Kind, int] = {"image": IMAGE, "video": VIDEO}

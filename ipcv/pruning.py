@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from ipcv.architecture.hooks import installed
+from ipcv.architecture.shapes import keyless_layers, layer_windows
 from ipcv.dropping import Dropping, Prompt
 from ipcv.families import find_language
-from ipcv.hooks import installed
-from ipcv.shapes import keyless_layers, layer_windows
 
 
 @dataclass(frozen=True, kw_only=True)

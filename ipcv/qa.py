@@ -10,6 +10,8 @@ import torch
 
 from ipcv import identity
 from ipcv.answer import Answer, Baseline, Event, Final, ModelFacts, Token, Warned
+from ipcv.architecture.preprocess import FrameSettings
+from ipcv.architecture.shapes import keyless_layers, layer_windows
 from ipcv.budget import Limit
 from ipcv.cache import EncodingCache
 from ipcv.cached import Cached
@@ -25,11 +27,9 @@ from ipcv.media.sources import Source, TimedFrames
 from ipcv.opening import Asked, Opened, Opener
 from ipcv.options import PIXELS, Options
 from ipcv.placement import Dtype, Quant
-from ipcv.preprocess import FrameSettings
 from ipcv.prompt import check_text
 from ipcv.run import Run
 from ipcv.savings import compare
-from ipcv.shapes import keyless_layers, layer_windows
 from ipcv.shortage import Room, less
 from ipcv.tome import ToMe
 

@@ -23,6 +23,9 @@ from ipcv.answer import (
     Token,
     VisualInput,
 )
+from ipcv.architecture.preprocess import FrameSettings
+from ipcv.architecture.shapes import keyless_layers
+from ipcv.architecture.visual import Visual
 from ipcv.budget import Budget, Share
 from ipcv.encoded import Encoded
 from ipcv.families import find_language
@@ -32,13 +35,10 @@ from ipcv.llm import OneLayerPruner
 from ipcv.loading import Loaded
 from ipcv.media.clip import Clip
 from ipcv.options import Options
-from ipcv.preprocess import FrameSettings
 from ipcv.prompt import Prompt, build_prompt
 from ipcv.reducers import EVS
 from ipcv.savings import Clock, Work, savings, stages
-from ipcv.shapes import keyless_layers
 from ipcv.tokens import kept_count
-from ipcv.visual import Visual
 
 
 class Run:

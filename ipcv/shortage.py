@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass, replace
 
+from ipcv.architecture.preprocess import FrameSettings
 from ipcv.budget import Limit
 from ipcv.media.frames import Size
 from ipcv.opening import Opened
-from ipcv.preprocess import FrameSettings
 from ipcv.run import Run
 
 TRIES = 5  # starts with less before it is given up

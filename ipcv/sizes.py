@@ -8,14 +8,13 @@ from typing import Any
 
 from safetensors import safe_open
 
+from ipcv.architecture.shapes import CHUNK, TextShape, VisionShape
 from ipcv.budget import KEEP, PICTURE
 from ipcv.context import picture_text
 from ipcv.families import find_language
 from ipcv.language_flops import BLOCK, cache_bytes
 from ipcv.loading import read_processor, read_tokenizer
 from ipcv.placement import prequantized
-from ipcv.prefill import CHUNK
-from ipcv.shapes import TextShape, VisionShape
 
 BYTES = {"8bit": 1.1, "4bit": 0.56}  # per parameter of a quantised layer, scales included
 AS_STORED = ("bitsandbytes", "gptq", "awq")  # whose packed weights take as much in memory as in the file

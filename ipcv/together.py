@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 from transformers import DynamicCache, PreTrainedModel
 
+from ipcv.architecture.hooks import installed
+from ipcv.architecture.shapes import keyless_layers, layer_windows
 from ipcv.generate import Chooser, Decoding, end_tokens
-from ipcv.hooks import installed
-from ipcv.shapes import keyless_layers, layer_windows
 
 
 def decode_together(

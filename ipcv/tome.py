@@ -13,10 +13,10 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
-from ipcv.encoders import Encoder
+from ipcv.architecture.encoder import Encoder
+from ipcv.architecture.hooks import Handle, Override, installed
 from ipcv.errors import ModelError
 from ipcv.families import find_encoder
-from ipcv.hooks import Handle, Override, installed
 from ipcv.merging import Frames
 from ipcv.tokens import kept_count
 

@@ -31,13 +31,13 @@ from transformers.models.qwen3_5 import modeling_qwen3_5
 from transformers.models.qwen3_5_moe import modeling_qwen3_5_moe
 
 from ipcv import IPCV, Dart, FastV, V2Drop
+from ipcv.architecture.visual import Shown, Visual
 from ipcv.encoder_flops import encoder_flops
 from ipcv.families import FAMILIES, find_encoder, find_language
 from ipcv.generate import decode, prefill
 from ipcv.language_flops import cache_tokens, decode_flops, prefill_flops
 from ipcv.prompt import TEXT, TYPES, Prompt
 from ipcv.pruning import LanguagePruner
-from ipcv.visual import Shown, Visual
 
 Grids = list[tuple[int, int, int]]
 

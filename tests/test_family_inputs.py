@@ -18,9 +18,9 @@ from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLIm
 from transformers.models.qwen3_vl.processing_qwen3_vl import Qwen3VLProcessor
 from transformers.models.qwen3_vl.video_processing_qwen3_vl import Qwen3VLVideoProcessor, smart_resize
 
+from ipcv.architecture.preprocess import FrameSettings, PatchSettings
 from ipcv.errors import ModelError
 from ipcv.families import find_encoder, find_language
-from ipcv.preprocess import FrameSettings, PatchSettings
 from ipcv.prompt import build_prompt
 
 QWEN3 = {  # as Qwen3-VL's own file has it

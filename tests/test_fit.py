@@ -13,12 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ipcv import MemoryExhaustedError, Options, fit_to_device
+from ipcv.architecture.preprocess import PatchSettings
+from ipcv.architecture.shapes import TextShape, VisionShape
 from ipcv.fit import SPARE, fit
 from ipcv.free_memory import _groups, free_memory
 from ipcv.hub import find_folder
 from ipcv.loading import read_config
-from ipcv.preprocess import PatchSettings
-from ipcv.shapes import TextShape, VisionShape
 from ipcv.sizes import Sizes
 from ipcv_cli.main import main
 

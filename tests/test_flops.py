@@ -17,6 +17,7 @@ from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 from transformers import DynamicCache, Qwen2VLForConditionalGeneration
 
 from ipcv import IPCV, Dart, FastV, ToMe, V2Drop
+from ipcv.architecture.shapes import TextShape, VisionShape
 from ipcv.dropping import Prompt
 from ipcv.encoder_flops import encoder_flops, merge_flops, restore_flops, split_flops, tome_flops
 from ipcv.families import qwen2_vl
@@ -24,7 +25,6 @@ from ipcv.features import describe
 from ipcv.language_flops import cache_share, cache_tokens, choice_flops, decode_flops, prefill_flops
 from ipcv.merging import Frames
 from ipcv.selection import Stream, choose
-from ipcv.shapes import TextShape, VisionShape
 from ipcv.tokens import Split
 
 aten = torch.ops.aten

@@ -5,10 +5,10 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
+from ipcv.architecture.positions import prompt_positions
+from ipcv.architecture.visual import Visual
 from ipcv.generate import Chooser, decode, pieces, prefill
-from ipcv.positions import prompt_positions
 from ipcv.prompt import Prompt
-from ipcv.visual import Visual
 
 
 @pytest.fixture

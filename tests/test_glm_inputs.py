@@ -18,14 +18,14 @@ from transformers.models.glm46v.processing_glm46v import Glm46VProcessor
 
 import ipcv
 from ipcv import Options
+from ipcv.architecture.preprocess import PatchSettings
+from ipcv.architecture.visual import Shown, Visual
 from ipcv.errors import ModelError
 from ipcv.families import find_language
 from ipcv.generate import prefill
 from ipcv.loading import read_processor
-from ipcv.preprocess import PatchSettings
 from ipcv.prompt import IMAGE, TEXT, VIDEO, Prompt, build_prompt
 from ipcv.run import Run
-from ipcv.visual import Shown, Visual
 
 VALUES = {
     "size": {"longest_edge": 47040000, "shortest_edge": 12544},

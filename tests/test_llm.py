@@ -28,9 +28,9 @@ from transformers import (
 from transformers.masking_utils import flash_attention_mask
 
 from ipcv import IPCV, Dart, FastV, V2Drop
+from ipcv.architecture.positions import next_positions, prompt_positions
 from ipcv.dropping import Prompt
 from ipcv.errors import ModelError
-from ipcv.positions import next_positions, prompt_positions
 from ipcv.pruning import LanguagePruner
 
 LAYERS = 5

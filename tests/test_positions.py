@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 from transformers import Qwen2VLForConditionalGeneration
 
-from ipcv.positions import next_positions, of_timed_grid, prompt_positions, without_overlap
-from ipcv.visual import Shown
+from ipcv.architecture.positions import next_positions, of_timed_grid, prompt_positions, without_overlap
+from ipcv.architecture.visual import Shown
 
 SHORT, LONG = ("video", 2, 4, 6), ("video", 7, 4, 6)  # fewer and more temporal patches than the larger merged side
 WIDE, PHOTO, LARGE = ("video", 3, 2, 12), ("image", 1, 4, 6), ("image", 1, 10, 4)

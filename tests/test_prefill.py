@@ -9,8 +9,8 @@ import torch
 from transformers import DynamicCache
 
 from ipcv import Dart, FastV, V2Drop
-from ipcv.positions import prompt_positions
-from ipcv.prefill import in_chunks
+from ipcv.architecture.positions import prompt_positions
+from ipcv.architecture.prefill import in_chunks
 
 PARTS = (4, ("video", 9, 4, 6), 3, ("image", 1, 4, 6), 6)
 PRUNERS = [None, Dart(keep=0.5, layer=3), FastV(keep=0.5, layer=2), V2Drop(keep=(0.7, 0.6, 0.5), layers=(1, 2, 4))]
@@ -81,7 +81,7 @@ def test_no_layer_computes_more_than_a_chunk_at_a_time(qwen2_vl, pruner):
 
 def test_without_the_triangle_between_chunks_the_result_is_another_one(qwen2_vl, monkeypatch):
     want, _ = run(qwen2_vl, 10**6, None)
-    monkeypatch.setattr("ipcv.prefill._mask", lambda *_: None)
+    monkeypatch.setattr("ipcv.architecture.prefill._mask", lambda *_: None)
     got, _ = run(qwen2_vl, 10, None)
     assert not torch.allclose(got[0], want[0], atol=1e-2)
 

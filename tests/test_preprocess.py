@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil, smart_resize
 
+from ipcv.architecture.preprocess import PatchSettings
 from ipcv.errors import ModelError, VideoError
-from ipcv.preprocess import PatchSettings
 
 CONFIG = {
     "patch_size": 14,
@@ -175,7 +175,7 @@ def test_a_pixel_limit_stays_within_the_model_s_own():
 def test_torchvision_is_not_needed():
     code = (
         "import sys; sys.modules['torchvision'] = None\n"
-        "import torch; from ipcv.preprocess import PatchSettings\n"
+        "import torch; from ipcv.architecture.preprocess import PatchSettings\n"
         "print(PatchSettings().patches(torch.zeros(2, 28, 28, 3, dtype=torch.uint8))[1])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -18,11 +18,12 @@ from tiny_gemma import SLIDING, WHOLE
 from transformers import DynamicCache
 
 from ipcv import Dart, FastV, V2Drop
+from ipcv.architecture.masks import shaped
+from ipcv.architecture.shapes import TextShape
+from ipcv.architecture.windows import pieces
 from ipcv.generate import Chooser, decode, prefill
 from ipcv.language_flops import cache_tokens, decode_flops, prefill_flops
 from ipcv.prompt import TEXT
-from ipcv.reach import pieces, shaped
-from ipcv.shapes import TextShape
 from ipcv.together import decode_together
 
 CASE = test_families.CASES["gemma3"]

@@ -10,12 +10,12 @@ import numpy as np
 import psutil
 import pytest
 
+from ipcv.architecture.preprocess import PatchSettings
 from ipcv.budget import Limit
 from ipcv.errors import ReaderCrashError, ReadTimeoutError, VideoError
 from ipcv.measure import Measure, PictureText
 from ipcv.media.sampling import Sampling
 from ipcv.media.segments import Segments, windows
-from ipcv.preprocess import PatchSettings
 from ipcv.reading import Readers
 from ipcv.readjob import ReadJob
 

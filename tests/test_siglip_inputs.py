@@ -16,13 +16,13 @@ from transformers.models.llava_onevision.processing_llava_onevision import Llava
 from transformers.models.smolvlm.image_processing_pil_smolvlm import SmolVLMImageProcessorPil
 from transformers.models.smolvlm.processing_smolvlm import DEFAULT_CHAT_TEMPLATE, SmolVLMProcessor
 
+from ipcv.architecture.visual import Visual
 from ipcv.errors import ModelError
 from ipcv.extent import Extent
 from ipcv.families import find_encoder, find_language, smolvlm
 from ipcv.generate import prefill
 from ipcv.hub import find_folder
 from ipcv.prompt import TEXT, VIDEO, build_prompt
-from ipcv.visual import Visual
 
 STILL: dict[str, Any] = {"image_mean": [0.5, 0.4, 0.3], "image_std": [0.5, 0.25, 0.125]}
 QUESTION = "What colour is the circle?"

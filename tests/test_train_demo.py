@@ -9,7 +9,7 @@ import pytest
 import tiny
 import torch
 
-from ipcv.preprocess import PatchSettings
+from ipcv.architecture.preprocess import PatchSettings
 from ipcv.prompt import build_prompt
 from ipcv.questions import ask, names
 from ipcv.world.random_scene import make_scene

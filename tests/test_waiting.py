@@ -13,7 +13,8 @@ from probes import error
 from test_families import CASES, Case
 
 import ipcv
-from ipcv import IPCV, ToMe, grids
+from ipcv import IPCV, ToMe
+from ipcv.architecture import grids
 from ipcv.families import find_language
 
 SETTINGS = {

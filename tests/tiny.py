@@ -23,8 +23,8 @@ from transformers import (
     Qwen3VLMoeForConditionalGeneration,
 )
 
+from ipcv.architecture.visual import Shown
 from ipcv.hub import find_folder
-from ipcv.visual import Shown
 
 IMAGE, VIDEO, START, END = 95, 96, 97, 98  # the tiny vocabulary's special tokens; text is 0 to 89
 CHANNELS, FRAMES, PATCH = 3, 2, 4  # of one patch

@@ -5,7 +5,7 @@ from typing import TypeVar
 
 from transformers import PreTrainedModel
 
-from ipcv.encoders import Encoder
+from ipcv.architecture.encoder import Encoder
 from ipcv.errors import ModelError
 from ipcv.families import (
     dinov2,

@@ -5,10 +5,10 @@ from typing import Any
 
 from torch import Tensor
 
-from ipcv.encoders import Attention, Encoder
+from ipcv.architecture.encoder import Attention, Encoder
+from ipcv.architecture.grids import Grid
 from ipcv.families import framed
 from ipcv.families.family import Family
-from ipcv.grids import Grid
 
 ATTENTION = Attention(
     module="attention",

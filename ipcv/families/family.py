@@ -7,12 +7,12 @@ from typing import Any
 
 from torch import Tensor
 
-from ipcv.encoders import Encoder
-from ipcv.grids import Grid
+from ipcv.architecture.encoder import Encoder
+from ipcv.architecture.grids import Grid
+from ipcv.architecture.preprocess import FrameSettings, PatchSettings
+from ipcv.architecture.shapes import TextShape, VisionShape
+from ipcv.architecture.visual import Moment, Visual
 from ipcv.media.frames import Kind
-from ipcv.preprocess import FrameSettings, PatchSettings
-from ipcv.shapes import TextShape, VisionShape
-from ipcv.visual import Moment, Visual
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +39,9 @@ class Language:
     whole: tuple[str, ...]  # modules that are never quantised
     vision: Callable[[Any], VisionShape]  # the encoder's sizes, from the model's configuration
     decoder: Callable[[Any], TextShape] = TextShape.of  # the language model's sizes, from its own configuration
-    reach: bool = False  # whether attention goes by windows or pictures, as in `ipcv.reach`, and not to all before
+    reach: bool = (
+        False  # whether attention goes by windows or pictures, as in `ipcv.architecture.windows`, and not to all before
+    )
 
     def text(self, times: Sequence[float], *, seconds: float | None = None, processor: str | None = None) -> str:
         """What stands in the prompt for a video of so many `seconds` with temporal patches at `times`, in seconds.

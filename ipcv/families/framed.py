@@ -5,9 +5,9 @@ from typing import Any
 
 from torch import Tensor
 
-from ipcv.encoders import Heads
-from ipcv.grids import Grid
-from ipcv.visual import Visual
+from ipcv.architecture.encoder import Heads
+from ipcv.architecture.grids import Grid
+from ipcv.architecture.visual import Visual
 
 
 def separate(attention: Any, queries: Tensor, states: Tensor) -> Heads:

@@ -7,10 +7,10 @@ where the model came out with the processor of GLM-4.1V, and in tenths with that
 from dataclasses import replace
 from typing import Any
 
-from ipcv import positions
+from ipcv.architecture import positions
+from ipcv.architecture.shapes import TextShape, VisionShape
 from ipcv.families import packed
 from ipcv.families.family import Family
-from ipcv.shapes import TextShape, VisionShape
 
 FRAME = "<|begin_of_image|><|image|><|end_of_image|>"
 FRAMES = {"Glm4vProcessor": FRAME + "{second}", "Glm46VProcessor": FRAME + "{time:.1f} seconds"}

@@ -5,14 +5,14 @@ from typing import Any
 
 from torch import Tensor
 
-from ipcv import positions
-from ipcv.encoders import Attention, Encoder, Heads
+from ipcv.architecture import positions
+from ipcv.architecture.encoder import Attention, Encoder, Heads
+from ipcv.architecture.fixed_size import StillSettings
+from ipcv.architecture.grids import Grid
+from ipcv.architecture.shapes import VisionShape
 from ipcv.errors import ModelError
 from ipcv.families import framed
 from ipcv.families.family import Family, Language
-from ipcv.grids import Grid
-from ipcv.shapes import VisionShape
-from ipcv.stills import StillSettings
 
 
 def _project(attention: Any, queries: Tensor, states: Tensor) -> Heads:

@@ -4,15 +4,15 @@ from typing import Any
 
 from torch import Tensor
 
-from ipcv import positions
-from ipcv.encoders import Encoder
+from ipcv.architecture import positions
+from ipcv.architecture.encoder import Encoder
+from ipcv.architecture.fixed_size import StillSettings
+from ipcv.architecture.grids import Grid
+from ipcv.architecture.shapes import VisionShape
+from ipcv.architecture.visual import Visual
 from ipcv.errors import ModelError
 from ipcv.families import framed, siglip
 from ipcv.families.family import Family, Language
-from ipcv.grids import Grid
-from ipcv.shapes import VisionShape
-from ipcv.stills import StillSettings
-from ipcv.visual import Visual
 
 POOLED = 2  # patches per side that a token stands for, fewer at the edges
 

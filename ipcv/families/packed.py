@@ -9,11 +9,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ipcv.encoders import Attention, Encoder, Heads
+from ipcv.architecture.encoder import Attention, Encoder, Heads
+from ipcv.architecture.grids import Grid, sent
+from ipcv.architecture.shapes import VisionShape
+from ipcv.architecture.visual import Visual
 from ipcv.families.family import Language
-from ipcv.grids import Grid, sent
-from ipcv.shapes import VisionShape
-from ipcv.visual import Visual
 
 
 def _project(attention: Any, queries: Tensor, states: Tensor) -> Heads:

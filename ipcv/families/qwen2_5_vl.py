@@ -2,11 +2,11 @@
 
 from typing import Any
 
-from ipcv import positions
-from ipcv.encoders import Encoder
+from ipcv.architecture import positions
+from ipcv.architecture.encoder import Encoder
+from ipcv.architecture.shapes import VisionShape
 from ipcv.families import packed
 from ipcv.families.family import Family
-from ipcv.shapes import VisionShape
 
 
 def encoder(model: Any) -> Encoder:

@@ -3,10 +3,10 @@
 from functools import partial
 from typing import Any
 
-from ipcv import positions
+from ipcv.architecture import positions
+from ipcv.architecture.shapes import VisionShape
 from ipcv.families import packed
 from ipcv.families.family import Family
-from ipcv.shapes import VisionShape
 
 
 def shape(config: Any) -> VisionShape:

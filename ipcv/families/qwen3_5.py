@@ -2,11 +2,11 @@
 
 from typing import Any
 
-from ipcv import positions
+from ipcv.architecture import positions
+from ipcv.architecture.shapes import LinearShape, TextShape, VisionShape, keyless_layers
 from ipcv.families import packed
 from ipcv.families.family import Family
 from ipcv.families.qwen3_vl import FRAME, TIMED
-from ipcv.shapes import LinearShape, TextShape, VisionShape, keyless_layers
 
 # Small projections whose errors would grow: strengths and decays of the state, and gates of the experts.
 GATES = ("in_proj_a", "in_proj_b", "shared_expert_gate")

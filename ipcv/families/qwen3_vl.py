@@ -2,11 +2,11 @@
 
 from typing import Any
 
-from ipcv import positions
-from ipcv.encoders import Encoder
+from ipcv.architecture import positions
+from ipcv.architecture.encoder import Encoder
+from ipcv.architecture.shapes import VisionShape
 from ipcv.families import packed
 from ipcv.families.family import Family
-from ipcv.shapes import VisionShape
 
 # Every temporal patch stands behind its time, in a frame of its own. transformers from 5 on, and not the version that
 # the models came out with, leaves the chat template's frame around all of them.

@@ -5,10 +5,10 @@ from typing import Any
 
 from torch import Tensor
 
-from ipcv.encoders import Attention, Encoder
+from ipcv.architecture.encoder import Attention, Encoder
+from ipcv.architecture.grids import Grid
+from ipcv.architecture.shapes import VisionShape
 from ipcv.families import framed
-from ipcv.grids import Grid
-from ipcv.shapes import VisionShape
 
 ATTENTION = Attention(
     module="self_attn",

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import numpy as np
 
+from ipcv.architecture.preprocess import FrameSettings
 from ipcv.media.clip import Clip, clip_from_frames, clip_from_image, open_video
 from ipcv.media.frames import Kind
 from ipcv.media.images import is_image, read_image
 from ipcv.media.probe import Video, probe
 from ipcv.media.sampling import Sampling, choose
-from ipcv.preprocess import FrameSettings
 
 
 @dataclass(frozen=True, eq=False)

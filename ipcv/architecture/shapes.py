@@ -142,3 +142,6 @@ def linear(rows: int, inputs: int, outputs: int) -> int:
 def attention(width: int, pairs: int) -> int:
     """Scores and weighted values of `pairs` of a query and a key; `width` is that of all query heads."""
     return 4 * pairs * width
+
+
+CHUNK = 2048  # tokens that a decoder layer computes at a time

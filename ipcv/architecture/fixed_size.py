@@ -7,8 +7,8 @@ from typing import Any, Self
 
 from torch import Tensor
 
+from ipcv.architecture.preprocess import check_normalising, normalised, normalising, read_settings
 from ipcv.errors import ModelError
-from ipcv.preprocess import check_normalising, normalised, normalising, read_settings
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from ipcv.grids import Grid
-from ipcv.visual import Shown
+from ipcv.architecture.grids import Grid
+from ipcv.architecture.visual import Shown
 
 
 def prompt_positions(model: PreTrainedModel, ids: Tensor, types: Tensor, **grids: Any) -> Tensor:

@@ -9,10 +9,8 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from ipcv.hooks import Override
-from ipcv.shapes import keyless_layers
-
-CHUNK = 2048  # tokens that a decoder layer computes at a time
+from ipcv.architecture.hooks import Override
+from ipcv.architecture.shapes import CHUNK, keyless_layers
 
 
 @contextmanager

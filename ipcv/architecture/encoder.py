@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ipcv.grids import Grid, frame_sizes, window_order, window_sizes
+from ipcv.architecture.grids import Grid, frame_sizes, window_order, window_sizes
 
 Rotation = tuple[Tensor, Tensor] | None  # cosines and sines [rows, c] of the rows' positions
 Heads = tuple[Tensor, Tensor, Tensor]  # queries [k, heads, c], keys [n, heads, c], values [n, heads, c]

@@ -6,7 +6,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from ipcv.grids import Grid
+from ipcv.architecture.grids import Grid
 from ipcv.media.frames import Kind
 
 Moment = Literal["middle", "start"]  # of a temporal patch

@@ -1,0 +1,1 @@
+"""What the model families have in common: encoders, shapes, positions, masks, hooks."""
