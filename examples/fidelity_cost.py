@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from ipcv import IPCV
-from ipcv.encoder_flops import restore_flops, split_flops
-from ipcv.tokens import kept_count
+from ipcv.compression.compressors.encoder_flops import restore_flops, split_flops
+from ipcv.compression.shares import kept_count
 
 
 class OverBudgetError(ValueError):

@@ -11,10 +11,10 @@ from unittest.mock import patch
 import torch
 from torch.profiler import record_function
 
-from ipcv import compressor
-from ipcv.tokens import Split
+from ipcv.compression.compressors import ipcv_compressor
+from ipcv.compression.compressors.tokens import Split
 
-OWN = {"choose": (compressor._Hooks, "split"), "rebuild": (Split, "rebuild"), "join": (Split, "join")}
+OWN = {"choose": (ipcv_compressor._Hooks, "split"), "rebuild": (Split, "rebuild"), "join": (Split, "join")}
 
 
 def clock(device: torch.device) -> float:

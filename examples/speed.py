@@ -26,10 +26,10 @@ from torch.profiler import ProfilerActivity, profile
 from ipcv import Options
 from ipcv.architecture.shapes import TextShape
 from ipcv.architecture.visual import Shown, Visual
-from ipcv.encoder_flops import encoder_flops
+from ipcv.compression.compressors.encoder_flops import encoder_flops
+from ipcv.compression.pruners.decoder_flops import prefill_flops
 from ipcv.families import find_encoder, find_language
 from ipcv.generate import Chooser, decode, prefill
-from ipcv.language_flops import prefill_flops
 from ipcv.prompt import TEXT, VIDEO, Prompt
 from ipcv.settings import parse_settings
 

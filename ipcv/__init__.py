@@ -5,16 +5,20 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ipcv.answer import Answer, Event
-    from ipcv.compressor import IPCV
+    from ipcv.compression.compressors.ipcv_compressor import IPCV
+    from ipcv.compression.compressors.tome import ToMe
+    from ipcv.compression.pruners.dart import Dart
+    from ipcv.compression.pruners.fastv import FastV
+    from ipcv.compression.pruners.v2drop import V2Drop
+    from ipcv.compression.reducers.dtd import DTD
+    from ipcv.compression.reducers.evs import EVS
+    from ipcv.compression.reducers.vidcom2 import VidCom2
     from ipcv.encoded import Encoded
     from ipcv.errors import IPCVError, MemoryExhaustedError, ModelError, VideoError
     from ipcv.fit import Fit, fit_to_device
-    from ipcv.llm import Dart, FastV, V2Drop
     from ipcv.media.sampling import Sampling
     from ipcv.options import Options
     from ipcv.qa import Model, TimedFrames, load
-    from ipcv.reducers import DTD, EVS, VidCom2
-    from ipcv.tome import ToMe
 
 __all__ = [
     "DTD",
@@ -43,16 +47,20 @@ __all__ = [
 
 _MODULES = {  # and the names that are theirs
     "answer": ("Answer", "Event"),
-    "compressor": ("IPCV",),
+    "compression.compressors.ipcv_compressor": ("IPCV",),
     "encoded": ("Encoded",),
     "errors": ("IPCVError", "MemoryExhaustedError", "ModelError", "VideoError"),
     "fit": ("Fit", "fit_to_device"),
-    "llm": ("Dart", "FastV", "V2Drop"),
+    "compression.pruners.dart": ("Dart",),
+    "compression.pruners.fastv": ("FastV",),
+    "compression.pruners.v2drop": ("V2Drop",),
     "options": ("Options",),
     "qa": ("Model", "TimedFrames", "load"),
-    "reducers": ("DTD", "EVS", "VidCom2"),
+    "compression.reducers.dtd": ("DTD",),
+    "compression.reducers.evs": ("EVS",),
+    "compression.reducers.vidcom2": ("VidCom2",),
     "media.sampling": ("Sampling",),
-    "tome": ("ToMe",),
+    "compression.compressors.tome": ("ToMe",),
 }
 
 

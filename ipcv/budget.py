@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from ipcv.reducers import EVS
+from ipcv.compression.reducers.evs import EVS
 
 PICTURE = 128  # visual tokens of a picture (a temporal patch) down to which pixels go first, as in Qwen's own tools
 KEEP = 0.25  # share of visual tokens down to which keep goes

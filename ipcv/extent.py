@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 
 from ipcv.architecture.preprocess import FrameSettings
 from ipcv.budget import KEEP, PICTURE, Limit, Lowered, What
-from ipcv.reducers import EVS, Reducer
+from ipcv.compression.reducers.evs import EVS
+from ipcv.compression.reducers.reducer import Reducer
 
 
 @dataclass(frozen=True, kw_only=True)

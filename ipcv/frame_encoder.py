@@ -13,6 +13,8 @@ from ipcv.answer import FrameBatch, StageName
 from ipcv.architecture.grids import Grid
 from ipcv.architecture.preprocess import FrameSettings
 from ipcv.architecture.visual import Visual
+from ipcv.compression.compressors.tome import ToMe
+from ipcv.compression.shares import kept_count
 from ipcv.encoded import Encoded
 from ipcv.errors import is_about_memory
 from ipcv.families import find_encoder, find_language
@@ -20,8 +22,6 @@ from ipcv.loading import Loaded
 from ipcv.media.clip import Clip
 from ipcv.options import Options
 from ipcv.savings import Clock
-from ipcv.tokens import kept_count
-from ipcv.tome import ToMe
 
 STAGES: tuple[StageName, ...] = ("read", "preprocess", "encode")
 

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 
 from ipcv.architecture.preprocess import FrameSettings
 from ipcv.budget import Limit, Share
+from ipcv.compression.reducers.reducer import Reducer
 from ipcv.extent import Extent, meet
 from ipcv.media.clip import Clip
 from ipcv.media.frames import Kind, Size
 from ipcv.media.sources import Found
-from ipcv.reducers import Reducer
 from ipcv.text import shown
 
 

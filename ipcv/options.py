@@ -3,11 +3,15 @@
 import math
 from dataclasses import dataclass, field
 
-from ipcv.compressor import IPCV
-from ipcv.llm import Dart, FastV, V2Drop
+from ipcv.compression.compressors.ipcv_compressor import IPCV
+from ipcv.compression.compressors.tome import ToMe
+from ipcv.compression.pruners.dart import Dart
+from ipcv.compression.pruners.fastv import FastV
+from ipcv.compression.pruners.v2drop import V2Drop
+from ipcv.compression.reducers.dtd import DTD
+from ipcv.compression.reducers.evs import EVS
+from ipcv.compression.reducers.vidcom2 import VidCom2
 from ipcv.media.sampling import Sampling
-from ipcv.reducers import DTD, EVS, VidCom2
-from ipcv.tome import ToMe
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,6 +15,7 @@ from ipcv.architecture.shapes import keyless_layers, layer_windows
 from ipcv.budget import Limit
 from ipcv.cache import EncodingCache
 from ipcv.cached import Cached
+from ipcv.compression.compressors.tome import ToMe
 from ipcv.context import measure_by, picture_text, room_for
 from ipcv.encoded import Encoded
 from ipcv.errors import OUT_OF_MEMORY, MemoryExhaustedError, is_about_memory, memory_errors
@@ -31,7 +32,6 @@ from ipcv.prompt import check_text
 from ipcv.run import Run
 from ipcv.savings import compare
 from ipcv.shortage import Room, less
-from ipcv.tome import ToMe
 
 __all__ = ["OUT_OF_MEMORY", "PIXELS", "Model", "TimedFrames", "load"]
 

@@ -27,18 +27,18 @@ from ipcv.architecture.preprocess import FrameSettings
 from ipcv.architecture.shapes import keyless_layers
 from ipcv.architecture.visual import Visual
 from ipcv.budget import Budget, Share
+from ipcv.compression.pruners.pruner import OneLayerPruner
+from ipcv.compression.reducers.evs import EVS
+from ipcv.compression.shares import kept_count
 from ipcv.encoded import Encoded
 from ipcv.families import find_language
 from ipcv.frame_encoder import STAGES, FrameEncoder
 from ipcv.generate import Chooser, Decoding, decode, pieces, prefill
-from ipcv.llm import OneLayerPruner
 from ipcv.loading import Loaded
 from ipcv.media.clip import Clip
 from ipcv.options import Options
 from ipcv.prompt import Prompt, build_prompt
-from ipcv.reducers import EVS
 from ipcv.savings import Clock, Work, savings, stages
-from ipcv.tokens import kept_count
 
 
 class Run:

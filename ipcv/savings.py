@@ -12,11 +12,11 @@ from transformers import PretrainedConfig
 from ipcv.answer import Baseline, Savings, Stage, StageName
 from ipcv.architecture.grids import window_sizes
 from ipcv.architecture.shapes import TextShape, VisionShape
-from ipcv.encoder_flops import encoder_flops, tome_flops
+from ipcv.compression.compressors.encoder_flops import encoder_flops, tome_flops
+from ipcv.compression.compressors.tome import ToMe
+from ipcv.compression.pruners.decoder_flops import cache_share, decode_flops, prefill_flops
 from ipcv.families import find_language
-from ipcv.language_flops import cache_share, decode_flops, prefill_flops
 from ipcv.options import Options
-from ipcv.tome import ToMe
 
 COMPARED: tuple[StageName, ...] = ("encode", "prefill", "generate")  # stages that compression changes
 

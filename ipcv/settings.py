@@ -6,20 +6,11 @@ from dataclasses import dataclass, fields, replace
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin
 
-from ipcv.compressor import IPCV
-from ipcv.llm import Dart, FastV, V2Drop
+from ipcv.compression.registry import ENCODER, LANGUAGE, METHODS, VISUAL
 from ipcv.options import Options
-from ipcv.reducers import DTD, EVS, VidCom2
-from ipcv.tome import ToMe
 
 Shown = Literal["frames", "file", "grey", "other"]
 
-ENCODER: dict[str, Callable[..., IPCV | ToMe]] = {"coverage": IPCV, "paper": IPCV.paper, "tome": ToMe}
-VISUAL: dict[str, Callable[..., EVS | VidCom2 | DTD]] = {"evs": EVS, "vidcom2": VidCom2, "dtd": DTD}
-LANGUAGE: dict[str, Callable[..., Dart | FastV | V2Drop]] = {"dart": Dart, "fastv": FastV, "v2drop": V2Drop}
-METHODS = (  # and the field of `Options` that each sets
-    dict.fromkeys(ENCODER, "compressor") | dict.fromkeys(VISUAL, "reducer") | dict.fromkeys(LANGUAGE, "pruner")
-)
 PLACES = (  # what each part changes: there can be one each
     {"dense": "compressor"}
     | METHODS

@@ -10,9 +10,9 @@ from safetensors import safe_open
 
 from ipcv.architecture.shapes import CHUNK, TextShape, VisionShape
 from ipcv.budget import KEEP, PICTURE
+from ipcv.compression.pruners.decoder_flops import BLOCK, cache_bytes
 from ipcv.context import picture_text
 from ipcv.families import find_language
-from ipcv.language_flops import BLOCK, cache_bytes
 from ipcv.loading import read_processor, read_tokenizer
 from ipcv.placement import prequantized
 

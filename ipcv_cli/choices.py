@@ -92,7 +92,7 @@ def compression(
     if reducer_keep is not None and reducer in (None, "none"):
         raise UsageError("--reducer-keep says how much --reducer keeps: name one, as in --reducer evs")
 
-    from ipcv.settings import ENCODER, LANGUAGE, VISUAL
+    from ipcv.compression.registry import ENCODER, LANGUAGE, VISUAL
 
     return {
         "compressor": ENCODER[method or "coverage"](**encoder),

@@ -13,8 +13,8 @@ from torch import Tensor
 from transformers import Qwen2VLForConditionalGeneration
 
 import ipcv
-from ipcv import attention
 from ipcv.captions import caption
+from ipcv.compression.compressors import attention
 from ipcv.wordings import NUMBERS
 from ipcv.world.mp4 import write_clip
 from ipcv.world.random_scene import make_clip, make_scene

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ipcv.division import Segments, divide
+from ipcv.compression.compressors.packing import Segments, divide
 
 CPU = torch.device("cpu")
 

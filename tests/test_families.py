@@ -32,12 +32,12 @@ from transformers.models.qwen3_5_moe import modeling_qwen3_5_moe
 
 from ipcv import IPCV, Dart, FastV, V2Drop
 from ipcv.architecture.visual import Shown, Visual
-from ipcv.encoder_flops import encoder_flops
+from ipcv.compression.compressors.encoder_flops import encoder_flops
+from ipcv.compression.pruners.decoder_flops import cache_tokens, decode_flops, prefill_flops
+from ipcv.compression.pruners.pruner import LanguagePruner
 from ipcv.families import FAMILIES, find_encoder, find_language
 from ipcv.generate import decode, prefill
-from ipcv.language_flops import cache_tokens, decode_flops, prefill_flops
 from ipcv.prompt import TEXT, TYPES, Prompt
-from ipcv.pruning import LanguagePruner
 
 Grids = list[tuple[int, int, int]]
 

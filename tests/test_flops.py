@@ -18,14 +18,20 @@ from transformers import DynamicCache, Qwen2VLForConditionalGeneration
 
 from ipcv import IPCV, Dart, FastV, ToMe, V2Drop
 from ipcv.architecture.shapes import TextShape, VisionShape
-from ipcv.dropping import Prompt
-from ipcv.encoder_flops import encoder_flops, merge_flops, restore_flops, split_flops, tome_flops
+from ipcv.compression.compressors.encoder_flops import (
+    encoder_flops,
+    merge_flops,
+    restore_flops,
+    split_flops,
+    tome_flops,
+)
+from ipcv.compression.compressors.features import describe
+from ipcv.compression.compressors.merging import Frames
+from ipcv.compression.compressors.selection import Stream, choose
+from ipcv.compression.compressors.tokens import Split
+from ipcv.compression.pruners.decoder_flops import cache_share, cache_tokens, choice_flops, decode_flops, prefill_flops
+from ipcv.compression.pruners.prompt_state import Prompt
 from ipcv.families import qwen2_vl
-from ipcv.features import describe
-from ipcv.language_flops import cache_share, cache_tokens, choice_flops, decode_flops, prefill_flops
-from ipcv.merging import Frames
-from ipcv.selection import Stream, choose
-from ipcv.tokens import Split
 
 aten = torch.ops.aten
 Grids = list[tuple[int, int, int]]  # temporal patches (frames here), rows, columns

@@ -29,9 +29,9 @@ from transformers.masking_utils import flash_attention_mask
 
 from ipcv import IPCV, Dart, FastV, V2Drop
 from ipcv.architecture.positions import next_positions, prompt_positions
-from ipcv.dropping import Prompt
+from ipcv.compression.pruners.prompt_state import Prompt
+from ipcv.compression.pruners.pruner import LanguagePruner
 from ipcv.errors import ModelError
-from ipcv.pruning import LanguagePruner
 
 LAYERS = 5
 VIDEO, LONG, IMAGE = ("video", 2, 8, 8), ("video", 6, 4, 4), ("image", 1, 6, 8)

@@ -6,13 +6,17 @@ from typing import Any
 
 import pytest
 
-from ipcv.compressor import IPCV
-from ipcv.llm import Dart, FastV, V2Drop
+from ipcv.compression.compressors.ipcv_compressor import IPCV
+from ipcv.compression.compressors.tome import ToMe
+from ipcv.compression.pruners.dart import Dart
+from ipcv.compression.pruners.fastv import FastV
+from ipcv.compression.pruners.v2drop import V2Drop
+from ipcv.compression.reducers.dtd import DTD
+from ipcv.compression.reducers.evs import EVS
+from ipcv.compression.reducers.vidcom2 import VidCom2
 from ipcv.media.sampling import Sampling
 from ipcv.options import PIXELS, Options
 from ipcv.qa import load
-from ipcv.reducers import DTD, EVS, VidCom2
-from ipcv.tome import ToMe
 from ipcv_cli import choices
 from ipcv_cli.ask import ask
 from ipcv_cli.failure import UsageError

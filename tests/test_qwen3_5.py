@@ -28,9 +28,9 @@ import ipcv
 from ipcv import Dart, FastV, Options, TimedFrames, V2Drop
 from ipcv.architecture.prefill import in_chunks
 from ipcv.architecture.shapes import keyless_layers
+from ipcv.compression.pruners.decoder_flops import cache_bytes, cache_share, decode_flops, prefill_flops
 from ipcv.families import find_language
 from ipcv.generate import Chooser, Decoding, pieces, prefill
-from ipcv.language_flops import cache_bytes, cache_share, decode_flops, prefill_flops
 from ipcv.opening import Opener
 from ipcv.prompt import build_prompt
 from ipcv.run import Run

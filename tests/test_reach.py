@@ -21,8 +21,8 @@ from ipcv import Dart, FastV, V2Drop
 from ipcv.architecture.masks import shaped
 from ipcv.architecture.shapes import TextShape
 from ipcv.architecture.windows import pieces
+from ipcv.compression.pruners.decoder_flops import cache_tokens, decode_flops, prefill_flops
 from ipcv.generate import Chooser, decode, prefill
-from ipcv.language_flops import cache_tokens, decode_flops, prefill_flops
 from ipcv.prompt import TEXT
 from ipcv.together import decode_together
 
@@ -220,7 +220,7 @@ def test_pieces_cut_no_picture_and_are_as_large_as_they_may_be(runs, most):
 @pytest.mark.parametrize("window", [10, 40])
 def test_chunks_with_windows_cost_what_torch_counts(pruner, window, monkeypatch):
     model = gemma(window, (SLIDING,) * 5)
-    monkeypatch.setattr("ipcv.language_flops.CHUNK", 22)  # a picture with the words around it
+    monkeypatch.setattr("ipcv.compression.pruners.decoder_flops.CHUNK", 22)  # a picture with the words around it
     shape, (prompt, visual, _) = TextShape.of(model.config.text_config), test_families.ask(CASE, model)
     length = prompt.ids.shape[1]
     caches = []

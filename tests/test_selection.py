@@ -6,9 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from ipcv import selection, tokens
-from ipcv.features import describe
-from ipcv.selection import RULES, Stream, choose, round_sizes
+from ipcv.compression.compressors import selection, tokens
+from ipcv.compression.compressors.features import describe
+from ipcv.compression.compressors.selection import RULES, Stream, choose, round_sizes
 
 few_examples = settings(max_examples=30, deadline=None, derandomize=True)
 

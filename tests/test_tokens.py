@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from ipcv import tokens
-from ipcv.tokens import TEMPERATURE, Split, distance_weights, kept_bounds, kept_count, nearest
+from ipcv.compression.compressors import tokens
+from ipcv.compression.compressors.tokens import TEMPERATURE, Split, distance_weights, kept_bounds, nearest
+from ipcv.compression.shares import kept_count
 
 seeds = st.integers(0, 2**31)
 few_examples = settings(max_examples=30, deadline=None, derandomize=True)

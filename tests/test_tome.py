@@ -13,8 +13,8 @@ from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM, Qwen2VLForConditionalGeneration
 
 from ipcv import IPCV, Dart, ToMe
+from ipcv.compression.compressors.merging import Frames, match
 from ipcv.errors import ModelError
-from ipcv.merging import Frames, match
 
 Grids = list[tuple[int, int, int]]
 

@@ -75,11 +75,6 @@ def positions(mask: Tensor, count: int) -> Tensor:
     return mask.sort(stable=True, descending=True).indices[:count]
 
 
-def kept_count(tokens: int, keep: float) -> int:
-    """How many of `tokens` are kept at the share `keep`: rounded down, as in the paper's code."""
-    return int(tokens * keep)
-
-
 def nearest(queries: Tensor, points: Tensor, count: int) -> tuple[Tensor, Tensor]:
     """For each query `[r, d]` its `count` nearest points `[k, d]` by Euclidean distance, nearest first.
 

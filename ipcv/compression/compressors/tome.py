@@ -15,10 +15,10 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 from ipcv.architecture.encoder import Encoder
 from ipcv.architecture.hooks import Handle, Override, installed
+from ipcv.compression.compressors.merging import Frames
+from ipcv.compression.shares import kept_count
 from ipcv.errors import ModelError
 from ipcv.families import find_encoder
-from ipcv.merging import Frames
-from ipcv.tokens import kept_count
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,12 +13,13 @@ from transformers import PreTrainedModel
 from ipcv.architecture.encoder import Encoder, Rotation, rotate
 from ipcv.architecture.grids import Grid
 from ipcv.architecture.hooks import Handle, Override, installed
-from ipcv.attention import attend
-from ipcv.division import Division, Segments, divide
+from ipcv.compression.compressors.attention import attend
+from ipcv.compression.compressors.features import describe
+from ipcv.compression.compressors.packing import Division, Segments, divide
+from ipcv.compression.compressors.selection import Select, Stream, choose, sufficient
+from ipcv.compression.compressors.tokens import Blend, Split, positions
+from ipcv.compression.shares import kept_count
 from ipcv.families import find_encoder
-from ipcv.features import describe
-from ipcv.selection import Select, Stream, choose, sufficient
-from ipcv.tokens import Blend, Split, kept_count, positions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,7 +105,7 @@ class IPCV:
 
     @property
     def compares_features(self) -> bool:
-        """Whether tokens are compared by what `ipcv.features` says of them: the paper compares plain states."""
+        """Whether tokens are compared by their features (`features.py`): the paper compares plain states."""
         return self.select == "coverage" or self.blend == "distance"
 
     def stable(self, depth: int) -> int:

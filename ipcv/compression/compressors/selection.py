@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from ipcv.tokens import in_chunks
+from ipcv.compression.compressors.tokens import in_chunks
 
 Select = Literal["coverage", "change", "uniform", "random"]
 
@@ -24,7 +24,7 @@ class Stream:
 
     before: Tensor  # [n, d] input of the block ahead
     states: Tensor  # [n, d] its output
-    features: Tensor  # [n, d] what each is like, see `ipcv.features`
+    features: Tensor  # [n, d] what each is like, see `ipcv.compression.compressors.features`
     frame: Tensor  # [n] which frame each is of
     place: Tensor  # [n] place in the frame
 

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from itertools import accumulate, pairwise
 
 from ipcv.architecture.shapes import VisionShape, attention, linear
-from ipcv.compressor import IPCV
-from ipcv.selection import SHARES, round_sizes
-from ipcv.tokens import kept_count
-from ipcv.tome import ToMe
+from ipcv.compression.compressors.ipcv_compressor import IPCV
+from ipcv.compression.compressors.selection import SHARES, round_sizes
+from ipcv.compression.compressors.tome import ToMe
+from ipcv.compression.shares import kept_count
 
 
 def encoder_flops(

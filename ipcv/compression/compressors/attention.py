@@ -10,7 +10,7 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from transformers.utils.generic import is_flash_attention_requested
 
 from ipcv.architecture.encoder import Heads
-from ipcv.division import Segments
+from ipcv.compression.compressors.packing import Segments
 
 
 def attend(attention: Any, heads: Heads, queries: Segments, keys: Segments, scale: float) -> Tensor:

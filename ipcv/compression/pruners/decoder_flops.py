@@ -4,8 +4,9 @@ What counts, and what does not, stands in `ipcv.architecture.shapes`.
 """
 
 from ipcv.architecture.shapes import CHUNK, LinearShape, TextShape, attention, linear
-from ipcv.llm import Dart, V2Drop
-from ipcv.pruning import LanguagePruner
+from ipcv.compression.pruners.dart import Dart
+from ipcv.compression.pruners.pruner import LanguagePruner
+from ipcv.compression.pruners.v2drop import V2Drop
 
 BLOCK = 64  # tokens of a prompt that linear attention works through at a time
 
@@ -99,8 +100,8 @@ def _lengths(shape: TextShape, length: int, visual: int, pruner: LanguagePruner 
 def _pairs(tokens: int, window: int) -> int:
     """Pairs of a query and a key in a layer's pass over a prompt.
 
-    All are computed, masked ones too: with a window, those of every chunk (`architecture.windows`, which cuts no pictures,
-    so that its chunks may be a little smaller) and of the keys that the cache then holds.
+    All are computed, masked ones too: with a window, those of every chunk (`windows.pieces` cuts no pictures, so
+    that its chunks may be a little smaller) and of the keys that the cache then holds.
     """
     if not window:
         return tokens**2

@@ -1,0 +1,1 @@
+"""The methods that save work, one file each, and the registry that names them."""

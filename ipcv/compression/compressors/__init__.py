@@ -1,0 +1,1 @@
+"""Methods inside the vision encoder's blocks."""

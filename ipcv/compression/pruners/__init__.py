@@ -1,0 +1,1 @@
+"""Methods inside the language model's layers."""

@@ -1,0 +1,123 @@
+"""What a method is that prunes visual tokens inside the language model; `dropping` carries it out."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, replace
+from typing import ClassVar, Self
+
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from ipcv.architecture.hooks import installed
+from ipcv.architecture.shapes import keyless_layers, layer_windows
+from ipcv.compression.pruners.dropping import Dropping
+from ipcv.compression.pruners.prompt_state import Prompt
+from ipcv.families import find_language
+
+
+@dataclass(frozen=True, kw_only=True)
+class LanguagePruner(ABC):
+    """Visual tokens pruned at the input of some decoder layers; see `Dart`, `FastV` and `V2Drop` beside this file.
+
+    For one prompt at a time, with the key-value cache on (the default of transformers). Raises `ValueError` for
+    settings that make no sense, `ModelError` for an unsupported family.
+    """
+
+    @contextmanager
+    def __call__(self, model: PreTrainedModel) -> Iterator[None]:
+        """Prune in the language model of `model` for the length of the `with`; the model is left as it was."""
+        language = find_language(model.config.model_type)
+        layers = model.get_decoder().layers
+        text = model.config.get_text_config()
+        self.check(layer_windows(text), keyless_layers(text))
+        steps = self.steps(len(layers), keyless_layers(text))
+        hooks = Dropping(self, model, layers, steps, has_newlines=language.newline is not None)
+        with installed(hooks, layers) if self.prunes else nullcontext():
+            yield
+
+    @property
+    @abstractmethod
+    def prunes(self) -> bool:
+        """Whether anything is dropped."""
+
+    @abstractmethod
+    def steps(self, depth: int, keyless: Collection[int] = ()) -> tuple[int, ...]:
+        """The layers, ascending, at whose input tokens are dropped, of a language model of `depth` layers.
+
+        Those in `keyless` attend linearly. Raises `ValueError` if tokens cannot be chosen there.
+        """
+
+    def check(self, windows: Sequence[int], keyless: Collection[int] = ()) -> None:
+        """Raise `ValueError` if tokens cannot be chosen in a language model with these `windows` per layer, 0 for none.
+
+        They are the positions that a token attends to at most; layers in `keyless` attend linearly.
+        """
+        self.steps(len(windows), keyless)
+
+    @abstractmethod
+    def counts(self, visual: int) -> tuple[int, ...]:
+        """How many of a prompt's `visual` tokens stay from each of those layers on."""
+
+    @abstractmethod
+    def choose(self, prompt: Prompt) -> Tensor:
+        """Which of `prompt.visual` stay: a boolean mask `[n]`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class OneLayerPruner(LanguagePruner):
+    """Visual tokens pruned once, at a layer that follows one with keys."""
+
+    LAYER: ClassVar[int] = 3
+
+    keep: float = 0.5  # share of the prompt's visual tokens that the later layers see
+    layer: int | None = None  # first decoder layer without the dropped tokens; None: 3, or the next one that can be
+
+    def __post_init__(self) -> None:
+        if not 0 < self.keep <= 1:
+            raise ValueError(f"{type(self).__name__} keep={self.keep} must be more than 0 and at most 1")
+        if self.layer is not None and self.layer < 1:
+            raise ValueError(
+                f"{type(self).__name__} layer={self.layer} must be at least 1: "
+                "tokens are chosen by what the layer before did"
+            )
+
+    @property
+    def prunes(self) -> bool:
+        """Whether anything is dropped."""
+        return self.keep < 1
+
+    def steps(self, depth: int, keyless: Collection[int] = ()) -> tuple[int, ...]:
+        """The pruning layer. Raises `ValueError` if it is past the last of `depth`, or follows one of `keyless`."""
+        able = [layer for layer in range(1, depth) if layer - 1 not in keyless]
+        chosen = self.layer
+        if chosen is None:
+            chosen = next((layer for layer in able if layer >= self.LAYER), self.LAYER)
+        if chosen >= depth:
+            raise ValueError(f"layer={chosen} is past the language model's last layer ({depth - 1}, counted from 0)")
+        if chosen not in able:
+            others = f"use one of {', '.join(map(str, able))}" if able else "use V2Drop, which needs none"
+            raise ValueError(
+                f"{type(self).__name__} layer={chosen} follows layer {chosen - 1} of the language model, which attends "
+                f"linearly and has no keys to choose tokens by: {others}"
+            )
+        return (chosen,)
+
+    def settled(self, depth: int, keyless: Collection[int]) -> tuple[Self, str | None]:
+        """The same with its layer named, and a warning if it is not the usual one though none was asked for."""
+        (layer,) = self.steps(depth, keyless)
+        settled = replace(self, layer=layer)
+        if self.layer is not None or layer == self.LAYER or not self.prunes:
+            return settled, None
+        return settled, (
+            f"{type(self).__name__} drops visual tokens from the language model's layer {layer} on, not {self.LAYER}: "
+            f"layer {self.LAYER - 1} of this model attends linearly and has no keys to choose them by"
+        )
+
+    def counts(self, visual: int) -> tuple[int, ...]:
+        """How many of a prompt's `visual` tokens stay."""
+        return (self.count(visual),)
+
+    @abstractmethod
+    def count(self, visual: int) -> int:
+        """How many of `visual` tokens stay."""

@@ -1,0 +1,1 @@
+"""Methods between the encoder and the language model."""
