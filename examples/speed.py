@@ -30,7 +30,7 @@ from ipcv.compression.compressors.encoder_flops import encoder_flops
 from ipcv.compression.pruners.decoder_flops import prefill_flops
 from ipcv.families import find_encoder, find_language
 from ipcv.generate import Chooser, decode, prefill
-from ipcv.prompt import TEXT, VIDEO, Prompt
+from ipcv.models.prompt import TEXT, VIDEO, Prompt
 from ipcv.settings import parse_settings
 
 WORDS = 32  # of text in the prompt, half of them behind the video

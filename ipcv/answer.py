@@ -9,26 +9,13 @@ from typing import Literal
 
 from ipcv.budget import Budget, Share
 from ipcv.media.frames import Kind, VideoFacts
+from ipcv.models.facts import ModelFacts
 from ipcv.options import Options
 
 SCHEMA_VERSION = 1
 
 FinishReason = Literal["stop", "length"]
 StageName = Literal["read", "preprocess", "encode", "prefill", "generate"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class ModelFacts:
-    """Which model answered, and how it was held in memory."""
-
-    name: str  # as asked for: "demo", a hub name or a folder
-    revision: str | None  # commit of the hub's repository, where it came from there
-    family: str  # `model_type` of its configuration
-    parameters: int
-    device: str
-    dtype: str  # of the vision encoder, and of the language model unless it is quantised
-    quantization: str | None  # of the language model's linear layers: "4bit", "8bit", or as the checkpoint came
-    attention: str  # attention kernel, by transformers' name
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,7 +9,8 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from ipcv.answer import Answer, ModelFacts, StageName
+from ipcv.answer import Answer, StageName
+from ipcv.models.facts import ModelFacts
 from ipcv.options import PIXELS, Options
 from ipcv.qa import Model, TimedFrames
 from ipcv.questions import Question, benchmark

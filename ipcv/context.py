@@ -9,10 +9,10 @@ from ipcv.architecture.preprocess import FrameSettings
 from ipcv.architecture.visual import Shown
 from ipcv.budget import Limit
 from ipcv.families import find_language
-from ipcv.loading import Loaded
 from ipcv.measure import Measure, PictureText
+from ipcv.models.loading import Loaded
+from ipcv.models.prompt import build_prompt
 from ipcv.options import Options
-from ipcv.prompt import build_prompt
 
 STEP = 256  # tokens: what is held free for text is a multiple of this
 DIGITS = 6  # of a time in seconds, or of a picture's number

@@ -9,9 +9,9 @@ from ipcv.architecture.preprocess import FrameSettings
 from ipcv.errors import MemoryExhaustedError
 from ipcv.families import find_language
 from ipcv.free_memory import free_memory
-from ipcv.loading import find_folder, read_config
+from ipcv.models.loading import find_folder, read_config
+from ipcv.models.placement import Dtype, Quant, choose_dtype, choose_quantization, find_device, prequantized
 from ipcv.options import PIXELS, Options
-from ipcv.placement import Dtype, Quant, choose_dtype, choose_quantization, find_device, prequantized
 from ipcv.qa import Model
 from ipcv.sizes import Sizes
 

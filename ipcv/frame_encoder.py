@@ -18,8 +18,8 @@ from ipcv.compression.shares import kept_count
 from ipcv.encoded import Encoded
 from ipcv.errors import is_about_memory
 from ipcv.families import find_encoder, find_language
-from ipcv.loading import Loaded
 from ipcv.media.clip import Clip
+from ipcv.models.loading import Loaded
 from ipcv.options import Options
 from ipcv.savings import Clock
 

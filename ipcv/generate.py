@@ -16,7 +16,7 @@ from ipcv.architecture.shapes import CHUNK
 from ipcv.architecture.visual import Visual
 from ipcv.architecture.windows import in_pieces, in_windows, masks
 from ipcv.families import find_language
-from ipcv.prompt import TEXT, TYPES, Prompt
+from ipcv.models.prompt import TEXT, TYPES, Prompt
 
 
 @dataclass

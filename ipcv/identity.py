@@ -7,11 +7,11 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
-from ipcv.answer import ModelFacts
-from ipcv.hub import find_folder
-from ipcv.loading import foresee
 from ipcv.media.container import check_file
 from ipcv.media.remote import identity_of_remote, is_remote
+from ipcv.models.facts import ModelFacts
+from ipcv.models.hub import find_folder
+from ipcv.models.loading import foresee
 from ipcv.options import Options
 
 SAMPLE = 1 << 16  # bytes hashed at the start, in the middle and at the end of a file

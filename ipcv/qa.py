@@ -9,7 +9,7 @@ from threading import Lock
 import torch
 
 from ipcv import identity
-from ipcv.answer import Answer, Baseline, Event, Final, ModelFacts, Token, Warned
+from ipcv.answer import Answer, Baseline, Event, Final, Token, Warned
 from ipcv.architecture.preprocess import FrameSettings
 from ipcv.architecture.shapes import keyless_layers, layer_windows
 from ipcv.budget import Limit
@@ -20,15 +20,16 @@ from ipcv.context import measure_by, picture_text, room_for
 from ipcv.encoded import Encoded
 from ipcv.errors import OUT_OF_MEMORY, MemoryExhaustedError, is_about_memory, memory_errors
 from ipcv.families import find_encoder
-from ipcv.hub import DEFAULT_MODEL
-from ipcv.loading import Loaded, read_model
 from ipcv.measure import Measure, PictureText
 from ipcv.media.clip import Clip
 from ipcv.media.sources import Source, TimedFrames
+from ipcv.models.facts import ModelFacts
+from ipcv.models.hub import DEFAULT_MODEL
+from ipcv.models.loading import Loaded, read_model
+from ipcv.models.placement import Dtype, Quant
+from ipcv.models.prompt import check_text
 from ipcv.opening import Asked, Opened, Opener
 from ipcv.options import PIXELS, Options
-from ipcv.placement import Dtype, Quant
-from ipcv.prompt import check_text
 from ipcv.run import Run
 from ipcv.savings import compare
 from ipcv.shortage import Room, less

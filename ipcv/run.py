@@ -34,10 +34,10 @@ from ipcv.encoded import Encoded
 from ipcv.families import find_language
 from ipcv.frame_encoder import STAGES, FrameEncoder
 from ipcv.generate import Chooser, Decoding, decode, pieces, prefill
-from ipcv.loading import Loaded
 from ipcv.media.clip import Clip
+from ipcv.models.loading import Loaded
+from ipcv.models.prompt import Prompt, build_prompt
 from ipcv.options import Options
-from ipcv.prompt import Prompt, build_prompt
 from ipcv.savings import Clock, Work, savings, stages
 
 

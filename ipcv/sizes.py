@@ -13,8 +13,8 @@ from ipcv.budget import KEEP, PICTURE
 from ipcv.compression.pruners.decoder_flops import BLOCK, cache_bytes
 from ipcv.context import picture_text
 from ipcv.families import find_language
-from ipcv.loading import read_processor, read_tokenizer
-from ipcv.placement import prequantized
+from ipcv.models.loading import read_processor, read_tokenizer
+from ipcv.models.placement import prequantized
 
 BYTES = {"8bit": 1.1, "4bit": 0.56}  # per parameter of a quantised layer, scales included
 AS_STORED = ("bitsandbytes", "gptq", "awq")  # whose packed weights take as much in memory as in the file

@@ -3,14 +3,14 @@
 
 def published(incomplete: str) -> list[str]:
     """Names of published models that can be asked."""
-    from ipcv.checkpoints import KNOWN
+    from ipcv.models.checkpoints import KNOWN
 
     return _starting([each.name for family in KNOWN.values() for each in family.checkpoints], incomplete)
 
 
 def cached(incomplete: str) -> list[str]:
     """Names of what is in the hub's cache."""
-    from ipcv.hub_cache import cached_names
+    from ipcv.models.hub_cache import cached_names
 
     return _starting(cached_names(), incomplete)
 

@@ -7,7 +7,7 @@ from ipcv.text import visible
 from ipcv_cli.render import magnitude
 
 if TYPE_CHECKING:
-    from ipcv.listing import ListedModel, Listing
+    from ipcv.models.catalog import ListedModel, Listing
 
 HEADINGS = ("", "params", "16 bit", "4 bit", "in the cache")
 LEGEND = """\

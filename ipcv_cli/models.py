@@ -13,7 +13,7 @@ from ipcv_cli.asking import agreed
 from ipcv_cli.failure import ERROR, leaving_at_once, reported
 
 if TYPE_CHECKING:
-    from ipcv.pulling import Download
+    from ipcv.models.download import Download
 
 ASK_ABOVE = 10**9  # bytes to fetch, more than which are asked about
 
@@ -66,11 +66,11 @@ def list_models(
     with reported(debug=debug, no_color=no_color):
         with leaving_at_once():
             libraries.prepare(offline=False, bars=False, debug=debug)
-            from ipcv import listing
+            from ipcv.models import catalog
             from ipcv_cli.model_table import model_table
             from ipcv_cli.output import listing_object, write
 
-            found = listing.list_models()
+            found = catalog.list_models()
         write(listing_object(found) if json else model_table(found))
 
 
@@ -97,23 +97,23 @@ def pull(
         say = _speaker(quiet=quiet, no_color=no_color)
         with leaving_at_once():
             libraries.prepare(offline=False, bars=False, debug=debug)
-            from ipcv import pulling
-            from ipcv.hub import local
-            from ipcv.hub_cache import cache_folder
+            from ipcv.models import download
+            from ipcv.models.hub import local
+            from ipcv.models.hub_cache import cache_folder
 
             if folder := local(repository, revision):
                 say("present", f"{repository} is in {folder}, there is nothing to fetch")
                 write_path(folder)
                 return
-            download = pulling.plan(repository, revision=revision)
-        size = magnitude(download.missing, 1000, "B")
-        say(*_news(download, size, cache_folder()))
-        if download.missing > ASK_ABOVE and not yes and not agreed(f"fetch {size}?", no_color=no_color):
+            planned = download.plan(repository, revision=revision)
+        size = magnitude(planned.missing, 1000, "B")
+        say(*_news(planned, size, cache_folder()))
+        if planned.missing > ASK_ABOVE and not yes and not agreed(f"fetch {size}?", no_color=no_color):
             raise typer.Exit(ERROR)
         bar = byte_bar(quiet=quiet, no_color=no_color)
-        with leaving_at_once(pulling.Unfinished(repository).discard), bar:
-            task = bar.add_task(repository, total=download.missing)
-            folder = download.fetch(lambda done: bar.update(task, completed=done))
+        with leaving_at_once(download.Unfinished(repository).discard), bar:
+            task = bar.add_task(repository, total=planned.missing)
+            folder = planned.fetch(lambda done: bar.update(task, completed=done))
         write_path(folder)
 
 
@@ -131,7 +131,7 @@ def path(
     with reported(debug=debug, no_color=no_color):
         with leaving_at_once():
             libraries.prepare(offline=False, bars=False, debug=debug)
-            from ipcv.hub import find_cached
+            from ipcv.models.hub import find_cached
             from ipcv_cli.output import write_path
 
             folder = find_cached(repository, revision=revision)
@@ -156,7 +156,7 @@ def remove(
         say = _speaker(quiet=quiet, no_color=no_color)
         with leaving_at_once():
             libraries.prepare(offline=False, bars=False, debug=debug)
-            from ipcv.hub_cache import plan_removal
+            from ipcv.models.hub_cache import plan_removal
 
             removals = plan_removal(repositories)
         names = ", ".join(removal.name for removal in removals)

@@ -18,7 +18,7 @@ from ipcv_cli.render import is_terminal
 if TYPE_CHECKING:  # these bring torch along, which not every command needs
     from ipcv.answer import Event
     from ipcv.bench import Report
-    from ipcv.listing import Listing
+    from ipcv.models.catalog import Listing
 
 Writer = Callable[["Event"], str]  # what an event adds to stdout
 
@@ -68,7 +68,7 @@ def report_object(report: "Report") -> str:
 
 def listing_object(listing: "Listing") -> str:
     """The models there are as one JSON object."""
-    from ipcv.listing import Listing
+    from ipcv.models.catalog import Listing
 
     return json_text(_adapter(Listing).dump_python(listing, mode="json"), 2)
 
@@ -118,7 +118,7 @@ def report_schema() -> dict[str, Any]:
 
 def listing_schema() -> dict[str, Any]:
     """The JSON schema of a list of models."""
-    from ipcv.listing import Listing
+    from ipcv.models.catalog import Listing
 
     return TypeAdapter(Listing).json_schema(mode="serialization", schema_generator=_Everything)
 

@@ -7,7 +7,6 @@ from ipcv.answer import (
     Final,
     FrameBatch,
     Frames,
-    ModelFacts,
     Opened,
     Savings,
     Stage,
@@ -17,6 +16,7 @@ from ipcv.answer import (
     Warned,
 )
 from ipcv.media.clip import VideoFacts
+from ipcv.models.facts import ModelFacts
 from ipcv.options import Options
 
 VIDEO = VideoFacts(

@@ -7,8 +7,8 @@ import pytest
 from bitsandbytes.nn import Linear4bit
 
 import ipcv
-from ipcv.checkpoints import DEMO, DEMO_FAMILY, KNOWN, Checkpoint
 from ipcv.families import FAMILIES
+from ipcv.models.checkpoints import DEMO, DEMO_FAMILY, KNOWN, Checkpoint
 
 sys.path.append(str(Path(__file__).parent.parent / "examples"))
 import count_parameters

@@ -15,8 +15,8 @@ import jsonschema
 import pytest
 from terminals import Terminal
 
-from ipcv.hub import find_folder
-from ipcv.loading import DEMO_NOTICE
+from ipcv.models.hub import find_folder
+from ipcv.models.loading import DEMO_NOTICE
 from ipcv_cli.main import main
 from ipcv_cli.output import json_schema
 

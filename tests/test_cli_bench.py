@@ -11,7 +11,7 @@ import jsonschema
 import pytest
 from terminals import Terminal
 
-from ipcv.loading import DEMO_NOTICE
+from ipcv.models.loading import DEMO_NOTICE
 from ipcv.wordings import KINDS
 from ipcv_cli.main import main
 from ipcv_cli.output import report_schema

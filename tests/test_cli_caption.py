@@ -19,7 +19,7 @@ from terminals import Terminal
 
 import ipcv_cli.wanted
 from ipcv import Options, Sampling
-from ipcv.loading import DEMO_NOTICE
+from ipcv.models.loading import DEMO_NOTICE
 from ipcv_cli.main import main
 from ipcv_cli.output import caption_schema, json_schema
 

@@ -17,8 +17,8 @@ from hub_server import COMMIT, REPOSITORY, Hub
 from terminals import Terminal
 from test_hub import redirect
 
-from ipcv.hub import find_folder
-from ipcv.hub_cache import cached_names
+from ipcv.models.hub import find_folder
+from ipcv.models.hub_cache import cached_names
 from ipcv_cli import completion
 from ipcv_cli.asking import agreed
 from ipcv_cli.main import main

@@ -13,8 +13,8 @@ from ipcv import Options, TimedFrames
 from ipcv.cache import EncodingCache
 from ipcv.context import picture_text
 from ipcv.families import find_language
-from ipcv.hub import find_folder
 from ipcv.measure import PictureText
+from ipcv.models.hub import find_folder
 
 QUESTION = "What colour is the circle?"
 CONTEXT = 1024  # tokens

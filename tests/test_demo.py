@@ -8,7 +8,7 @@ import pytest
 from transformers import AutoTokenizer, Qwen2VLForConditionalGeneration
 
 import ipcv
-from ipcv.loading import find_folder
+from ipcv.models.loading import find_folder
 from ipcv.options import Options
 from ipcv.questions import ask, benchmark
 from ipcv.scoring import points

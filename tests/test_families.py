@@ -37,7 +37,7 @@ from ipcv.compression.pruners.decoder_flops import cache_tokens, decode_flops, p
 from ipcv.compression.pruners.pruner import LanguagePruner
 from ipcv.families import FAMILIES, find_encoder, find_language
 from ipcv.generate import decode, prefill
-from ipcv.prompt import TEXT, TYPES, Prompt
+from ipcv.models.prompt import TEXT, TYPES, Prompt
 
 Grids = list[tuple[int, int, int]]
 

@@ -28,8 +28,8 @@ from ipcv.errors import ModelError
 from ipcv.families import FAMILIES, find_language
 from ipcv.frame_encoder import FrameEncoder
 from ipcv.generate import Chooser, pieces, prefill
-from ipcv.loading import read_config
 from ipcv.media.clip import clip_from_frames
+from ipcv.models.loading import read_config
 from ipcv.run import Run
 from ipcv.sizes import Sizes
 from ipcv.together import decode_together

@@ -21,7 +21,7 @@ from transformers.models.qwen3_vl.video_processing_qwen3_vl import Qwen3VLVideoP
 from ipcv.architecture.preprocess import FrameSettings, PatchSettings
 from ipcv.errors import ModelError
 from ipcv.families import find_encoder, find_language
-from ipcv.prompt import build_prompt
+from ipcv.models.prompt import build_prompt
 
 QWEN3 = {  # as Qwen3-VL's own file has it
     "size": {"longest_edge": 25165824, "shortest_edge": 4096},

@@ -17,8 +17,8 @@ from ipcv.architecture.preprocess import PatchSettings
 from ipcv.architecture.shapes import TextShape, VisionShape
 from ipcv.fit import SPARE, fit
 from ipcv.free_memory import _groups, free_memory
-from ipcv.hub import find_folder
-from ipcv.loading import read_config
+from ipcv.models.hub import find_folder
+from ipcv.models.loading import read_config
 from ipcv.sizes import Sizes
 from ipcv_cli.main import main
 

@@ -18,9 +18,9 @@ from ipcv import IPCV, Dart, FastV, Options, TimedFrames
 from ipcv.errors import ModelError
 from ipcv.families import find_language
 from ipcv.fit import fit
-from ipcv.hub import find_folder
-from ipcv.loading import read_config
-from ipcv.prompt import check_text
+from ipcv.models.hub import find_folder
+from ipcv.models.loading import read_config
+from ipcv.models.prompt import check_text
 from ipcv.run import Run
 from ipcv.sizes import Sizes
 

@@ -23,8 +23,8 @@ from ipcv.architecture.visual import Shown, Visual
 from ipcv.errors import ModelError
 from ipcv.families import find_language
 from ipcv.generate import prefill
-from ipcv.loading import read_processor
-from ipcv.prompt import IMAGE, TEXT, VIDEO, Prompt, build_prompt
+from ipcv.models.loading import read_processor
+from ipcv.models.prompt import IMAGE, TEXT, VIDEO, Prompt, build_prompt
 from ipcv.run import Run
 
 VALUES = {

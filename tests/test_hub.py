@@ -9,7 +9,7 @@ import pytest
 from hub_server import COMMIT, REPOSITORY, Hub
 
 from ipcv.errors import ModelError
-from ipcv.hub import DEFAULT_MODEL, download_size, find_folder, lacking
+from ipcv.models.hub import DEFAULT_MODEL, download_size, find_folder, lacking
 
 
 @pytest.fixture(autouse=True)

@@ -7,7 +7,7 @@ import warnings
 import pytest
 from hub_server import REPOSITORY, Hub
 
-from ipcv.hub import download_size, find_folder
+from ipcv.models.hub import download_size, find_folder
 from ipcv_cli import libraries
 
 NAMES = ("TRANSFORMERS_VERBOSITY", "HF_HUB_VERBOSITY", "HF_HUB_DISABLE_PROGRESS_BARS", "HF_HUB_OFFLINE")

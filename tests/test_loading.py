@@ -12,9 +12,9 @@ from torch import nn
 
 import ipcv
 from ipcv.errors import MemoryExhaustedError, ModelError
-from ipcv.hub import find_folder
-from ipcv.loading import DEMO_NOTICE
-from ipcv.placement import can_flash, choose_dtype, choose_quantization
+from ipcv.models.hub import find_folder
+from ipcv.models.loading import DEMO_NOTICE
+from ipcv.models.placement import can_flash, choose_dtype, choose_quantization
 
 
 @pytest.fixture

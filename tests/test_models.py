@@ -6,12 +6,12 @@ import pytest
 from hub_server import COMMIT, REPOSITORY, Hub
 from test_hub import redirect
 
-from ipcv.checkpoints import DEMO, KNOWN
 from ipcv.errors import ModelError
-from ipcv.hub import find_cached, find_folder
-from ipcv.hub_cache import cached_models, cached_names, plan_removal
-from ipcv.listing import list_models
-from ipcv.pulling import Unfinished, plan
+from ipcv.models.catalog import list_models
+from ipcv.models.checkpoints import DEMO, KNOWN
+from ipcv.models.download import Unfinished, plan
+from ipcv.models.hub import find_cached, find_folder
+from ipcv.models.hub_cache import cached_models, cached_names, plan_removal
 
 OTHER = "ffffffffffffffffffffffffffffffffffffffff"
 

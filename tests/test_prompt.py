@@ -3,7 +3,7 @@
 import pytest
 import tiny
 
-from ipcv.prompt import IMAGE, TEXT, VIDEO, build_prompt, check_text
+from ipcv.models.prompt import IMAGE, TEXT, VIDEO, build_prompt, check_text
 
 
 def test_a_prompt_has_one_placeholder_per_visual_token_and_the_question_after_them(demo):

@@ -31,8 +31,8 @@ from ipcv.architecture.shapes import keyless_layers
 from ipcv.compression.pruners.decoder_flops import cache_bytes, cache_share, decode_flops, prefill_flops
 from ipcv.families import find_language
 from ipcv.generate import Chooser, Decoding, pieces, prefill
+from ipcv.models.prompt import build_prompt
 from ipcv.opening import Opener
-from ipcv.prompt import build_prompt
 from ipcv.run import Run
 from ipcv.sizes import Sizes
 from ipcv.together import decode_together

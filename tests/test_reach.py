@@ -23,7 +23,7 @@ from ipcv.architecture.shapes import TextShape
 from ipcv.architecture.windows import pieces
 from ipcv.compression.pruners.decoder_flops import cache_tokens, decode_flops, prefill_flops
 from ipcv.generate import Chooser, decode, prefill
-from ipcv.prompt import TEXT
+from ipcv.models.prompt import TEXT
 from ipcv.together import decode_together
 
 CASE = test_families.CASES["gemma3"]

@@ -14,7 +14,7 @@ from ipcv import DTD, EVS, Dart, FastV, Options, Sampling, ToMe, V2Drop, VidCom2
 from ipcv.architecture.shapes import TextShape
 from ipcv.compression.pruners.decoder_flops import decode_flops, prefill_flops
 from ipcv.compression.reducers.reducer import Reducer
-from ipcv.prompt import TEXT, VIDEO, Prompt
+from ipcv.models.prompt import TEXT, VIDEO, Prompt
 
 COLOUR = "What colour is the circle?"
 REDUCERS = [EVS(keep=0.4), DTD(keep=0.3), DTD(threshold=0.6), VidCom2(keep=0.3)]

@@ -14,8 +14,8 @@ from ipcv import IPCV, Dart, Options, Sampling, TimedFrames
 from ipcv.answer import FrameBatch, Opened
 from ipcv.cache import EncodingCache
 from ipcv.errors import VideoError
+from ipcv.models.prompt import IMAGE, VIDEO
 from ipcv.opening import Opener
-from ipcv.prompt import IMAGE, VIDEO
 from ipcv.run import Run
 from ipcv_cli.main import main
 

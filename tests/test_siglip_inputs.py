@@ -21,8 +21,8 @@ from ipcv.errors import ModelError
 from ipcv.extent import Extent
 from ipcv.families import find_encoder, find_language, smolvlm
 from ipcv.generate import prefill
-from ipcv.hub import find_folder
-from ipcv.prompt import TEXT, VIDEO, build_prompt
+from ipcv.models.hub import find_folder
+from ipcv.models.prompt import TEXT, VIDEO, build_prompt
 
 STILL: dict[str, Any] = {"image_mean": [0.5, 0.4, 0.3], "image_std": [0.5, 0.25, 0.125]}
 QUESTION = "What colour is the circle?"

@@ -10,7 +10,7 @@ import tiny
 import torch
 
 from ipcv.architecture.preprocess import PatchSettings
-from ipcv.prompt import build_prompt
+from ipcv.models.prompt import build_prompt
 from ipcv.questions import ask, names
 from ipcv.world.random_scene import make_scene
 from ipcv.world.scene import TRAINING_SEEDS

@@ -24,7 +24,7 @@ from transformers import (
 )
 
 from ipcv.architecture.visual import Shown
-from ipcv.hub import find_folder
+from ipcv.models.hub import find_folder
 
 IMAGE, VIDEO, START, END = 95, 96, 97, 98  # the tiny vocabulary's special tokens; text is 0 to 89
 CHANNELS, FRAMES, PATCH = 3, 2, 4  # of one patch

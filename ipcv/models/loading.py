@@ -18,14 +18,14 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from ipcv.answer import ModelFacts
 from ipcv.architecture.preprocess import FrameSettings
 from ipcv.architecture.visual import Shown
 from ipcv.errors import ModelError, first_line, memory_errors
 from ipcv.families import find_language
-from ipcv.hub import DEFAULT_MODEL, DEMO, find_folder
-from ipcv.placement import Dtype, Quant, can_flash, choose_dtype, choose_quantization, find_device, prequantized
-from ipcv.prompt import build_prompt
+from ipcv.models.facts import ModelFacts
+from ipcv.models.hub import DEFAULT_MODEL, DEMO, find_folder
+from ipcv.models.placement import Dtype, Quant, can_flash, choose_dtype, choose_quantization, find_device, prequantized
+from ipcv.models.prompt import build_prompt
 
 __all__ = ["DEFAULT_MODEL", "DEMO_NOTICE", "Loaded", "find_folder", "read_model"]
 

@@ -14,10 +14,10 @@ from huggingface_hub.errors import DryRunError
 from huggingface_hub.file_download import DryRunFileInfo
 from huggingface_hub.utils.tqdm import tqdm
 
-from ipcv.checkpoints import KNOWN
 from ipcv.errors import ModelError
-from ipcv.hub import CONFIG, FILES, check_online, fetch, hub_errors, model_type
-from ipcv.hub_cache import cache_folder, repository_folder
+from ipcv.models.checkpoints import KNOWN
+from ipcv.models.hub import CONFIG, FILES, check_online, fetch, hub_errors, model_type
+from ipcv.models.hub_cache import cache_folder, repository_folder
 
 
 @dataclass(frozen=True, kw_only=True)

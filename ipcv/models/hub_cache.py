@@ -11,7 +11,7 @@ from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]  # it is public all the same
 
 from ipcv.errors import ModelError
-from ipcv.hub import CONFIG, DEMO, cached, lacking, model_type
+from ipcv.models.hub import CONFIG, DEMO, cached, lacking, model_type
 
 _PREFIX = "models--"
 

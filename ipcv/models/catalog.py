@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from ipcv.checkpoints import DEMO, DEMO_FAMILY, DEMO_TESTED_WITH, KNOWN, Checkpoint
-from ipcv.hub_cache import CachedModel, cache_folder, cached_models
+from ipcv.models.checkpoints import DEMO, DEMO_FAMILY, DEMO_TESTED_WITH, KNOWN, Checkpoint
+from ipcv.models.hub_cache import CachedModel, cache_folder, cached_models
 
 SCHEMA_VERSION = 1
 
