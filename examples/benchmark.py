@@ -16,8 +16,8 @@ from publish import commit_date, machine, put_into_readme
 from pydantic import TypeAdapter
 
 import ipcv
-from ipcv.bench import Report, bench
-from ipcv.settings import parse_settings
+from ipcv.benchmark.benchmark import Report, bench
+from ipcv.benchmark.settings import parse_settings
 from ipcv_cli.report import plot, report_table
 
 MODEL = "dense,file,other"  # whether it is right, also through a file, and whether that is because of what it sees

@@ -15,10 +15,10 @@ import time
 from pathlib import Path
 
 import ipcv
-from ipcv.captioning import Captioner
-from ipcv.inputs import Item, collect
-from ipcv.plan import Captioned, Plan, describe
-from ipcv.reading import Readers
+from ipcv.batch.captioner import Captioner
+from ipcv.batch.inputs import Item, collect
+from ipcv.batch.plan import Captioned, Plan, describe
+from ipcv.readers.pool import Readers
 
 QUESTION = "Describe the video."
 

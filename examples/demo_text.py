@@ -9,9 +9,9 @@ from tokenizers.models import BPE
 from tokenizers.trainers import BpeTrainer
 from transformers import PreTrainedTokenizerFast
 
-from ipcv.captions import with_article
-from ipcv.questions import ask, names, plural
-from ipcv.wordings import EVENTS, KINDS, NUMBERS, OPTIONS, WORDINGS, Kind
+from ipcv.benchmark.questions import ask, names, plural
+from ipcv.benchmark.reference_captions import with_article
+from ipcv.benchmark.wordings import EVENTS, KINDS, NUMBERS, OPTIONS, WORDINGS, Kind
 from ipcv.world.drawing import SHAPES
 from ipcv.world.scene import COLOURS, MOTIONS, SIZES, TAGS, Scene, Thing
 

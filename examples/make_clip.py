@@ -5,7 +5,7 @@ Example: python examples/make_clip.py examples/clip.mp4
 
 import sys
 
-from ipcv.captions import caption
+from ipcv.benchmark.reference_captions import caption
 from ipcv.world.mp4 import FILE_FPS, write_clip
 from ipcv.world.random_scene import make_clip, make_scene
 from ipcv.world.scene import HELD_OUT_SEEDS

@@ -19,8 +19,8 @@ import numpy as np
 import torch
 
 import ipcv
+from ipcv.inference.pipeline import Run
 from ipcv.media.clip import open_video
-from ipcv.run import Run
 
 FPS = 8  # sampled per second
 

@@ -26,12 +26,12 @@ from torch.profiler import ProfilerActivity, profile
 from ipcv import Options
 from ipcv.architecture.shapes import TextShape
 from ipcv.architecture.visual import Shown, Visual
+from ipcv.benchmark.settings import parse_settings
 from ipcv.compression.compressors.encoder_flops import encoder_flops
 from ipcv.compression.pruners.decoder_flops import prefill_flops
 from ipcv.families import find_encoder, find_language
-from ipcv.generate import Chooser, decode, prefill
+from ipcv.inference.generate import Chooser, decode, prefill
 from ipcv.models.prompt import TEXT, VIDEO, Prompt
-from ipcv.settings import parse_settings
 
 WORDS = 32  # of text in the prompt, half of them behind the video
 WAITING = {  # in a trace of a GPU what waits for it, in one of a CPU what would and can be seen there

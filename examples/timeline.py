@@ -11,9 +11,9 @@ from collections.abc import Iterator
 import torch
 
 import ipcv
+from ipcv.inference.pipeline import Run
 from ipcv.media.clip import open_video
 from ipcv.media.frames import Frames
-from ipcv.run import Run
 
 Spans = list[tuple[float, float]]  # start and end, in seconds
 

@@ -27,9 +27,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from ipcv.architecture.positions import prompt_positions
-from ipcv.captions import fact_score
-from ipcv.questions import benchmark
-from ipcv.wordings import KINDS
+from ipcv.benchmark.questions import benchmark
+from ipcv.benchmark.reference_captions import fact_score
+from ipcv.benchmark.wordings import KINDS
 from ipcv.world.random_scene import make_scene
 
 STAGES = ("encoder", "decoder", "joint")

@@ -13,12 +13,12 @@ if TYPE_CHECKING:
     from ipcv.compression.reducers.dtd import DTD
     from ipcv.compression.reducers.evs import EVS
     from ipcv.compression.reducers.vidcom2 import VidCom2
-    from ipcv.encoded import Encoded
+    from ipcv.encodings.encoded import Encoded
     from ipcv.errors import IPCVError, MemoryExhaustedError, ModelError, VideoError
-    from ipcv.fit import Fit, fit_to_device
+    from ipcv.inference.model import Model, TimedFrames, load
+    from ipcv.limits.fit import Fit, fit_to_device
     from ipcv.media.sampling import Sampling
     from ipcv.options import Options
-    from ipcv.qa import Model, TimedFrames, load
 
 __all__ = [
     "DTD",
@@ -48,14 +48,14 @@ __all__ = [
 _MODULES = {  # and the names that are theirs
     "answer": ("Answer", "Event"),
     "compression.compressors.ipcv_compressor": ("IPCV",),
-    "encoded": ("Encoded",),
+    "encodings.encoded": ("Encoded",),
     "errors": ("IPCVError", "MemoryExhaustedError", "ModelError", "VideoError"),
-    "fit": ("Fit", "fit_to_device"),
+    "limits.fit": ("Fit", "fit_to_device"),
     "compression.pruners.dart": ("Dart",),
     "compression.pruners.fastv": ("FastV",),
     "compression.pruners.v2drop": ("V2Drop",),
     "options": ("Options",),
-    "qa": ("Model", "TimedFrames", "load"),
+    "inference.model": ("Model", "TimedFrames", "load"),
     "compression.reducers.dtd": ("DTD",),
     "compression.reducers.evs": ("EVS",),
     "compression.reducers.vidcom2": ("VidCom2",),

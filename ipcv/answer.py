@@ -7,7 +7,7 @@ while the work ran; "computed" means a closed form of the model's configuration.
 from dataclasses import dataclass
 from typing import Literal
 
-from ipcv.budget import Budget, Share
+from ipcv.limits.budget import Budget, Share
 from ipcv.media.frames import Kind, VideoFacts
 from ipcv.models.facts import ModelFacts
 from ipcv.options import Options

@@ -13,9 +13,9 @@ from ipcv_cli.wanted import Places, Requests, Wanted
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-    from ipcv.batch import Batch
-    from ipcv.inputs import Item
-    from ipcv.plan import Outcome, Plan, Work
+    from ipcv.batch.inputs import Item
+    from ipcv.batch.plan import Outcome, Plan, Work
+    from ipcv.output.resume import Batch
     from ipcv_cli.progress import BatchView
 
 UNREADABLE = {"VideoError", "ReadTimeoutError", "ReaderCrashError"}
@@ -54,10 +54,10 @@ def _batch(
     dry_run: bool,
 ) -> "Batch":
     """The items with their output, which is held until `stack` ends."""
-    from ipcv.batch import Batch
-    from ipcv.failures import Failures
-    from ipcv.journal import Journal
-    from ipcv.sidecars import Sidecars
+    from ipcv.output.failures import Failures
+    from ipcv.output.journal import Journal
+    from ipcv.output.resume import Batch
+    from ipcv.output.sidecars import Sidecars
 
     journal = Journal(places.journal) if places.journal else None
     if journal and dry_run:
@@ -106,7 +106,7 @@ def _work(batch: "Batch", chosen: Engine, places: Places, view: "BatchView") -> 
         view.end(ended, batch.failures.path if batch.failures.records else None, resumable=batch.journal is not None)
     batch.tidy()
     if places.parquet and batch.journal and ended == "done":
-        from ipcv.table import write_parquet
+        from ipcv.output.parquet import write_parquet
 
         write_parquet(places.parquet, batch.journal.records())
     return _code(batch)

@@ -65,8 +65,8 @@ def bench(
         with count_bar(quiet=quiet, no_color=no_color) as bar:
             with leaving_at_once():
                 libraries.prepare(offline=offline, bars=not bar.disable, debug=debug)
-                from ipcv import bench as benchmark
-                from ipcv.settings import parse_settings
+                from ipcv.benchmark import benchmark
+                from ipcv.benchmark.settings import parse_settings
                 from ipcv_cli.output import report_object, write
                 from ipcv_cli.render import line, stderr_console
 

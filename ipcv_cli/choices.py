@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 from ipcv_cli.failure import UsageError
 
 if TYPE_CHECKING:
-    from ipcv.cache import EncodingCache
-    from ipcv.cluster import Cluster
+    from ipcv.cluster.ray_cluster import Cluster
+    from ipcv.encodings.cache import EncodingCache
     from ipcv.media.sampling import Sampling
     from ipcv.options import Options
 
@@ -105,7 +105,7 @@ def encoding_cache(where: str, limit: str, warn: Callable[[str], None]) -> "Enco
     """The cache at `where`: a folder, `auto` or `off`. Raises `ValueError` for a size that is none."""
     if where == "off":
         return None
-    from ipcv.cache import EncodingCache, default_folder, parse_size
+    from ipcv.encodings.cache import EncodingCache, default_folder, parse_size
 
     folder = default_folder() if where == "auto" else Path(where).expanduser()
     if folder.exists() and not folder.is_dir():
@@ -126,6 +126,6 @@ def cluster(engine: str, actors: int | None, gpus: float | None, device: str) ->
         )
     if device == "cpu" and gpus:
         raise UsageError(f"--device cpu and --gpus-per-actor {gpus:g} exclude each other: leave one of them out")
-    from ipcv.cluster import Cluster
+    from ipcv.cluster.ray_cluster import Cluster
 
     return Cluster(actors=actors, gpus=0.0 if device == "cpu" else gpus)

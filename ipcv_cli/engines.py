@@ -10,9 +10,9 @@ from ipcv_cli.failure import leaving_at_once
 from ipcv_cli.wanted import Requests
 
 if TYPE_CHECKING:
-    from ipcv.cluster import Cluster
-    from ipcv.plan import Outcome, Plan, Work
-    from ipcv.qa import Model
+    from ipcv.batch.plan import Outcome, Plan, Work
+    from ipcv.cluster.ray_cluster import Cluster
+    from ipcv.inference.model import Model
     from ipcv_cli.progress import BatchView
 
 
@@ -39,7 +39,7 @@ class _Local:
     """This process."""
 
     def __init__(self, requests: Requests, plan: "Plan", view: "BatchView", *, dry_run: bool, no_color: bool) -> None:
-        from ipcv.identity import model_to_come
+        from ipcv.encodings.fingerprint import model_to_come
 
         self._requests, self._plan, self._view, self._no_color = requests, plan, view, no_color
         if not dry_run:
@@ -55,9 +55,9 @@ class _Local:
         requests = self._requests
         with ExitStack() as stack:
             with leaving_at_once():
-                from ipcv.cache import parse_size
-                from ipcv.captioning import Captioner
-                from ipcv.reading import Readers
+                from ipcv.batch.captioner import Captioner
+                from ipcv.encodings.cache import parse_size
+                from ipcv.readers.pool import Readers
 
                 limit = parse_size(requests.max_download)
                 readers = stack.enter_context(Readers(requests.readers, requests.prefetch, requests.timeout))
@@ -89,9 +89,9 @@ class _Remote:
     """Workers on a Ray cluster."""
 
     def __init__(self, requests: Requests, plan: "Plan", view: "BatchView", cluster: "Cluster") -> None:
-        from ipcv.cache import parse_size
-        from ipcv.crew import Crew
-        from ipcv.worker import WorkerSettings
+        from ipcv.cluster.scheduler import Crew
+        from ipcv.cluster.worker import WorkerSettings
+        from ipcv.encodings.cache import parse_size
 
         settings = WorkerSettings(
             model=requests.model,

@@ -7,9 +7,9 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ipcv.fit import Fit
+    from ipcv.inference.model import Model
+    from ipcv.limits.fit import Fit
     from ipcv.options import Options
-    from ipcv.qa import Model
 
 
 def prepare(*, offline: bool, bars: bool, debug: bool) -> None:
@@ -46,7 +46,7 @@ def load_model(
     **placement: Any,
 ) -> "Model":
     """`ipcv.load`, with a word on what is fetched if anything is; else `status` says what is being loaded."""
-    from ipcv.qa import load
+    from ipcv.inference.model import load
 
     status("")  # the line is free for what a download shows
     if not announce_download(name, revision=revision, offline=offline, quiet=quiet, no_color=no_color):
@@ -68,7 +68,8 @@ def load_to_fit(
     **placement: Any,
 ) -> tuple["Model", "Fit"]:
     """The same as `ipcv.fit_to_device` chooses, and what that is; the model's warnings say so."""
-    from ipcv.fit import fit_to_device, told
+    from ipcv.inference.model import told
+    from ipcv.limits.fit import fit_to_device
 
     status("")
     announce_download(name, revision=revision, offline=offline, quiet=quiet, no_color=no_color)

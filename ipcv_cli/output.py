@@ -17,7 +17,7 @@ from ipcv_cli.render import is_terminal
 
 if TYPE_CHECKING:  # these bring torch along, which not every command needs
     from ipcv.answer import Event
-    from ipcv.bench import Report
+    from ipcv.benchmark.benchmark import Report
     from ipcv.models.catalog import Listing
 
 Writer = Callable[["Event"], str]  # what an event adds to stdout
@@ -61,7 +61,7 @@ def json_object(event: "Event") -> str:
 
 def report_object(report: "Report") -> str:
     """A benchmark as one JSON object."""
-    from ipcv.bench import Report
+    from ipcv.benchmark.benchmark import Report
 
     return json_text(_adapter(Report).dump_python(report, mode="json"), 2)
 
@@ -111,7 +111,7 @@ def caption_schema() -> dict[str, Any]:
 
 def report_schema() -> dict[str, Any]:
     """The JSON schema of a benchmark."""
-    from ipcv.bench import Report
+    from ipcv.benchmark.benchmark import Report
 
     return TypeAdapter(Report).json_schema(mode="serialization", schema_generator=_Everything)
 

@@ -17,8 +17,8 @@ from ipcv.text import visible
 from ipcv_cli.render import is_terminal, line, stderr_console
 
 if TYPE_CHECKING:
-    from ipcv.batch import Tally
-    from ipcv.plan import Cause, Failed, Outcome
+    from ipcv.batch.plan import Cause, Failed, Outcome
+    from ipcv.output.resume import Tally
 
 EVERY = 10.0  # seconds between two log lines
 WHY: "dict[Cause, str]" = {"budget": "for the budget of visual tokens", "memory": "because memory ran out"}

@@ -16,8 +16,8 @@ from ipcv.text import visible
 from ipcv_cli.failure import UsageError
 
 if TYPE_CHECKING:
-    from ipcv.bench import Report
-    from ipcv.scoring import Interval
+    from ipcv.benchmark.benchmark import Report
+    from ipcv.benchmark.scoring import Interval
 
 WIDTH = 118
 UNSEEN = ("grey", "other")  # settings that do not show the clip have no place among costs

@@ -12,12 +12,12 @@ from ipcv_cli.failure import UsageError
 from ipcv_cli.render import is_terminal
 
 if TYPE_CHECKING:
-    from ipcv.cache import EncodingCache
-    from ipcv.cluster import Cluster
-    from ipcv.inputs import Item
-    from ipcv.journal import Record
+    from ipcv.batch.inputs import Item
+    from ipcv.batch.plan import Plan
+    from ipcv.cluster.ray_cluster import Cluster
+    from ipcv.encodings.cache import EncodingCache
     from ipcv.options import Options
-    from ipcv.plan import Plan
+    from ipcv.output.journal import Record
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Wanted:
 
     def items(self) -> tuple[list["Item"], list["Item"]]:
         """All items, and those of this run. Raises `UsageError` or `ValueError` for what makes no sense."""
-        from ipcv.inputs import collect, shard, split_list
+        from ipcv.batch.inputs import collect, shard, split_list
 
         if self.nul and "-" not in self.sources:
             raise UsageError("-0 is about a list on stdin: give - for it")
@@ -101,7 +101,7 @@ class Places:
         if self.parquet:
             if self.journal is None:
                 raise UsageError("--parquet is made of the captions in a file: give -o as well")
-            from ipcv.table import import_pyarrow
+            from ipcv.output.parquet import import_pyarrow
 
             import_pyarrow()
 
@@ -113,7 +113,7 @@ class Places:
         """What brings the lines of a video to stdout."""
         if self.journal is not None and not self.json:
             return lambda _: None
-        from ipcv.journal import line
+        from ipcv.output.journal import line
         from ipcv_cli.output import write
 
         if self.json or not is_terminal(sys.stdout):
@@ -147,9 +147,9 @@ class Requests:
 
     def plan(self) -> "Plan":
         """Raises `ValueError` for what makes no sense."""
+        from ipcv.batch.plan import Plan
+        from ipcv.batch.presets import DEFAULT_PROMPT, JSON, PRESETS
         from ipcv.media.segments import Segments, import_scenedetect
-        from ipcv.plan import Plan
-        from ipcv.presets import DEFAULT_PROMPT, JSON, PRESETS
 
         first = [PRESETS[self.preset]] if self.preset else [] if self.prompt is None else [self.prompt]
         for text in (*first, *self.questions):

@@ -34,7 +34,7 @@ def world(
             raise UsageError(f"{folder} is not a folder: give the name of one, new or old")
         with count_bar(quiet=quiet, no_color=no_color) as bar:
             with leaving_at_once():
-                from ipcv.world.mp4 import write_world
+                from ipcv.benchmark.dataset import write_world
             task = bar.add_task("clips", total=clips)
             for done in write_world(folder, clips, seed, overwrite=overwrite):
                 bar.update(task, completed=done)

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from ipcv import TimedFrames
-from ipcv.bench import Report, bench
-from ipcv.questions import benchmark
-from ipcv.scoring import normalized, points
-from ipcv.settings import parse_settings
-from ipcv.wordings import KINDS
+from ipcv.benchmark.benchmark import Report, bench
+from ipcv.benchmark.questions import benchmark
+from ipcv.benchmark.scoring import normalized, points
+from ipcv.benchmark.settings import parse_settings
+from ipcv.benchmark.wordings import KINDS
 from ipcv.world.mp4 import write_clip
 from ipcv.world.random_scene import make_clip
 

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from ipcv import DTD, EVS, Options, Sampling, TimedFrames, VidCom2
 from ipcv.answer import FrameBatch
 from ipcv.architecture.preprocess import PatchSettings
-from ipcv.budget import KEEP, ORDER, PICTURE, Budget, Limit, Lowered, Share, allot, explain
-from ipcv.cache import EncodingCache
-from ipcv.extent import Extent
-from ipcv.extent import meet as meet_limit
+from ipcv.encodings.cache import EncodingCache
+from ipcv.limits.budget import KEEP, ORDER, PICTURE, Budget, Limit, Lowered, Share, allot, explain
+from ipcv.limits.extent import Extent
+from ipcv.limits.extent import meet as meet_limit
 from ipcv_cli.main import main
 from ipcv_cli.output import json_schema
 

@@ -10,12 +10,12 @@ import pytest
 from test_shortage import hungry
 
 from ipcv import EVS, Options, Sampling
-from ipcv.cache import EncodingCache
-from ipcv.captioning import Captioner
-from ipcv.inputs import collect
+from ipcv.batch.captioner import Captioner
+from ipcv.batch.inputs import collect
+from ipcv.batch.plan import Plan, Started, describe
+from ipcv.encodings.cache import EncodingCache
 from ipcv.media.segments import Segments
-from ipcv.plan import Plan, Started, describe
-from ipcv.reading import Readers
+from ipcv.readers.pool import Readers
 from ipcv_cli import libraries
 from ipcv_cli.main import main
 
@@ -291,10 +291,10 @@ def test_fit_chooses_once_and_says_what_and_why(videos, capsys):
 
 
 def test_a_fitted_batch_goes_on_whatever_fits_by_then(videos, monkeypatch, capsys):
-    import ipcv.fit
+    import ipcv.limits.fit
 
     with monkeypatch.context() as patch:
-        patch.setattr(ipcv.fit, "free_memory", lambda _: (90 << 20, "of this test"))
+        patch.setattr(ipcv.limits.fit, "free_memory", lambda _: (90 << 20, "of this test"))
         caption(videos, "-o", "captions.jsonl", "--fit", "--limit", "2")
     small = lines()
     assert "fitted to 0.09 GiB of this test that are free" in capsys.readouterr().err
@@ -305,9 +305,9 @@ def test_a_fitted_batch_goes_on_whatever_fits_by_then(videos, monkeypatch, capsy
 
 
 def test_a_model_that_does_not_fit_is_code_6_and_one_line(videos, monkeypatch, capsys):
-    import ipcv.fit
+    import ipcv.limits.fit
 
-    monkeypatch.setattr(ipcv.fit, "free_memory", lambda _: (10 << 20, "of this test"))
+    monkeypatch.setattr(ipcv.limits.fit, "free_memory", lambda _: (10 << 20, "of this test"))
     caption(videos, "--fit", "-q", code=6)
     err = capsys.readouterr().err
     assert "do not fit into the 0.01 GiB that are free" in err

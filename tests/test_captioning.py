@@ -10,16 +10,17 @@ import pytest
 import torch
 
 import ipcv
-from ipcv import Options, Sampling, identity
-from ipcv.cache import EncodingCache, parse_size
-from ipcv.captioning import Captioner
-from ipcv.inputs import Item, collect
+from ipcv import Options, Sampling
+from ipcv.batch.captioner import Captioner
+from ipcv.batch.inputs import Item, collect
+from ipcv.batch.plan import Captioned, Failed, Plan, Started, describe
+from ipcv.batch.prepared_clip import Piece
+from ipcv.batch.presets import PRESETS, parse
+from ipcv.encodings import fingerprint
+from ipcv.encodings.cache import EncodingCache, parse_size
 from ipcv.media.segments import Segments
-from ipcv.piece import Piece
-from ipcv.plan import Captioned, Failed, Plan, Started, describe
-from ipcv.presets import PRESETS, parse
-from ipcv.reading import Readers
-from ipcv.record import records
+from ipcv.output.records import records
+from ipcv.readers.pool import Readers
 
 COUNT, DESCRIBE = "How many objects are there?", "Describe the video."
 OPTIONS = Options(sampling=Sampling(max_frames=6), max_new_tokens=24)
@@ -201,7 +202,7 @@ def test_answers_are_checked_against_the_schema(text, problem):
 
 def test_the_key_changes_with_everything_that_matters(demo, clips, tmp_path):
     item = collect([str(clips)])[0]
-    model = identity.model(demo.facts)
+    model = fingerprint.model(demo.facts)
     plan = Plan(options=OPTIONS)
 
     def key(plan=plan, item=item, model=model):
@@ -244,7 +245,7 @@ def test_the_key_changes_with_everything_that_matters(demo, clips, tmp_path):
 
 
 def test_the_identity_is_known_before_the_model_is_loaded(demo):
-    assert identity.model_to_come("demo", offline=True) == identity.model(demo.facts)
+    assert fingerprint.model_to_come("demo", offline=True) == fingerprint.model(demo.facts)
 
 
 def test_a_second_question_needs_no_reading_and_no_encoding(demo, clips, encodings, tmp_path):

@@ -11,8 +11,8 @@ import jsonschema
 import pytest
 from terminals import Terminal
 
+from ipcv.benchmark.wordings import KINDS
 from ipcv.models.loading import DEMO_NOTICE
-from ipcv.wordings import KINDS
 from ipcv_cli.main import main
 from ipcv_cli.output import report_schema
 

@@ -264,7 +264,7 @@ def test_sidecars_go_into_a_tree_of_their_own(videos):
 
 
 def test_two_runs_on_one_output_exclude_each_other(videos, capsys):
-    from ipcv.journal import Journal
+    from ipcv.output.journal import Journal
 
     with Journal(Path("captions.jsonl")):
         caption(videos, "-o", "captions.jsonl", code=1)

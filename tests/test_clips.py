@@ -6,9 +6,10 @@ import av
 import numpy as np
 import pytest
 
-from ipcv.wordings import KINDS
+from ipcv.benchmark.dataset import write_world
+from ipcv.benchmark.wordings import KINDS
 from ipcv.world import mp4
-from ipcv.world.mp4 import write_clip, write_world
+from ipcv.world.mp4 import write_clip
 from ipcv.world.random_scene import make_scene
 from ipcv.world.scene import HELD_OUT_SEEDS
 

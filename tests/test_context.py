@@ -10,10 +10,10 @@ from transformers import AutoTokenizer
 
 import ipcv
 from ipcv import Options, TimedFrames
-from ipcv.cache import EncodingCache
-from ipcv.context import picture_text
+from ipcv.encodings.cache import EncodingCache
 from ipcv.families import find_language
-from ipcv.measure import PictureText
+from ipcv.limits.context import picture_text
+from ipcv.limits.measure import PictureText
 from ipcv.models.hub import find_folder
 
 QUESTION = "What colour is the circle?"

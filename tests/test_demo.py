@@ -8,10 +8,10 @@ import pytest
 from transformers import AutoTokenizer, Qwen2VLForConditionalGeneration
 
 import ipcv
+from ipcv.benchmark.questions import ask, benchmark
+from ipcv.benchmark.scoring import points
 from ipcv.models.loading import find_folder
 from ipcv.options import Options
-from ipcv.questions import ask, benchmark
-from ipcv.scoring import points
 from ipcv.world.mp4 import write_clip
 from ipcv.world.random_scene import make_clip, make_scene
 from ipcv.world.scene import HELD_OUT_SEEDS

@@ -36,7 +36,7 @@ from ipcv.compression.compressors.encoder_flops import encoder_flops
 from ipcv.compression.pruners.decoder_flops import cache_tokens, decode_flops, prefill_flops
 from ipcv.compression.pruners.pruner import LanguagePruner
 from ipcv.families import FAMILIES, find_encoder, find_language
-from ipcv.generate import decode, prefill
+from ipcv.inference.generate import decode, prefill
 from ipcv.models.prompt import TEXT, TYPES, Prompt
 
 Grids = list[tuple[int, int, int]]

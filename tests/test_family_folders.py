@@ -23,16 +23,16 @@ from typer.testing import CliRunner
 import ipcv
 from ipcv import EVS, IPCV, Dart, FastV, Options, TimedFrames, ToMe, V2Drop
 from ipcv.answer import Final, StageDone, Token
-from ipcv.cache import EncodingCache
+from ipcv.encodings.cache import EncodingCache
 from ipcv.errors import ModelError
 from ipcv.families import FAMILIES, find_language
-from ipcv.frame_encoder import FrameEncoder
-from ipcv.generate import Chooser, pieces, prefill
+from ipcv.inference.frame_encoder import FrameEncoder
+from ipcv.inference.generate import Chooser, pieces, prefill
+from ipcv.inference.generate_batch import decode_together
+from ipcv.inference.pipeline import Run
+from ipcv.limits.memory_estimate import Sizes
 from ipcv.media.clip import clip_from_frames
 from ipcv.models.loading import read_config
-from ipcv.run import Run
-from ipcv.sizes import Sizes
-from ipcv.together import decode_together
 from ipcv_cli.main import app
 
 QUESTION = "What colour is the circle?"

@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 from ipcv import MemoryExhaustedError, Options, fit_to_device
 from ipcv.architecture.preprocess import PatchSettings
 from ipcv.architecture.shapes import TextShape, VisionShape
-from ipcv.fit import SPARE, fit
-from ipcv.free_memory import _groups, free_memory
+from ipcv.limits.fit import SPARE, fit
+from ipcv.limits.free_memory import _groups, free_memory
+from ipcv.limits.memory_estimate import Sizes
 from ipcv.models.hub import find_folder
 from ipcv.models.loading import read_config
-from ipcv.sizes import Sizes
 from ipcv_cli.main import main
 
 COLOUR = "What colour is the circle?"

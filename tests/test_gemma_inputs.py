@@ -17,12 +17,12 @@ import ipcv
 from ipcv import IPCV, Dart, FastV, Options, TimedFrames
 from ipcv.errors import ModelError
 from ipcv.families import find_language
-from ipcv.fit import fit
+from ipcv.inference.pipeline import Run
+from ipcv.limits.fit import fit
+from ipcv.limits.memory_estimate import Sizes
 from ipcv.models.hub import find_folder
 from ipcv.models.loading import read_config
 from ipcv.models.prompt import check_text
-from ipcv.run import Run
-from ipcv.sizes import Sizes
 
 QUESTION = "What colour is the circle?\nAnswer in one word."
 PLAIN = Options(compressor=None, pruner=None, max_new_tokens=6)

@@ -7,7 +7,7 @@ from transformers import PreTrainedTokenizerFast
 
 from ipcv.architecture.positions import prompt_positions
 from ipcv.architecture.visual import Visual
-from ipcv.generate import Chooser, decode, pieces, prefill
+from ipcv.inference.generate import Chooser, decode, pieces, prefill
 from ipcv.models.prompt import Prompt
 
 

@@ -22,10 +22,10 @@ from ipcv.architecture.preprocess import PatchSettings
 from ipcv.architecture.visual import Shown, Visual
 from ipcv.errors import ModelError
 from ipcv.families import find_language
-from ipcv.generate import prefill
+from ipcv.inference.generate import prefill
+from ipcv.inference.pipeline import Run
 from ipcv.models.loading import read_processor
 from ipcv.models.prompt import IMAGE, TEXT, VIDEO, Prompt, build_prompt
-from ipcv.run import Run
 
 VALUES = {
     "size": {"longest_edge": 47040000, "shortest_edge": 12544},

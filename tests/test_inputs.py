@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from ipcv.inputs import collect, shard, split_list
+from ipcv.batch.inputs import collect, shard, split_list
 
 
 @pytest.fixture

@@ -6,8 +6,8 @@ import resource
 import pytest
 
 from ipcv.errors import OutputBusyError
-from ipcv.failures import Failures
-from ipcv.journal import Journal, line
+from ipcv.output.failures import Failures
+from ipcv.output.journal import Journal, line
 
 
 def lines(name, key="k", parts=1, text="x"):

@@ -12,9 +12,9 @@ import ipcv
 from ipcv import IPCV, Dart, FastV, Options, Sampling, TimedFrames
 from ipcv.answer import Final, FrameBatch, Opened, Stage, StageDone, Token, Warned
 from ipcv.errors import MemoryExhaustedError, VideoError
+from ipcv.inference.pipeline import Run
+from ipcv.inference.savings import compare
 from ipcv.media.clip import open_video
-from ipcv.run import Run
-from ipcv.savings import compare
 
 PLAIN = Options(compressor=None, pruner=None)
 COLOUR = "What colour is the circle?"

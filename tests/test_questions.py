@@ -7,9 +7,9 @@ from itertools import islice
 import numpy as np
 import pytest
 
-from ipcv.captions import caption, fact_score, facts
-from ipcv.questions import ask, benchmark, plural
-from ipcv.wordings import BALANCE, KINDS, NUMBERS, WORDINGS
+from ipcv.benchmark.questions import ask, benchmark, plural
+from ipcv.benchmark.reference_captions import caption, fact_score, facts
+from ipcv.benchmark.wordings import BALANCE, KINDS, NUMBERS, WORDINGS
 from ipcv.world.random_scene import make_scene
 from ipcv.world.scene import COLOURS, HELD_OUT_SEEDS
 

@@ -30,12 +30,12 @@ from ipcv.architecture.prefill import in_chunks
 from ipcv.architecture.shapes import keyless_layers
 from ipcv.compression.pruners.decoder_flops import cache_bytes, cache_share, decode_flops, prefill_flops
 from ipcv.families import find_language
-from ipcv.generate import Chooser, Decoding, pieces, prefill
+from ipcv.inference.generate import Chooser, Decoding, pieces, prefill
+from ipcv.inference.generate_batch import decode_together
+from ipcv.inference.opening import Opener
+from ipcv.inference.pipeline import Run
+from ipcv.limits.memory_estimate import Sizes
 from ipcv.models.prompt import build_prompt
-from ipcv.opening import Opener
-from ipcv.run import Run
-from ipcv.sizes import Sizes
-from ipcv.together import decode_together
 from ipcv_cli.main import app
 
 QUESTION = "What colour is the circle?"

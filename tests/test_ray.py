@@ -18,10 +18,10 @@ import fsspec
 import psutil
 import pytest
 
-from ipcv.cluster import Share, share
-from ipcv.inputs import collect
-from ipcv.plan import Plan, describe
-from ipcv.worker import checked
+from ipcv.batch.inputs import collect
+from ipcv.batch.plan import Plan, describe
+from ipcv.cluster.ray_cluster import Share, share
+from ipcv.cluster.worker import checked
 from ipcv.world.mp4 import write_clip
 from ipcv.world.random_scene import make_clip
 from ipcv.world.scene import HELD_OUT_SEEDS

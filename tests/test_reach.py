@@ -22,9 +22,9 @@ from ipcv.architecture.masks import shaped
 from ipcv.architecture.shapes import TextShape
 from ipcv.architecture.windows import pieces
 from ipcv.compression.pruners.decoder_flops import cache_tokens, decode_flops, prefill_flops
-from ipcv.generate import Chooser, decode, prefill
+from ipcv.inference.generate import Chooser, decode, prefill
+from ipcv.inference.generate_batch import decode_together
 from ipcv.models.prompt import TEXT
-from ipcv.together import decode_together
 
 CASE = test_families.CASES["gemma3"]
 AS_PUBLISHED = (SLIDING, SLIDING, WHOLE, SLIDING, WHOLE)  # layer 0 has a window
@@ -132,7 +132,9 @@ def test_windows_and_pictures_make_a_difference(what, monkeypatch):
     if what == "window":
         got, _ = run(gemma(1000), 0)
     else:
-        monkeypatch.setattr("ipcv.generate.tell", lambda places, _: torch.stack([places, torch.full_like(places, -1)]))
+        monkeypatch.setattr(
+            "ipcv.inference.generate.tell", lambda places, _: torch.stack([places, torch.full_like(places, -1)])
+        )
         got, _ = run(gemma(20), 0)
     assert error(got[0], want[0]) > 0.05
 

@@ -11,13 +11,13 @@ import psutil
 import pytest
 
 from ipcv.architecture.preprocess import PatchSettings
-from ipcv.budget import Limit
 from ipcv.errors import ReaderCrashError, ReadTimeoutError, VideoError
-from ipcv.measure import Measure, PictureText
+from ipcv.limits.budget import Limit
+from ipcv.limits.measure import Measure, PictureText
 from ipcv.media.sampling import Sampling
 from ipcv.media.segments import Segments, windows
-from ipcv.reading import Readers
-from ipcv.readjob import ReadJob
+from ipcv.readers.job import ReadJob
+from ipcv.readers.pool import Readers
 
 
 def job(path, **changes):

@@ -11,8 +11,8 @@ from pathlib import Path
 import fsspec
 import pytest
 
+from ipcv.batch.inputs import collect
 from ipcv.errors import VideoError
-from ipcv.inputs import collect
 from ipcv.media.remote import fetch, identity_of_remote
 from ipcv_cli.main import main
 

@@ -6,9 +6,9 @@ import happenings
 import pytest
 from PIL import Image
 
-from ipcv.bench import Report, Score
-from ipcv.scoring import Interval
-from ipcv.settings import parse_settings
+from ipcv.benchmark.benchmark import Report, Score
+from ipcv.benchmark.scoring import Interval
+from ipcv.benchmark.settings import parse_settings
 from ipcv_cli import report as output
 from ipcv_cli.failure import UsageError
 

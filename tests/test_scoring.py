@@ -2,8 +2,8 @@
 
 import pytest
 
-from ipcv.questions import Question, benchmark
-from ipcv.scoring import accuracy_interval, constant_baseline, difference_interval, normalized, points
+from ipcv.benchmark.questions import Question, benchmark
+from ipcv.benchmark.scoring import accuracy_interval, constant_baseline, difference_interval, normalized, points
 
 COLOURS = ("red", "blue")
 

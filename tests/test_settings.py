@@ -3,7 +3,7 @@
 import pytest
 
 from ipcv import DTD, EVS, IPCV, Dart, FastV, ToMe, V2Drop, VidCom2
-from ipcv.settings import parse_settings
+from ipcv.benchmark.settings import parse_settings
 
 
 def parse(text):

@@ -12,11 +12,11 @@ from PIL import Image
 import ipcv
 from ipcv import IPCV, Dart, Options, Sampling, TimedFrames
 from ipcv.answer import FrameBatch, Opened
-from ipcv.cache import EncodingCache
+from ipcv.encodings.cache import EncodingCache
 from ipcv.errors import VideoError
+from ipcv.inference.opening import Opener
+from ipcv.inference.pipeline import Run
 from ipcv.models.prompt import IMAGE, VIDEO
-from ipcv.opening import Opener
-from ipcv.run import Run
 from ipcv_cli.main import main
 
 COLOUR = "What colour is the circle?"

@@ -11,7 +11,7 @@ import torch
 
 from ipcv import MemoryExhaustedError, Options, Sampling
 from ipcv.answer import Opened, Warned
-from ipcv.cache import EncodingCache
+from ipcv.encodings.cache import EncodingCache
 from ipcv_cli import libraries
 from ipcv_cli.main import main
 

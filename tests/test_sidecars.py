@@ -7,9 +7,9 @@ import stat
 import pysubs2
 import pytest
 
+from ipcv.batch.inputs import Item
 from ipcv.errors import SidecarError
-from ipcv.inputs import Item
-from ipcv.sidecars import Sidecars
+from ipcv.output.sidecars import Sidecars
 
 
 def item(video, place=None, name=None):

@@ -18,9 +18,9 @@ from transformers.models.smolvlm.processing_smolvlm import DEFAULT_CHAT_TEMPLATE
 
 from ipcv.architecture.visual import Visual
 from ipcv.errors import ModelError
-from ipcv.extent import Extent
 from ipcv.families import find_encoder, find_language, smolvlm
-from ipcv.generate import prefill
+from ipcv.inference.generate import prefill
+from ipcv.limits.extent import Extent
 from ipcv.models.hub import find_folder
 from ipcv.models.prompt import TEXT, VIDEO, build_prompt
 

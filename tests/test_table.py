@@ -5,7 +5,7 @@ import os
 
 import pyarrow.parquet as parquet
 
-from ipcv.table import write_parquet
+from ipcv.output.parquet import write_parquet
 
 
 def test_a_row_for_each_line(tmp_path):

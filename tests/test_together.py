@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from ipcv import IPCV, Dart, FastV, Options, Sampling
-from ipcv.generate import Chooser, pieces
-from ipcv.run import Run
-from ipcv.together import decode_together
+from ipcv.inference.generate import Chooser, pieces
+from ipcv.inference.generate_batch import decode_together
+from ipcv.inference.pipeline import Run
 from ipcv.world.mp4 import write_clip
 from ipcv.world.random_scene import make_clip
 from ipcv.world.scene import HELD_OUT_SEEDS

@@ -10,8 +10,8 @@ import tiny
 import torch
 
 from ipcv.architecture.preprocess import PatchSettings
+from ipcv.benchmark.questions import ask, names
 from ipcv.models.prompt import build_prompt
-from ipcv.questions import ask, names
 from ipcv.world.random_scene import make_scene
 from ipcv.world.scene import TRAINING_SEEDS
 

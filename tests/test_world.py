@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from ipcv.captions import caption
+from ipcv.benchmark.reference_captions import caption
 from ipcv.world.random_scene import make_clip, make_scene
 from ipcv.world.scene import COLOURS, FPS, HELD_OUT_SEEDS, MOTIONS, TRAINING_SEEDS, Camera, Event
 

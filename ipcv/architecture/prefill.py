@@ -19,7 +19,8 @@ def in_chunks(model: PreTrainedModel, chunk: int = CHUNK) -> Iterator[None]:
 
     A layer's earlier chunks are in its key-value cache, or in its state, when the next one comes, so the result is that
     of one piece but for the rounding of smaller matrix products. Chunks are formed within each layer, not over the
-    whole model: what chooses tokens between layers (the pruners) still sees the whole prompt. What remains as long as the prompt are its hidden states, once before and once behind a layer, and the cache itself.
+    whole model: what chooses tokens between layers (the pruners) still sees the whole prompt. What remains as long as
+    the prompt are its hidden states, once before and once behind a layer, and the cache itself.
     """
     kernel = str(model.config._attn_implementation)
     keyless = keyless_layers(model.config.get_text_config())

@@ -1,0 +1,1 @@
+"""Questions with right answers, the settings to compare, and their scores."""

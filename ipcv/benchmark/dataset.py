@@ -1,0 +1,88 @@
+"""The world's clips and questions as a folder of files."""
+
+import json
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+
+from ipcv.benchmark.questions import Question, ask
+from ipcv.benchmark.wordings import KINDS
+from ipcv.world.mp4 import FILE_FPS, write_clip
+from ipcv.world.random_scene import make_scene
+from ipcv.world.scene import HELD_OUT_SEEDS
+
+QUESTIONS_FILE = "questions.jsonl"
+
+
+def write_world(folder: Path, clips: int, seed: int, *, overwrite: bool = False) -> Iterator[int]:
+    """Write `clips` mp4 files and their questions into `folder`; yields how many are done.
+
+    The scenes are held out: no training has seen them. `questions.jsonl` comes last and at once, a line per question
+    with `id`, `video` (relative to the folder), `question`, `answer`, `kind`, `options` (empty: free text) and the
+    scene's `seed`; one question of each kind that the scene has. The same arguments write the same scenes and
+    questions. Raises `ValueError` for numbers that make no sense and where the folder has such files already, unless
+    they are to be overwritten.
+    """
+    if clips < 1:
+        raise ValueError(f"clips={clips} must be at least 1")
+    if seed < 0:
+        raise ValueError(f"seed={seed} must not be negative")
+    names = [f"clip-{index:04}.mp4" for index in range(clips)]
+    there = [name for name in (QUESTIONS_FILE, *names) if (folder / name).exists()]
+    if there and not overwrite:
+        raise ValueError(f"{folder} has a {there[0]} already: choose another folder, or give --overwrite")
+    folder.mkdir(parents=True, exist_ok=True)
+    _remove_old(folder)
+    rng = np.random.default_rng([HELD_OUT_SEEDS.start, seed])
+    half = len(HELD_OUT_SEEDS) // 2  # the benchmark's seeds are in the first half
+    lines = []
+    for done, (name, place) in enumerate(zip(names, rng.integers(half, 2 * half, clips).tolist(), strict=True), 1):
+        scene_seed = HELD_OUT_SEEDS[place]
+        scene = make_scene(scene_seed)
+        times = (i / FILE_FPS for i in range(round(scene.seconds * FILE_FPS)))
+        with _whole(folder / name) as part:
+            write_clip(part, scene.render(times, scene.size))
+        questions = ask(scene, np.random.default_rng(scene_seed))
+        for kind in KINDS:
+            if mine := [question for question in questions if question.kind == kind]:
+                lines.append(_line(name, scene_seed, mine[int(rng.integers(len(mine)))]))
+        yield done
+    with _whole(folder / QUESTIONS_FILE) as part:
+        part.write_text("".join(lines), encoding="utf-8")
+
+
+@contextmanager
+def _whole(path: Path) -> Iterator[Path]:
+    """A file beside `path` that takes its place at the end, and is gone if anything goes wrong."""
+    part = path.with_name(f".{path.name}")
+    try:
+        yield part
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _remove_old(folder: Path) -> None:
+    """Remove the questions that were there, as they are not about the new clips, and the clips that they are about."""
+    old = folder / QUESTIONS_FILE
+    if old.exists():
+        videos = re.findall(r'"video": "(clip-\d+\.mp4)"', old.read_text(encoding="utf-8", errors="replace"))
+        old.unlink()
+        for video in set(videos):
+            (folder / video).unlink(missing_ok=True)
+
+
+def _line(video: str, seed: int, question: Question) -> str:
+    record = {
+        "id": f"{Path(video).stem}-{question.kind}",
+        "video": video,
+        "question": question.text,
+        "answer": question.answer,
+        "kind": question.kind,
+        "options": question.options,
+        "seed": seed,
+    }
+    return json.dumps(record) + "\n"

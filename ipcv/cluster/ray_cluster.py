@@ -1,0 +1,158 @@
+"""A Ray cluster: the one there is, or one started here; how many workers it gets, and what each of them."""
+
+import logging
+import os
+import signal
+import socket
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Self
+
+import torch
+
+from ipcv.cluster.worker import Worker, WorkerSettings
+from ipcv.errors import ClusterError, first_line
+
+OBJECT_STORE = 100 << 20  # bytes: only captions pass through it
+_QUIET = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_IGNORE_UNHANDLED_ERRORS": "1",
+    "RAY_DEDUP_LOGS_SKIP_REGEX": ".*",  # what it says about workers that end would go to stdout
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Share:
+    """How many workers a cluster gets, and what each of them gets of it."""
+
+    count: int
+    gpus: float
+    cpus: int
+    room: int  # for how many of them the cluster is large enough
+    neighbors: int  # how many of them there are at most on one GPU, or on one machine if they have none
+
+
+def import_ray() -> Any:
+    """Ray, told to be quiet. Raises `ValueError` if it is not installed."""
+    for name, value in _QUIET.items():
+        os.environ.setdefault(name, value)
+    try:
+        import ray
+    except ImportError as error:
+        raise ValueError("the engine ray needs Ray: pip install 'ipcv[ray]'") from error
+    logging.getLogger("ray").setLevel(logging.ERROR)
+    return ray
+
+
+class Cluster:
+    """Connected for the length of a `with`; with so many `actors` and `gpus` for each, or as many as it has room for.
+
+    It is the cluster of `RAY_ADDRESS`, or that which `ray start` has made on this machine, or else one that is started
+    here and ends with the `with`. Raises `ClusterError` if there is none to be had, `ValueError` for wrong numbers.
+    """
+
+    def __init__(self, *, actors: int | None = None, gpus: float | None = None) -> None:
+        if actors is not None and actors < 1:
+            raise ValueError(f"actors={actors} must be at least 1")
+        if gpus is not None and not (0 <= gpus < 1 or gpus.is_integer()):
+            raise ValueError(f"{gpus:g} GPUs per actor make no sense: give a share such as 0.5, or a whole number")
+        self._actors, self._gpus = actors, gpus
+        self.ray = import_ray()
+        self.is_ours = False  # whether it was started here
+
+    def __enter__(self) -> Self:
+        self._was_there = self.ray.is_initialized()
+        if not self._was_there:
+            with _own_signals():
+                self._connect(os.environ.get("RAY_ADDRESS", ""))
+        nodes = [node["Resources"] for node in self.ray.nodes() if node["Alive"]]
+        self.share = share(nodes, self._actors, self._gpus)
+        if self.is_ours and not self.share.room:
+            self._disconnect()
+            raise ValueError(
+                f"this machine has no {self.share.gpus:g} GPUs for an actor: give fewer, or join a cluster"
+            )
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._disconnect()
+
+    def hire(self, settings: WorkerSettings) -> Any:
+        """A new worker, once there is room for it: the handle of its actor. It ends with the cluster's `with`."""
+        actor = self.ray.remote(Worker).options(
+            num_cpus=self.share.cpus, num_gpus=self.share.gpus, max_concurrency=2, max_restarts=0, max_task_retries=0
+        )
+        return actor.remote(settings)
+
+    def _connect(self, address: str) -> None:
+        quiet: dict[str, Any] = {"log_to_driver": False, "configure_logging": False}
+        _check_address(address)
+        try:
+            if address not in ("", "local") or not self._start(quiet):
+                self.ray.init(**quiet)
+        except (OSError, RuntimeError, ValueError) as error:
+            raise ClusterError(f"no Ray cluster can be had: {first_line(error)}") from error
+
+    def _start(self, quiet: dict[str, Any]) -> bool:
+        """Start a cluster here, unless one that `ray start` has made runs here; whether it was started."""
+        threads = torch.get_num_threads()  # as many as the model would use in this process
+        cpus = max(threads, self._actors or 1)
+        try:
+            self.ray.init(num_cpus=cpus, object_store_memory=OBJECT_STORE, include_dashboard=False, **quiet)
+        except ValueError as error:
+            if "existing cluster" not in str(error):
+                raise
+            return False
+        self.is_ours = True
+        return True
+
+    def _disconnect(self) -> None:
+        if not self._was_there:
+            self.ray.shutdown()
+
+
+def share(nodes: Sequence[Mapping[str, float]], actors: int | None, gpus: float | None) -> Share:
+    """Divide machines with these resources: a worker for each GPU, or one for each machine, with all of its CPUs."""
+    if gpus is None:
+        gpus = 1.0 if any(node.get("GPU") for node in nodes) else 0.0
+    if gpus:
+        room = sum(int(node.get("GPU", 0.0) // gpus) for node in nodes)
+        count = actors or max(room, 1)
+        return Share(count=count, gpus=gpus, cpus=1, room=room, neighbors=min(count, max(int(1 // gpus), 1)))
+    cpus = [int(node.get("CPU", 0.0)) for node in nodes if node.get("CPU", 0.0) >= 1]
+    count = actors or max(len(cpus), 1)
+    each = max(min(sum(cpus) // count, min(cpus, default=1)), 1)
+    rooms = [number // each for number in cpus]
+    return Share(count=count, gpus=0.0, cpus=each, room=sum(rooms), neighbors=min(count, max(rooms, default=1)))
+
+
+@contextmanager
+def _own_signals() -> Iterator[None]:
+    """Ray puts a handler of its own in the place of that for SIGTERM; put ours back."""
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        if before is not None and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, before)
+
+
+def _check_address(address: str) -> None:
+    """Raise `ClusterError` if nothing answers at `host:port`; Ray itself would wait for many minutes."""
+    if address.startswith("ray://"):
+        raise ClusterError(
+            f"RAY_ADDRESS={address}: Ray Client is no way to do this; start it on a machine of the cluster"
+        )
+    host, _, port = address.rpartition(":")
+    if host and port.isdecimal():
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
+        except OSError as error:
+            ways = "start the cluster, or unset RAY_ADDRESS to start one here"
+            raise ClusterError(f"no Ray cluster answers at {address} ({error.strerror or error}): {ways}") from error

@@ -1,0 +1,1 @@
+"""Videos after the encoder, kept and found again."""

@@ -1,0 +1,37 @@
+"""A video after the vision encoder: all that is needed to ask about it, and to say how it came about."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from ipcv.answer import StageName
+from ipcv.architecture.visual import Shown, Visual
+from ipcv.limits.budget import Share
+from ipcv.media.frames import Kind, VideoFacts
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Encoded:
+    """The visual embeddings of one video under one set of options; `Model.encode` makes them."""
+
+    visual: Visual  # for the language model
+    grid: tuple[int, int, int]  # temporal patches, rows, columns
+    video: VideoFacts
+    times: tuple[float, ...]  # seconds of source time, one per frame
+    size: tuple[int, int]  # height and width of the frames, after resizing
+    passes: tuple[tuple[int, ...], ...]  # per encoder pass, tokens of each of its frames
+    kept: tuple[tuple[int, ...], ...]  # tokens left of each frame, or window; empty if nothing was pruned
+    warnings: tuple[str, ...]  # about reading
+    seconds: Mapping[StageName, float]  # measured; read, preprocess and encode
+    kind: Kind = "video"
+    share: Share | None = None  # of the budget of visual tokens; its frames and pixels are lowered already
+
+    @property
+    def shown(self) -> Shown:
+        """How a prompt has it."""
+        return Shown(
+            kind=self.kind,
+            grid=self.grid,
+            times=self.times,
+            tokens=len(self.visual),
+            seconds=self.video.duration,
+        )

@@ -1,0 +1,99 @@
+"""What makes two pieces of work the same: the video's content, the model, the settings."""
+
+import dataclasses
+import json
+import os
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+from ipcv.media.container import check_file
+from ipcv.media.remote import identity_of_remote, is_remote
+from ipcv.models.facts import ModelFacts
+from ipcv.models.hub import find_folder
+from ipcv.models.loading import foresee
+from ipcv.options import Options
+
+SAMPLE = 1 << 16  # bytes hashed at the start, in the middle and at the end of a file
+AFTER_ENCODING = ("pruner", "system", "max_new_tokens", "temperature", "seed", "baseline")  # options encoding ignores
+
+
+def content(video: str) -> dict[str, Any]:
+    """Size, time of change and a fast hash of a video's file or URL. Raises `VideoError` where there is none."""
+    if is_remote(video):
+        return identity_of_remote(video)
+    path = Path(video)
+    check_file(path)
+    status = path.stat()
+    return {"size": status.st_size, "mtime_ns": status.st_mtime_ns, "hash": fast_hash(path)}
+
+
+def fast_hash(path: Path) -> str:
+    """A hash of the size and of three samples of the file."""
+    size = path.stat().st_size
+    found = blake2b(str(size).encode(), digest_size=16)
+    with path.open("rb") as file:
+        for at in (0, size // 2, max(0, size - SAMPLE)):
+            file.seek(at)
+            found.update(file.read(SAMPLE))
+    return found.hexdigest()
+
+
+def model(facts: ModelFacts) -> dict[str, Any]:
+    """A model by name, revision and files, and how its numbers are held; on which device does not matter."""
+    folder = find_folder(facts.name, revision=facts.revision, offline=True)
+    return described_model(facts.name, folder, facts.revision, facts.dtype, facts.quantization)
+
+
+def model_to_come(name: str, **placement: Any) -> dict[str, Any]:
+    """The same before the model is loaded, as `ipcv.load` would with these arguments. Errors as there."""
+    folder, revision, dtype, quantization = foresee(name, **placement)
+    return described_model(name, folder, revision, dtype, quantization)
+
+
+def described_model(
+    name: str, folder: Path, revision: str | None, dtype: str, quantization: str | None
+) -> dict[str, Any]:
+    """The same from its parts."""
+    files = [file for file in sorted(folder.iterdir()) if file.suffix in (".json", ".jinja", ".safetensors", ".txt")]
+    found = blake2b(digest_size=16)
+    for file in files:
+        found.update(f"{file.name}:{fast_hash(file)};".encode())
+    return {
+        "name": name,
+        "revision": revision,
+        "files": found.hexdigest(),
+        "dtype": dtype,
+        "quantization": quantization,
+    }
+
+
+def of_encoding(video: dict[str, Any], model_identity: dict[str, Any], options: Options) -> str:
+    """The key of an encoding of all that the settings ask for: every option counts that is not known to act later.
+
+    What a budget makes of it is another matter (`ipcv.encodings.reuse`).
+    """
+    settings = plain(options)
+    for name in (*AFTER_ENCODING, "max_visual_tokens"):
+        settings.pop(name)
+    return digest({"video": video, "model": model_identity | {"quantization": None}, "settings": settings})
+
+
+def plain(value: Any) -> Any:
+    """Settings as JSON values; dataclasses bring the name of their class along."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        fields = {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+        return {"class": type(value).__name__, **fields}
+    if isinstance(value, tuple | list):
+        return [plain(part) for part in value]
+    if isinstance(value, dict):
+        return {str(name): plain(part) for name, part in value.items()}
+    if value is None or isinstance(value, str | int | float | bool):
+        return value
+    raise TypeError(f"{value!r} is no setting: give it a form that can be compared")
+
+
+def digest(value: Any) -> str:
+    """32 hexadecimal digits that stand for a JSON value."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"))
+    return blake2b(os.fsencode(text), digest_size=16).hexdigest()

@@ -1,0 +1,1 @@
+"""One question, from opened videos to an answer."""

@@ -1,0 +1,139 @@
+"""Stage by stage: wall time and memory measured, tokens counted, FLOPs computed, side by side with no compression."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+from transformers import PretrainedConfig
+
+from ipcv.answer import Baseline, Savings, Stage, StageName
+from ipcv.architecture.grids import window_sizes
+from ipcv.architecture.shapes import TextShape, VisionShape
+from ipcv.compression.compressors.encoder_flops import encoder_flops, tome_flops
+from ipcv.compression.compressors.tome import ToMe
+from ipcv.compression.pruners.decoder_flops import cache_share, decode_flops, prefill_flops
+from ipcv.families import find_language
+from ipcv.inference.clock import Clock
+from ipcv.options import Options
+
+COMPARED: tuple[StageName, ...] = ("encode", "prefill", "generate")  # stages that compression changes
+
+
+@dataclass(kw_only=True)
+class Work:
+    """What one run did, as far as tokens and FLOPs depend on it."""
+
+    frames: int = 0
+    passes: list[list[int]] = field(default_factory=list)  # per encoder pass, tokens of each of its frames
+    sizes: list[tuple[int, int]] = field(default_factory=list)  # per pass, rows and columns of patches in a frame
+    kept: list[list[int]] = field(default_factory=list)  # tokens left of each frame or window once some are dropped
+    length: int = 0  # of the prompt
+    visual: int = 0  # visual tokens in it
+    left_out: int = 0  # visual tokens that a reducer left out of it
+    leaving_out: int = 0  # FLOPs of choosing those
+    chosen: int = 0  # new tokens, an end token counted
+
+    @property
+    def held(self) -> int:
+        """Prompt and new tokens that the key-value cache holds before the pruning layer."""
+        return self.length + max(0, self.chosen - 1)
+
+
+def stages(config: PretrainedConfig, options: Options, clock: Clock, work: Work) -> tuple[Stage, ...]:
+    """One `Stage` each for what `clock` has measured, with the tokens and FLOPs of `work` under `options`."""
+    counted = _counted(config, options, work)
+    return tuple(
+        Stage(name=name, seconds=seconds, peak_memory=clock.peak.get(name), **counted[name])
+        for name, seconds in clock.seconds.items()
+    )
+
+
+def _counted(config: PretrainedConfig, options: Options, work: Work) -> dict[StageName, dict[str, int]]:
+    """Per stage the fields of `Stage` that are counted or computed."""
+    vision, text = find_language(config.model_type).vision(config), _text_shape(config)
+    pruner, length, visual, chosen = options.pruner, work.length, work.visual, work.chosen
+    whole = length + work.left_out
+    kept = work.kept or work.passes
+    passes = list(zip(work.sizes, work.passes, kept, strict=True))
+    later = pruner.counts(visual)[-1] if pruner and pruner.prunes else visual
+    frames = {"tokens_in": work.frames, "tokens_computed": work.frames}
+    return {
+        "read": frames,
+        "preprocess": frames,
+        "encode": {
+            "tokens_in": sum(map(sum, work.passes)),
+            "tokens_computed": sum(map(sum, kept)),
+            "flops": sum(_encoder_flops(vision, options, size, before, after) for size, before, after in passes),
+            "flops_dense": sum(_encoder_flops(vision, None, size, before) for size, before, _ in passes),
+        },
+        "prefill": {
+            "tokens_in": whole,
+            "tokens_computed": length - visual + later,
+            "flops": prefill_flops(text, length, visual, pruner) + work.leaving_out,  # which makes it shorter
+            "flops_dense": prefill_flops(text, whole, visual + work.left_out),
+        },
+        "generate": {
+            "tokens_in": chosen,
+            "tokens_computed": chosen,
+            "flops": decode_flops(text, length, visual, chosen, pruner),
+            "flops_dense": decode_flops(text, whole, visual + work.left_out, chosen),
+        },
+    }
+
+
+def _encoder_flops(
+    shape: VisionShape,
+    options: Options | None,
+    size: tuple[int, int],
+    frames: Sequence[int],
+    kept: Sequence[int] = (),
+) -> int:
+    compressor = options.compressor if options else None
+    if isinstance(compressor, ToMe):
+        return tome_flops(shape, frames, compressor)
+    windows = window_sizes([(len(frames), *size)], shape.window) if shape.window else ()
+    return encoder_flops(shape, frames, compressor, kept, windows)
+
+
+def savings(
+    config: PretrainedConfig, options: Options, done: tuple[Stage, ...], work: Work, baseline: Baseline | None
+) -> Savings:
+    """Shares of the uncompressed work, computed from the stages, beside what was measured."""
+    stage = {each.name: each for each in done}
+    shape, dtype = _text_shape(config), config.dtype
+    width = (dtype if isinstance(dtype, torch.dtype) else torch.get_default_dtype()).itemsize
+    return Savings(
+        encode_flops=_share(stage["encode"]),
+        prefill_flops=_share(stage["prefill"]),
+        total_flops=_share(*(stage[name] for name in COMPARED)),
+        cache_share=cache_share(shape, work.held, work.visual, options.pruner, work.left_out, width),
+        baseline=baseline,
+    )
+
+
+def compare(
+    answer: str, done: tuple[Stage, ...], visual: Tensor, dense_answer: str, dense: tuple[Stage, ...], truth: Tensor
+) -> Baseline:
+    """A compressed run beside the uncompressed one; `visual` and `truth` `[n, d]` are their visual embeddings."""
+    stage, plain = {each.name: each for each in done}, {each.name: each for each in dense}
+    seconds = {name: plain[name].seconds for name in COMPARED}
+    # the two answers may differ in length: compare for as many tokens
+    seconds["generate"] *= stage["generate"].tokens_in / plain["generate"].tokens_in
+    return Baseline(
+        answer=dense_answer,
+        same_answer=answer == dense_answer,
+        stages=tuple(plain[name] for name in COMPARED),
+        encode_speedup=seconds["encode"] / stage["encode"].seconds,
+        prefill_speedup=seconds["prefill"] / stage["prefill"].seconds,
+        total_speedup=sum(seconds.values()) / sum(stage[name].seconds for name in COMPARED),
+        similarity=float(torch.cosine_similarity(visual.float(), truth.float(), dim=-1).mean()),
+    )
+
+
+def _text_shape(config: PretrainedConfig) -> TextShape:
+    return find_language(config.model_type).decoder(config.get_text_config())
+
+
+def _share(*parts: Stage) -> float:
+    return sum(part.flops or 0 for part in parts) / sum(part.flops_dense or 0 for part in parts)

@@ -1,0 +1,1 @@
+"""What there is room for: visual tokens, pixels and bytes."""

@@ -1,0 +1,64 @@
+"""What a model's context leaves for visual tokens, beside the text of the prompt and the answer."""
+
+import math
+from collections.abc import Sequence
+
+from transformers import PreTrainedTokenizerBase
+
+from ipcv.architecture.preprocess import FrameSettings
+from ipcv.architecture.visual import Shown
+from ipcv.families import find_language
+from ipcv.limits.budget import Limit
+from ipcv.limits.measure import Measure, PictureText
+from ipcv.models.loading import Loaded
+from ipcv.models.prompt import build_prompt
+from ipcv.options import Options
+
+STEP = 256  # tokens: what is held free for text is a multiple of this
+DIGITS = 6  # of a time in seconds, or of a picture's number
+
+
+def room_for(model: Loaded, options: Options, questions: Sequence[str], videos: int, text: PictureText) -> Limit:
+    """What a prompt about so many `videos` has room for, whichever of `questions` it asks.
+
+    `text` is what belongs to each picture. More than the context leaves can be asked for: it is then not looked at.
+    """
+    nothing = [Shown(kind="video", grid=(1, 0, 0), times=(0.0,), tokens=0)] * videos
+    config = model.network.config
+    prompts = [
+        build_prompt(model.tokenizer, config, question, nothing, options.system, model.processor)
+        for question in questions
+    ]
+    length = max(prompt.ids.shape[1] for prompt in prompts)
+    # in steps, so that another question of about this length has the same limit, and the same encodings
+    left = config.get_text_config().max_position_embeddings - options.max_new_tokens - math.ceil(length / STEP) * STEP
+    left, wanted = max(1, left), options.max_visual_tokens
+    counts = any(text.by_digits) and (wanted is None or wanted <= left)
+    return Limit(visual=wanted or left, source="option" if wanted else "context", context=left if counts else None)
+
+
+def measure_by(options: Options, patches: FrameSettings, text: PictureText) -> Measure:
+    """By what videos are measured under `options`, with frames cut into `patches`."""
+    pruned = options.compressor or options.reducer or options.pruner
+    may_reduce = bool(pruned) and not options.baseline  # the baseline is to see the same tokens
+    return Measure(patches=patches, reducer=options.reducer, may_reduce=may_reduce, text=text)
+
+
+def picture_text(tokenizer: PreTrainedTokenizerBase, family: str, processor: str | None) -> PictureText:
+    """How many tokens `family` writes for each picture of a video beside its visual ones, as `processor` does.
+
+    Counted with times and numbers of one digit, two and so on, whichever digit takes most.
+    """
+    language = find_language(family)
+    if language.frame is None:
+        return PictureText()
+
+    def length(text: str) -> int:
+        return len(tokenizer(text, add_special_tokens=False)["input_ids"])
+
+    def most(digits: int) -> int:
+        numbers = [int(digit * digits) for digit in "123456789"]
+        pictures = [language.picture(number, number + 0.9, processor) for number in numbers]
+        return max(length(language.between.join([one, one])) - length(one) - 1 for one in pictures)
+
+    return PictureText(tuple(most(digits) for digits in range(1, DIGITS + 1)))

@@ -1,0 +1,159 @@
+"""Settings that fit into the memory that is free, chosen before a model is loaded."""
+
+import math
+from bisect import bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from ipcv.architecture.preprocess import FrameSettings
+from ipcv.errors import MemoryExhaustedError
+from ipcv.families import find_language
+from ipcv.limits.free_memory import free_memory
+from ipcv.limits.memory_estimate import Sizes
+from ipcv.models.loading import find_folder, read_config
+from ipcv.models.placement import Dtype, Quant, choose_dtype, choose_quantization, find_device, prequantized
+from ipcv.options import PIXELS, Options
+
+SPARE = 0.8  # share of the free memory that is planned with: allocators, libraries and others need some
+ENOUGH = 4096  # visual tokens, fewer than which are a reason to quantise
+GIB = 2**30
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fit:
+    """What was chosen."""
+
+    options: Options
+    quant: Quant
+    batch_size: int | None = None  # answers written at a time, if a batch was asked about
+    why: str  # one line
+
+
+def fit_to_device(
+    name: str,
+    options: Options | None = None,
+    *,
+    revision: str | None = None,
+    device: str = "auto",
+    dtype: Dtype = "auto",
+    quant: Quant = "auto",
+    offline: bool = False,
+    batch_size: int | None = None,
+    neighbors: int = 1,
+) -> Fit:
+    """Settings for a model, fetched if need be, in the memory that is free on its device now; arguments as of `load`.
+
+    Nothing is raised above `options`, and a `quant` other than "auto" stays. With "auto", numbers of `dtype` are
+    preferred where they fit, then 8 and 4 bits, then 4 bits with whatever has to be lowered. A checkpoint that is
+    quantised already is taken as it is. No video is looked at: frames count with all the pixels that they may have.
+    `batch_size`: so many answers are to be written at a time, or fewer (`ipcv.batch`); `neighbors`: processes
+    that start on this device at about the same time, this one included, and divide what is free among them.
+
+    >>> found = fit_to_device("demo")
+    >>> load("demo", quant=found.quant).ask("clip.mp4", "What colour is the circle?", found.options)
+
+    Raises `MemoryExhaustedError` if nothing fits, `ValueError` where it is not known how much memory the weights
+    need; other errors as of `load`.
+    """
+    if batch_size is not None and batch_size < 1:
+        raise ValueError(f"batch_size={batch_size} must be at least 1")
+    options = options or Options()
+    where = find_device(device)
+    kind = choose_dtype(dtype, where)
+    folder = find_folder(name, revision=revision, offline=offline)
+    config = read_config(folder)
+    choose_quantization(quant, where, config)  # which must make sense
+    free, origin = free_memory(where)
+    if neighbors > 1:
+        free, origin = free // neighbors, f"{origin} (for each of {neighbors} processes)"
+    sizes = Sizes.of(folder, config)
+    patches = find_language(config.model_type).settings(folder, config)
+    quants: Sequence[Quant] = ["none"] if prequantized(config) else [quant]
+    if quants == ["auto"]:
+        quants = ["none", "8bit", "4bit"] if where.type in ("cuda", "xpu") else ["none", "4bit"]
+    most = _patches(options, patches).max_pixels
+    found = fit(free, sizes, options, patches, kind.itemsize, quants, batch_size)
+    weights = prequantized(config) or (found.quant if found.quant != "none" else str(kind).removeprefix("torch."))
+    return replace(found, why=explain(options, found, weights, most, f"{free / GIB:.2f} GiB {origin}"))
+
+
+def fit(
+    free: int,
+    sizes: Sizes,
+    options: Options,
+    patches: FrameSettings,
+    width: int,
+    quants: Sequence[Quant],
+    batch_size: int | None = None,
+) -> Fit:
+    """`options`, lowered where they have to be, and the first of `quants` with which enough fits into `free` bytes.
+
+    Weights are in numbers of `width` bytes. The frame batch is halved first, down to one pair of frames, then pixels.
+    Beside, answers at a time are halved, down to one, and then visual tokens are as many as there is room for; frames,
+    pixels and keep follow from these (`ipcv.limits.extent`). Raises `MemoryExhaustedError` if nothing fits.
+    """
+    wanted = min(options.max_visual_tokens or sizes.context, sizes.context)
+    found: Fit | None = None
+    for quant in quants:
+        left = int(free * SPARE) - sizes.weights(width, quant)
+        frames, pixels = _frames(left // 2, sizes, options, patches, width)
+        tokens, size = _tokens(left, sizes, width, wanted, batch_size)
+        if not frames or not tokens:
+            continue
+        limit = tokens if tokens < wanted else options.max_visual_tokens
+        chosen = replace(options, frame_batch=frames, max_pixels=pixels, max_visual_tokens=limit)
+        found = Fit(options=chosen, quant=quant, batch_size=size, why="")
+        if tokens >= min(wanted, ENOUGH) and frames == options.frame_batch:
+            break
+    if found is None:
+        least = sizes.weights(width, quants[-1]) / GIB
+        ways = "a smaller model would" + (", or --quant 4bit" if sizes.linear and "4bit" not in quants else "")
+        raise MemoryExhaustedError(
+            f"the weights take {least:.2f} GiB, which with the work beside them do not fit into the "
+            f"{free / GIB:.2f} GiB that are free: {ways}"
+        )
+    return found
+
+
+def _tokens(left: int, sizes: Sizes, width: int, wanted: int, batch_size: int | None) -> tuple[int, int | None]:
+    """How many visual tokens a prompt may have in `left` bytes, and answers at a time, of these as few as it takes."""
+    tokens = bisect_right(range(1, wanted + 1), left, key=lambda count: sizes.prompting(width, count, batch_size))
+    if tokens >= min(wanted, ENOUGH) or batch_size is None or batch_size == 1:
+        return tokens, batch_size
+    return _tokens(left, sizes, width, wanted, batch_size // 2)
+
+
+def _frames(left: int, sizes: Sizes, options: Options, patches: FrameSettings, width: int) -> tuple[int, int | None]:
+    """The largest frame batch that fits into `left` bytes, 0 if none does, and pixels per frame if they are lowered."""
+    pixels = _patches(options, patches).max_pixels
+    batch, least, given = options.frame_batch, max(patches.min_pixels, patches.factor**2), pixels
+    while True:
+        count = batch // patches.temporal_patch_size * math.ceil(pixels / patches.patch_size**2)
+        if sizes.encoding(width, count) <= left:
+            return batch, options.max_pixels if pixels == given else pixels
+        if batch > 2:
+            batch = max(2, batch // 4 * 2)
+        elif pixels // 2 >= least:
+            pixels //= 2
+        else:
+            return 0, None
+
+
+def _patches(options: Options, patches: FrameSettings) -> FrameSettings:
+    return patches.limited(options.max_pixels or PIXELS, strict=options.max_pixels is not None)
+
+
+def explain(given: Options, found: Fit, weights: str, most: int, free: str) -> str:
+    """What was chosen, and why, in one line; frames have `most` pixels at most, if these are not lowered."""
+    chosen = found.options
+    parts = [f"{weights} weights", f"{chosen.frame_batch} frames at a time"]
+    if chosen.max_pixels != given.max_pixels:
+        parts.append(f"{chosen.max_pixels:,} pixels a frame")
+    if found.batch_size is not None:
+        parts.append(f"{found.batch_size} answers at a time")
+    if chosen.max_visual_tokens != given.max_visual_tokens:
+        parts.append(f"{chosen.max_visual_tokens:,} visual tokens, for which frames, pixels and keep are lowered")
+    else:
+        parts.append("as many visual tokens as asked for" if given.max_visual_tokens else "the model's whole context")
+    size = f"estimated for frames of {chosen.max_pixels or most:,} pixels, the most that they may have"
+    return f"fitted to {free} that are free: {', '.join(parts)} ({size})"

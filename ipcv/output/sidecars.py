@@ -1,0 +1,143 @@
+"""Files beside the videos, or in a folder of their own, with the captions as text, JSON, subtitles or a table."""
+
+import csv
+import io
+import json
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from pathlib import Path
+
+import pysubs2
+
+from ipcv.batch.inputs import Item
+from ipcv.errors import SidecarError
+from ipcv.files import replaced
+from ipcv.media.remote import is_remote
+from ipcv.output.journal import Record
+from ipcv.text import shown
+
+Kind = str
+Writer = Callable[[Sequence[Record]], str]
+COLUMNS = ("id", "start", "end", "question", "answer")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sidecars:
+    """Which side-car files there are, and where.
+
+    `x.mp4` gets `x.txt`; where two videos of the batch would share that, `x.mp4.txt` and `x.mov.txt`; and where even
+    that is not enough, part of a hash of the id as well. Raises `ValueError` for kinds that are not known, and for
+    remote videos without a `folder`.
+    """
+
+    kinds: tuple[Kind, ...]  # of WRITERS
+    folder: Path | None = None  # None: next to each video
+    items: tuple[Item, ...] = ()  # all videos of the batch, this part of it or not
+    names: dict[str, Path] = field(init=False, default_factory=dict, repr=False)  # by id, without the ending
+
+    def __post_init__(self) -> None:
+        for kind in self.kinds:
+            if kind not in WRITERS:
+                raise ValueError(f"side-car {kind!r} is not known: use {', '.join(WRITERS)}")
+        if self.kinds and self.folder is None and any(is_remote(item.video) for item in self.items):
+            raise ValueError("remote videos have no place next to them: give --output-dir")
+        self.names.update(_unique(self.items, self.folder) if self.kinds else {})
+
+    def paths(self, item: Item) -> list[Path]:
+        """The files of one video."""
+        return [_with_ending(self.names[item.id], kind) for kind in self.kinds]
+
+    def check(self, item: Item) -> None:
+        """Raise `SidecarError` if a file is there already: it is somebody else's."""
+        for path in self.paths(item):
+            if path.exists():
+                why = "it is not from this output"
+                ways = "move it and give --retry-failed, name an --output-dir, or give --overwrite"
+                raise SidecarError(f"{shown(path)} is there already: {why}; {ways}")
+
+    def write(self, item: Item, records: Sequence[Record]) -> None:
+        """Write the files of one video where they are not as they should be. Raises `OSError`."""
+        for kind, path in zip(self.kinds, self.paths(item), strict=True):
+            data = WRITERS[kind](records).encode(errors="backslashreplace")
+            if not path.exists() or path.read_bytes() != data:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                with replaced(path) as file:
+                    file.write(data)
+
+
+def _unique(items: Iterable[Item], folder: Path | None) -> dict[str, Path]:
+    """A path without its ending for each id, so that no two are the same, in upper case or lower."""
+    whole = {item.id: (folder / _safe(item.place) if folder else Path(item.video)) for item in items}
+    names = {name: path.with_suffix("") for name, path in whole.items()}
+    for better in (
+        lambda name: whole[name],
+        lambda name: whole[name].with_name(f"{whole[name].name}-{blake2b(_bytes(name), digest_size=4).hexdigest()}"),
+    ):
+        for shared in _shared(names):
+            names.update({name: better(name) for name in shared})
+    return names
+
+
+def _shared(names: dict[str, Path]) -> list[list[str]]:
+    groups: dict[str, list[str]] = defaultdict(list)
+    for name, path in names.items():
+        groups[str(path).casefold()].append(name)
+    return [group for group in groups.values() if len(group) > 1]
+
+
+def _safe(place: str) -> Path:
+    """A path that does not leave the folder it is put into."""
+    return Path(*[part for part in Path(place).parts if part not in ("..", "/")])
+
+
+def _with_ending(path: Path, kind: Kind) -> Path:
+    return path.with_name(f"{path.name}.{kind}")
+
+
+def _bytes(text: str) -> bytes:
+    return text.encode(errors="surrogateescape")
+
+
+def _text(records: Sequence[Record]) -> str:
+    """The answers, each on lines of its own."""
+    return "".join(f"{record['answer'].strip()}\n" for record in records)
+
+
+def _json(records: Sequence[Record]) -> str:
+    return json.dumps(records[0] if len(records) == 1 else list(records), indent=2) + "\n"
+
+
+def _csv(records: Sequence[Record]) -> str:
+    table = io.StringIO(newline="")
+    writer = csv.writer(table)
+    writer.writerow(COLUMNS)
+    writer.writerows([record[name] for name in COLUMNS] for record in records)
+    return table.getvalue()
+
+
+def _subtitles(kind: str) -> Writer:
+    def write(records: Sequence[Record]) -> str:
+        spans: dict[tuple[float, float], list[str]] = defaultdict(list)
+        for record in records:
+            spans[record["start"], record["end"]] += [line for line in record["answer"].splitlines() if line.strip()]
+        file = pysubs2.SSAFile()
+        for (start, end), lines in spans.items():
+            # a line break would end the cue, an arrow would look like another one's times, a brace like a style
+            text = "\n".join(lines).replace("-->", "→").replace("{", "(").replace("}", ")")
+            event = pysubs2.SSAEvent(start=pysubs2.make_time(s=start), end=pysubs2.make_time(s=end))
+            event.plaintext = text
+            file.append(event)
+        return file.to_string(kind)
+
+    return write
+
+
+WRITERS: dict[Kind, Writer] = {
+    "txt": _text,
+    "json": _json,
+    "srt": _subtitles("srt"),
+    "vtt": _subtitles("vtt"),
+    "csv": _csv,
+}

@@ -1,0 +1,1 @@
+"""Videos read ahead by processes that can be killed. Loads no transformers."""

@@ -1,0 +1,69 @@
+"""What a reader is asked for, and the clips it opens: one, or one per segment."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from ipcv.errors import VideoError
+from ipcv.limits.budget import Limit, Share
+from ipcv.limits.measure import Measure
+from ipcv.media.clip import Clip
+from ipcv.media.probe import Video, probe
+from ipcv.media.remote import fetch, is_remote
+from ipcv.media.sampling import Sampling
+from ipcv.media.segments import Segments, Span
+from ipcv.media.sources import find_in
+from ipcv.text import shown
+
+ClipRead = tuple[Span, Clip, Share]  # span of source time, frames, share of the budget
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReadJob:
+    """One video to read."""
+
+    video: str  # a path or a URL
+    sampling: Sampling
+    segments: Segments | None  # None: the whole video is one clip
+    measure: Measure  # how frames are cut, and what of them there is room for
+    limit: Limit  # of each clip's visual tokens
+    frame_batch: int
+    max_download: int  # bytes of a remote file
+
+    def clips(self, scratch: Path | None = None) -> Iterator[ClipRead]:
+        """The clips, opened one after the other. Raises `VideoError`, and `ValueError` where the limit is too low.
+
+        A remote file is copied into a folder of its own, under `scratch` if that is given, for as long as it takes.
+        """
+        with self._local(scratch) as path:
+            video = probe(path)
+            for span in self._spans(video):
+                sampling = self.sampling
+                if self.segments:
+                    sampling = replace(sampling, start=span[0], end=span[1])
+                found = find_in(video, sampling, self.frame_batch, self.measure.patches.temporal_patch_size)
+                clip, share = self.measure.read(replace(found, name=self.video), self.limit)
+                with clip:
+                    yield span, clip, share
+
+    @contextmanager
+    def _local(self, scratch: Path | None) -> Iterator[Path]:
+        if not is_remote(self.video):
+            yield Path(self.video)
+            return
+        with TemporaryDirectory(prefix="ipcv-", dir=scratch) as folder:
+            path = Path(folder) / "video"
+            fetch(self.video, path, self.max_download)
+            yield path
+
+    def _spans(self, video: Video) -> list[Span]:
+        start = self.sampling.start or 0.0
+        over = video.facts.duration
+        if start >= over:
+            raise VideoError(
+                f"{shown(self.video)}: the clip would start at {start:g} s, but the video ends at {over:.3f} s"
+            )
+        end = min(over, self.sampling.end or over)
+        return self.segments.spans(video.path, start, end) if self.segments else [(start, end)]
