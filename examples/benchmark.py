@@ -18,7 +18,7 @@ from pydantic import TypeAdapter
 import ipcv
 from ipcv.benchmark.benchmark import Report, bench
 from ipcv.benchmark.settings import parse_settings
-from ipcv_cli.report import plot, report_table
+from ipcv_cli.display.bench_report import plot, report_table
 
 MODEL = "dense,file,other"  # whether it is right, also through a file, and whether that is because of what it sees
 SETTINGS = (

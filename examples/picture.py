@@ -11,7 +11,7 @@ from rich.console import Console
 
 import ipcv
 from ipcv.answer import Final
-from ipcv_cli.render import line, summary
+from ipcv_cli.display.render import line, summary
 
 QUESTION = "What colour is the circle?"
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ipcv_cli.failure import UsageError
+from ipcv_cli.exit import UsageError
 
 if TYPE_CHECKING:
     from ipcv.cluster.ray_cluster import Cluster

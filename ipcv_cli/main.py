@@ -8,14 +8,14 @@ from typing import Annotated
 
 import typer
 
-from ipcv_cli.ask import ask
-from ipcv_cli.bench import bench
-from ipcv_cli.cache import cache
-from ipcv_cli.caption import caption
-from ipcv_cli.failure import TERMINATED, USAGE, complain, reported
-from ipcv_cli.models import models
-from ipcv_cli.schema import schema
-from ipcv_cli.world import world
+from ipcv_cli.commands.ask import ask
+from ipcv_cli.commands.bench import bench
+from ipcv_cli.commands.cache import cache
+from ipcv_cli.commands.caption import caption
+from ipcv_cli.commands.models import models
+from ipcv_cli.commands.schema import schema
+from ipcv_cli.commands.world import world
+from ipcv_cli.exit import TERMINATED, USAGE, complain, reported
 
 app = typer.Typer(
     help="Ask a video a question on your own hardware: compressed vision encoding, streamed answers, measured savings.",

@@ -15,8 +15,8 @@ from ipcv.encodings.cache import EncodingCache
 from ipcv.limits.budget import KEEP, ORDER, PICTURE, Budget, Limit, Lowered, Share, allot, explain
 from ipcv.limits.extent import Extent
 from ipcv.limits.extent import meet as meet_limit
+from ipcv_cli.display.stdout import json_schema
 from ipcv_cli.main import main
-from ipcv_cli.output import json_schema
 
 COLOUR = "What colour is the circle?"
 HOUR = Extent(

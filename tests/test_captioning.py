@@ -61,7 +61,7 @@ def test_records_are_the_json_of_ask_without_what_was_measured(demo, clips):
     item = collect([str(clips)])[0]
     outcomes = run(demo, [item])
     (record,) = records(outcomes[-1])
-    from ipcv_cli.output import json_object
+    from ipcv_cli.display.stdout import json_object
 
     *_, final = demo.stream(item.video, DESCRIBE, OPTIONS)
     expected = json.loads(json_object(final))

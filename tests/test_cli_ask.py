@@ -17,8 +17,8 @@ from terminals import Terminal
 
 from ipcv.models.hub import find_folder
 from ipcv.models.loading import DEMO_NOTICE
+from ipcv_cli.display.stdout import json_schema
 from ipcv_cli.main import main
-from ipcv_cli.output import json_schema
 
 COLOUR = "What colour is the circle?"
 NOTICE = f"ipcv: warning: {DEMO_NOTICE}\n"

@@ -13,8 +13,8 @@ from terminals import Terminal
 
 from ipcv.benchmark.wordings import KINDS
 from ipcv.models.loading import DEMO_NOTICE
+from ipcv_cli.display.stdout import report_schema
 from ipcv_cli.main import main
-from ipcv_cli.output import report_schema
 
 NOTICE = f"ipcv: warning: {DEMO_NOTICE}\n"
 

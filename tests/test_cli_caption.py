@@ -17,11 +17,11 @@ import jsonschema
 import pytest
 from terminals import Terminal
 
-import ipcv_cli.wanted
+import ipcv_cli.captioning.request
 from ipcv import Options, Sampling
 from ipcv.models.loading import DEMO_NOTICE
+from ipcv_cli.display.stdout import caption_schema, json_schema
 from ipcv_cli.main import main
-from ipcv_cli.output import caption_schema, json_schema
 
 COUNT = "How many objects are there?"
 LIKE_FAST = Options(sampling=Sampling(max_frames=4), max_new_tokens=12)
@@ -312,7 +312,7 @@ def test_what_makes_no_sense_is_one_line_and_code_2(videos, words, says, capsys)
 
 
 def test_people_get_text_on_a_terminal(videos, monkeypatch, capsys):
-    monkeypatch.setattr(ipcv_cli.wanted, "is_terminal", lambda stream: True)
+    monkeypatch.setattr(ipcv_cli.captioning.request, "is_terminal", lambda stream: True)
     caption("videos/0.mp4", "--prompt", COUNT, "-q")
     out = capsys.readouterr().out
     assert out.startswith("videos/0.mp4: ")

@@ -20,9 +20,9 @@ from test_hub import redirect
 from ipcv.models.hub import find_folder
 from ipcv.models.hub_cache import cached_names
 from ipcv_cli import completion
-from ipcv_cli.asking import agreed
+from ipcv_cli.confirm import agreed
+from ipcv_cli.display.stdout import listing_schema
 from ipcv_cli.main import main
-from ipcv_cli.output import listing_schema
 
 TABLE = """\
                                                params    16 bit     4 bit  in the cache
@@ -64,7 +64,7 @@ def folder(hub, cache, capsys):
 
 def start(hub, cache, *arguments, ask_above=None, **streams):
     """`ipcv` in a process of its own; `ask_above`: bytes that it asks about in place of its own limit."""
-    limit = "" if ask_above is None else f"import ipcv_cli.models as m; m.ASK_ABOVE = {ask_above}; "
+    limit = "" if ask_above is None else f"import ipcv_cli.commands.models as m; m.ASK_ABOVE = {ask_above}; "
     code = f"{limit}from ipcv_cli.main import run; run()"
     environment = commands.environment(HF_ENDPOINT=hub.address, HF_HUB_CACHE=str(cache))
     return subprocess.Popen([sys.executable, "-c", code, *arguments], env=environment, **streams)
@@ -159,7 +159,7 @@ def test_the_bundled_model_and_folders_need_no_fetching(capsys):
 
 def test_much_is_not_fetched_without_asking_and_yes_is_the_answer(hub, monkeypatch, capsys):
     words = ["models", "pull", REPOSITORY]
-    monkeypatch.setattr("ipcv_cli.models.ASK_ABOVE", 10**7)
+    monkeypatch.setattr("ipcv_cli.commands.models.ASK_ABOVE", 10**7)
     assert main(words) == 2
     message = "fetch 14.83 MB? There is no terminal to answer on: give --yes if so (see `ipcv models pull --help`)"
     assert capsys.readouterr().err.endswith(f"ipcv: error: {message}\n")

@@ -10,8 +10,8 @@ import pytest
 import typer
 
 from ipcv.errors import IPCVError, MemoryExhaustedError, ModelError, VideoError
-from ipcv_cli.failure import UsageError, first_interrupt, leaving_at_once, reported
-from ipcv_cli.output import write
+from ipcv_cli.display.stdout import write
+from ipcv_cli.exit import UsageError, first_interrupt, leaving_at_once, reported
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import pytest
 from hub_server import REPOSITORY, Hub
 
 from ipcv.models.hub import download_size, find_folder
-from ipcv_cli import libraries
+from ipcv_cli import startup
 
 NAMES = ("TRANSFORMERS_VERBOSITY", "HF_HUB_VERBOSITY", "HF_HUB_DISABLE_PROGRESS_BARS", "HF_HUB_OFFLINE")
 
@@ -26,32 +26,32 @@ def settings() -> list[str | None]:
 
 
 def test_a_pipe_gets_no_bars():
-    libraries.prepare(offline=False, bars=False, debug=False)
+    startup.prepare(offline=False, bars=False, debug=False)
     assert settings() == ["error", "error", "1", None]
 
 
 def test_a_terminal_gets_bars():
-    libraries.prepare(offline=False, bars=True, debug=False)
+    startup.prepare(offline=False, bars=True, debug=False)
     assert settings() == ["error", "error", None, None]
 
 
 def test_offline_holds_for_the_hub_whatever_the_environment_says(monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "0")
-    libraries.prepare(offline=True, bars=True, debug=False)
+    startup.prepare(offline=True, bars=True, debug=False)
     assert os.environ["HF_HUB_OFFLINE"] == "1"
 
 
 def test_what_the_user_has_set_stays(monkeypatch):
     monkeypatch.setenv("TRANSFORMERS_VERBOSITY", "info")
     monkeypatch.setenv("HF_HUB_DISABLE_PROGRESS_BARS", "0")
-    libraries.prepare(offline=False, bars=False, debug=False)
+    startup.prepare(offline=False, bars=False, debug=False)
     assert settings() == ["info", "error", "0", None]
 
 
 @pytest.mark.parametrize("debug", [True, False])
 def test_what_bitsandbytes_logs_is_for_debugging(debug, caplog):
     logger = logging.getLogger("bitsandbytes.autograd._functions")
-    libraries.prepare(offline=False, bars=False, debug=debug)
+    startup.prepare(offline=False, bars=False, debug=debug)
     logger.warning("inputs will be cast")
     logger.error("no library")
     assert caplog.messages == ["inputs will be cast", "no library"][not debug :]
@@ -69,20 +69,20 @@ def hub(monkeypatch, tmp_path):
 @pytest.mark.parametrize("quiet", [True, False])
 def test_a_download_is_announced_with_its_size(quiet, hub, capsys):
     setting = {"revision": None, "no_color": True, "quiet": quiet}
-    assert libraries.announce_download(REPOSITORY, offline=False, **setting)
+    assert startup.announce_download(REPOSITORY, offline=False, **setting)
     size = download_size(REPOSITORY) / 10**6
     assert capsys.readouterr() == (
         "",
         "" if quiet else f"ipcv: fetching: {REPOSITORY} from the Hugging Face hub, {size:.2f} MB\n",
     )
-    assert not libraries.announce_download("demo", offline=False, **setting)
-    assert not libraries.announce_download(REPOSITORY, offline=True, **setting)
+    assert not startup.announce_download("demo", offline=False, **setting)
+    assert not startup.announce_download(REPOSITORY, offline=True, **setting)
     assert capsys.readouterr() == ("", "")
 
 
 @pytest.mark.parametrize("debug", [True, False])
 def test_warnings_of_libraries_are_for_debugging(debug):
     with warnings.catch_warnings(record=True) as seen:
-        libraries.prepare(offline=False, bars=False, debug=debug)
+        startup.prepare(offline=False, bars=False, debug=debug)
         warnings.warn("deprecated", UserWarning, stacklevel=1)
     assert len(seen) == debug

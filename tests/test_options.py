@@ -18,8 +18,8 @@ from ipcv.inference.model import load
 from ipcv.media.sampling import Sampling
 from ipcv.options import PIXELS, Options
 from ipcv_cli import choices
-from ipcv_cli.ask import ask
-from ipcv_cli.failure import UsageError
+from ipcv_cli.commands.ask import ask
+from ipcv_cli.exit import UsageError
 
 NOTHING: dict[str, Any] = {
     "no_compress": False,

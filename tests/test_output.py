@@ -9,7 +9,7 @@ import jsonschema
 import pytest
 
 from ipcv.answer import Token
-from ipcv_cli.output import AnswerText, json_line, json_object, json_schema, write
+from ipcv_cli.display.stdout import AnswerText, json_line, json_object, json_schema, write
 
 
 def test_text_is_the_answer_and_one_newline():

@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console, RenderableType
 
 from ipcv.answer import Opened, StageDone
-from ipcv_cli.render import Progress, comparison, facts, line, magnitude, seconds, stderr_console, summary
+from ipcv_cli.display.render import Progress, comparison, facts, line, magnitude, seconds, stderr_console, summary
 
 
 def shown(item: RenderableType, width: int = 100) -> str:
@@ -81,7 +81,7 @@ def test_progress_counts_the_tokens_of_an_answer_that_streams_elsewhere():
 
 def test_the_running_stage_has_a_clock(monkeypatch):
     now = 100.0
-    monkeypatch.setattr("ipcv_cli.render.time.monotonic", lambda: now)
+    monkeypatch.setattr("ipcv_cli.display.render.time.monotonic", lambda: now)
     progress = Progress()
     progress.take(Opened(video=happenings.VIDEO, frames=8))
     now = 102.5

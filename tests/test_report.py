@@ -9,8 +9,8 @@ from PIL import Image
 from ipcv.benchmark.benchmark import Report, Score
 from ipcv.benchmark.scoring import Interval
 from ipcv.benchmark.settings import parse_settings
-from ipcv_cli import report as output
-from ipcv_cli.failure import UsageError
+from ipcv_cli.display import bench_report as output
+from ipcv_cli.exit import UsageError
 
 MODEL = happenings.answer().model
 DENSE, PAPER, GREY = parse_settings("dense,paper@0.2:stabilize=3,grey")

@@ -13,8 +13,8 @@ from terminals import Terminal
 from test_render import SUMMARY
 
 from ipcv.answer import Event, Warned
-from ipcv_cli.ask import choose_writer, follow
-from ipcv_cli.view import View
+from ipcv_cli.commands.ask import choose_writer, follow
+from ipcv_cli.display.ask_view import View
 
 CAPPED = "capped: 8 of 90 frames"
 VERBOSE = """\

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from typer.core import TyperGroup
 
-from ipcv_cli import completion, libraries
+from ipcv_cli import completion, startup
 from ipcv_cli import options as opt
-from ipcv_cli.asking import agreed
-from ipcv_cli.failure import ERROR, leaving_at_once, reported
+from ipcv_cli.confirm import agreed
+from ipcv_cli.exit import ERROR, leaving_at_once, reported
 
 if TYPE_CHECKING:
     from ipcv.models.download import Download
@@ -65,10 +65,10 @@ def list_models(
     """
     with reported(debug=debug, no_color=no_color):
         with leaving_at_once():
-            libraries.prepare(offline=False, bars=False, debug=debug)
+            startup.prepare(offline=False, bars=False, debug=debug)
             from ipcv.models import catalog
-            from ipcv_cli.model_table import model_table
-            from ipcv_cli.output import listing_object, write
+            from ipcv_cli.display.model_table import model_table
+            from ipcv_cli.display.stdout import listing_object, write
 
             found = catalog.list_models()
         write(listing_object(found) if json else model_table(found))
@@ -90,13 +90,13 @@ def pull(
     Example: ipcv models pull Qwen/Qwen2-VL-2B-Instruct
     """
     with reported(debug=debug, no_color=no_color):
-        from ipcv_cli.output import write_path
-        from ipcv_cli.render import magnitude
-        from ipcv_cli.view import byte_bar
+        from ipcv_cli.display.ask_view import byte_bar
+        from ipcv_cli.display.render import magnitude
+        from ipcv_cli.display.stdout import write_path
 
         say = _speaker(quiet=quiet, no_color=no_color)
         with leaving_at_once():
-            libraries.prepare(offline=False, bars=False, debug=debug)
+            startup.prepare(offline=False, bars=False, debug=debug)
             from ipcv.models import download
             from ipcv.models.hub import local
             from ipcv.models.hub_cache import cache_folder
@@ -130,9 +130,9 @@ def path(
     """
     with reported(debug=debug, no_color=no_color):
         with leaving_at_once():
-            libraries.prepare(offline=False, bars=False, debug=debug)
+            startup.prepare(offline=False, bars=False, debug=debug)
             from ipcv.models.hub import find_cached
-            from ipcv_cli.output import write_path
+            from ipcv_cli.display.stdout import write_path
 
             folder = find_cached(repository, revision=revision)
         write_path(folder)
@@ -151,11 +151,11 @@ def remove(
     Example: ipcv models rm Qwen/Qwen2-VL-2B-Instruct
     """
     with reported(debug=debug, no_color=no_color):
-        from ipcv_cli.render import magnitude
+        from ipcv_cli.display.render import magnitude
 
         say = _speaker(quiet=quiet, no_color=no_color)
         with leaving_at_once():
-            libraries.prepare(offline=False, bars=False, debug=debug)
+            startup.prepare(offline=False, bars=False, debug=debug)
             from ipcv.models.hub_cache import plan_removal
 
             removals = plan_removal(repositories)
@@ -170,7 +170,7 @@ def remove(
 
 def _news(download: "Download", size: str, place: Path) -> tuple[str, str]:
     """What there is to fetch, `size` of it, and where it goes; kind and text of a line."""
-    from ipcv_cli.render import magnitude
+    from ipcv_cli.display.render import magnitude
 
     everything = magnitude(download.size, 1000, "B")
     if not download.missing:
@@ -181,7 +181,7 @@ def _news(download: "Download", size: str, place: Path) -> tuple[str, str]:
 
 def _speaker(*, quiet: bool, no_color: bool) -> Callable[[str, str], None]:
     """What prints a line on stderr, unless `quiet`."""
-    from ipcv_cli.render import line, stderr_console
+    from ipcv_cli.display.render import line, stderr_console
 
     console = stderr_console(no_color=no_color)
     console.quiet = quiet

@@ -5,15 +5,15 @@ from contextlib import ExitStack
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol
 
-from ipcv_cli import libraries
-from ipcv_cli.failure import leaving_at_once
-from ipcv_cli.wanted import Requests
+from ipcv_cli import startup
+from ipcv_cli.captioning.request import Requests
+from ipcv_cli.exit import leaving_at_once
 
 if TYPE_CHECKING:
     from ipcv.batch.plan import Outcome, Plan, Work
     from ipcv.cluster.ray_cluster import Cluster
     from ipcv.inference.model import Model
-    from ipcv_cli.progress import BatchView
+    from ipcv_cli.display.caption_view import BatchView
 
 
 class Engine(Protocol):
@@ -44,7 +44,7 @@ class _Local:
         self._requests, self._plan, self._view, self._no_color = requests, plan, view, no_color
         if not dry_run:
             revision = requests.placement["revision"]
-            libraries.announce_download(
+            startup.announce_download(
                 requests.model, revision=revision, offline=requests.offline, quiet=False, no_color=no_color
             )
         self.identity = model_to_come(requests.model, offline=requests.offline or dry_run, **requests.placement)
@@ -79,9 +79,9 @@ class _Local:
             **requests.placement,
         }
         if not requests.fit:
-            return libraries.load_model(requests.model, **how), self._plan, requests.batch_size
+            return startup.load_model(requests.model, **how), self._plan, requests.batch_size
         size = requests.batch_size
-        model, found = libraries.load_to_fit(requests.model, self._plan.options, batch_size=size, **how)
+        model, found = startup.load_to_fit(requests.model, self._plan.options, batch_size=size, **how)
         return model, replace(self._plan, options=found.options), found.batch_size or size
 
 

@@ -19,7 +19,7 @@ from rich.segment import ControlType
 from rich.text import Text
 
 from ipcv.text import visible
-from ipcv_cli.render import Progress, cells, facts, is_terminal, line, savings, stderr_console, summary
+from ipcv_cli.display.render import Progress, cells, facts, is_terminal, line, savings, stderr_console, summary
 
 if TYPE_CHECKING:
     from ipcv.answer import Answer, Event, Stage

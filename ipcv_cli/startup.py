@@ -89,7 +89,7 @@ def load_to_fit(
 def announce_download(name: str, *, revision: str | None, offline: bool, quiet: bool, no_color: bool) -> bool:
     """Say on stderr what `load` is about to fetch and how much that is; whether it is anything. Errors as in `load`."""
     from ipcv.models.hub import download_size
-    from ipcv_cli.render import line, magnitude, stderr_console
+    from ipcv_cli.display.render import line, magnitude, stderr_console
 
     size = download_size(name, revision=revision, offline=offline)
     if size and not quiet:

@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
-from ipcv_cli import choices, libraries
+from ipcv_cli import choices, startup
 from ipcv_cli import options as opt
-from ipcv_cli.failure import UsageError, leaving_at_once, reported
+from ipcv_cli.exit import UsageError, leaving_at_once, reported
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
 
     from ipcv.answer import Event
-    from ipcv_cli.output import Writer
-    from ipcv_cli.view import View
+    from ipcv_cli.display.ask_view import View
+    from ipcv_cli.display.stdout import Writer
 
 
 def ask(
@@ -87,12 +87,12 @@ def ask(
             raise UsageError("Missing argument 'QUESTION'")
         asked = read_question(question)
         check_encoding("--system", system or "")
-        from ipcv_cli.view import View
+        from ipcv_cli.display.ask_view import View
 
         with View(quiet=quiet, verbose=verbose, no_color=no_color, baseline=baseline) as view:
             with leaving_at_once():
                 view.status("starting")
-                libraries.prepare(offline=offline, bars=view.animated, debug=debug)
+                startup.prepare(offline=offline, bars=view.animated, debug=debug)
                 from ipcv.media.sources import check
 
                 settings = choices.answer_options(context.params)
@@ -107,10 +107,10 @@ def ask(
                 }
                 shown: dict[str, Any] = {"quiet": quiet, "no_color": no_color, "status": view.status}
                 if fit:
-                    loaded, found = libraries.load_to_fit(model, settings, **shown, **placement)
+                    loaded, found = startup.load_to_fit(model, settings, **shown, **placement)
                     settings = found.options
                 else:
-                    loaded = libraries.load_model(model, **shown, **placement)
+                    loaded = startup.load_model(model, **shown, **placement)
                 store = choices.encoding_cache(cache, cache_limit, view.warn)
             follow(
                 loaded.stream(videos, asked, settings, cache=store),
@@ -149,24 +149,24 @@ def check_encoding(what: str, text: str) -> str:
 
 def end_stream(message: str, exit_code: int) -> None:
     """End a stream of events for which there is no answer."""
-    from ipcv_cli.output import Failed, json_line, write
+    from ipcv_cli.display.stdout import Failed, json_line, write
 
     write(json_line(Failed(message=message, exit_code=exit_code)))
 
 
 def choose_writer(*, json: bool, json_stream: bool) -> "Writer":
     """What turns events into the output that was asked for."""
-    from ipcv_cli import output
-    from ipcv_cli.render import is_terminal
+    from ipcv_cli.display import stdout
+    from ipcv_cli.display.render import is_terminal
 
     if json:
-        return output.json_object
-    return output.json_line if json_stream else output.AnswerText(terminal=is_terminal(sys.stdout))
+        return stdout.json_object
+    return stdout.json_line if json_stream else stdout.AnswerText(terminal=is_terminal(sys.stdout))
 
 
 def follow(events: "Iterator[Event]", writer: "Writer", view: "View") -> None:
     """Bring everything that happens to stdout and to stderr; a line that was begun is ended, whatever happens."""
-    from ipcv_cli.output import write
+    from ipcv_cli.display.stdout import write
 
     text = "\n"
     try:

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ipcv.text import visible
-from ipcv_cli.failure import UsageError
-from ipcv_cli.render import is_terminal
+from ipcv_cli.display.render import is_terminal
+from ipcv_cli.exit import UsageError
 
 if TYPE_CHECKING:
     from ipcv.batch.inputs import Item
@@ -114,7 +114,7 @@ class Places:
         if self.journal is not None and not self.json:
             return lambda _: None
         from ipcv.output.journal import line
-        from ipcv_cli.output import write
+        from ipcv_cli.display.stdout import write
 
         if self.json or not is_terminal(sys.stdout):
             return lambda lines: write(b"".join(map(line, lines)).decode())

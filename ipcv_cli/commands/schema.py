@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from ipcv_cli.choices import exclude
-from ipcv_cli.failure import reported
+from ipcv_cli.exit import reported
 
 
 def schema(
@@ -21,15 +21,15 @@ def schema(
     Example: ipcv schema > answer.schema.json
     """
     with reported():
-        from ipcv_cli import output
+        from ipcv_cli.display import stdout
 
         makers = {
-            "--caption": (caption, output.caption_schema),
-            "--bench": (bench, output.report_schema),
-            "--models": (models, output.listing_schema),
+            "--caption": (caption, stdout.caption_schema),
+            "--bench": (bench, stdout.report_schema),
+            "--models": (models, stdout.listing_schema),
         }
         chosen = [name for name, (is_given, _) in makers.items() if is_given]
         for name in chosen[:1]:
             exclude(name, ("--json-stream", stream), *((other, True) for other in chosen[1:]))
-        found = makers[chosen[0]][1]() if chosen else output.json_schema(stream=stream)
-        output.write(output.json_text(found, 2))
+        found = makers[chosen[0]][1]() if chosen else stdout.json_schema(stream=stream)
+        stdout.write(stdout.json_text(found, 2))

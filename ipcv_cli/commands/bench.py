@@ -5,9 +5,9 @@ from typing import Annotated
 
 import typer
 
-from ipcv_cli import libraries
 from ipcv_cli import options as opt
-from ipcv_cli.failure import INTERRUPTED, first_interrupt, leaving_at_once, reported
+from ipcv_cli import startup
+from ipcv_cli.exit import INTERRUPTED, first_interrupt, leaving_at_once, reported
 
 SETTINGS = "dense,coverage,coverage+dart,paper,grey"
 
@@ -57,21 +57,21 @@ def bench(
     Example: ipcv bench --questions 220 --settings dense,coverage,coverage@0.2+dart@0.5,frames@0.5
     """
     with reported(debug=debug, no_color=no_color):
-        from ipcv_cli import report as output
-        from ipcv_cli.view import count_bar
+        from ipcv_cli.display import bench_report as output
+        from ipcv_cli.display.ask_view import count_bar
 
         if plot:
             output.check_plot(plot)
         with count_bar(quiet=quiet, no_color=no_color) as bar:
             with leaving_at_once():
-                libraries.prepare(offline=offline, bars=not bar.disable, debug=debug)
+                startup.prepare(offline=offline, bars=not bar.disable, debug=debug)
                 from ipcv.benchmark import benchmark
                 from ipcv.benchmark.settings import parse_settings
-                from ipcv_cli.output import report_object, write
-                from ipcv_cli.render import line, stderr_console
+                from ipcv_cli.display.render import line, stderr_console
+                from ipcv_cli.display.stdout import report_object, write
 
                 compared = parse_settings(settings)
-                loaded = libraries.load_model(
+                loaded = startup.load_model(
                     model,
                     revision=revision,
                     offline=offline,

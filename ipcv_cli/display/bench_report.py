@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ipcv.text import visible
-from ipcv_cli.failure import UsageError
+from ipcv_cli.exit import UsageError
 
 if TYPE_CHECKING:
     from ipcv.benchmark.benchmark import Report

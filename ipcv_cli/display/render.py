@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ipcv.text import visible
-from ipcv_cli.streams import Stderr
+from ipcv_cli.display.stdio import Stderr
 
 if TYPE_CHECKING:
     from ipcv.answer import Answer, Baseline, Event, Stage, VisualInput

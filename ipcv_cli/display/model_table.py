@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from ipcv.text import visible
-from ipcv_cli.render import magnitude
+from ipcv_cli.display.render import magnitude
 
 if TYPE_CHECKING:
     from ipcv.models.catalog import ListedModel, Listing

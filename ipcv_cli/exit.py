@@ -12,7 +12,7 @@ from typing import Any
 
 import typer
 
-from ipcv_cli.streams import abandon
+from ipcv_cli.display.stdio import abandon
 
 ERROR, USAGE, PARTLY, VIDEO, MODEL, MEMORY, INTERRUPTED, TERMINATED = 1, 2, 3, 4, 5, 6, 130, 143
 
@@ -105,7 +105,7 @@ def reported(
 
 def complain(message: str, *, no_color: bool = False) -> None:
     """Print `ipcv: error: message` on stderr, as one line."""
-    from ipcv_cli.render import line, stderr_console
+    from ipcv_cli.display.render import line, stderr_console
 
     stderr_console(no_color=no_color).print(line("error", message), soft_wrap=True)
 

@@ -7,7 +7,7 @@ import typer
 
 from ipcv_cli import choices
 from ipcv_cli import options as opt
-from ipcv_cli.failure import UsageError, leaving_at_once, reported
+from ipcv_cli.exit import UsageError, leaving_at_once, reported
 
 
 def cache(
@@ -28,8 +28,8 @@ def cache(
     """
     with reported(debug=debug, no_color=no_color):
         from ipcv.text import visible
-        from ipcv_cli.output import write
-        from ipcv_cli.render import line, stderr_console
+        from ipcv_cli.display.render import line, stderr_console
+        from ipcv_cli.display.stdout import write
 
         with leaving_at_once():
             store = choices.encoding_cache(where, "10GB", lambda _: None)

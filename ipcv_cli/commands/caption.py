@@ -5,9 +5,9 @@ from typing import Annotated, Literal
 
 import typer
 
-from ipcv_cli import choices, libraries
+from ipcv_cli import choices, startup
 from ipcv_cli import options as opt
-from ipcv_cli.failure import leaving_at_once, reported
+from ipcv_cli.exit import leaving_at_once, reported
 
 INPUT, BATCH, CLUSTER = "Videos", "Batch", "Cluster"
 
@@ -179,9 +179,9 @@ def caption(
             choices.exclude("--segments", ("--cache", cache != "off"))
         if fail_fast:
             choices.exclude("--fail-fast", ("--max-failures", max_failures))
-        from ipcv_cli.batching import run_batch
-        from ipcv_cli.progress import BatchView
-        from ipcv_cli.wanted import Places, Requests, Wanted
+        from ipcv_cli.captioning.request import Places, Requests, Wanted
+        from ipcv_cli.captioning.runner import run_batch
+        from ipcv_cli.display.caption_view import BatchView
 
         places = Places(
             output=output, json=json, sidecars=sidecar or [], folder=output_dir, parquet=parquet, failures=failures
@@ -189,7 +189,7 @@ def caption(
         wanted = Wanted(sources, nul=nul, glob=glob or [], exclude=exclude or [], limit=limit, shard=shard)
         with BatchView(quiet=quiet, no_color=no_color, shared=places.shares_terminal) as view:
             with leaving_at_once():
-                libraries.prepare(offline=offline, bars=view.animated, debug=debug)
+                startup.prepare(offline=offline, bars=view.animated, debug=debug)
                 requests = Requests(
                     options=choices.answer_options(context.params),
                     prompt=prompt,

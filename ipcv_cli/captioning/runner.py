@@ -6,9 +6,9 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any, cast
 
 from ipcv.text import visible
-from ipcv_cli.engines import Engine, engine
-from ipcv_cli.failure import MEMORY, PARTLY, VIDEO, leaving_at_once
-from ipcv_cli.wanted import Places, Requests, Wanted
+from ipcv_cli.captioning.engines import Engine, engine
+from ipcv_cli.captioning.request import Places, Requests, Wanted
+from ipcv_cli.exit import MEMORY, PARTLY, VIDEO, leaving_at_once
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ipcv.batch.inputs import Item
     from ipcv.batch.plan import Outcome, Plan, Work
     from ipcv.output.resume import Batch
-    from ipcv_cli.progress import BatchView
+    from ipcv_cli.display.caption_view import BatchView
 
 UNREADABLE = {"VideoError", "ReadTimeoutError", "ReaderCrashError"}
 
@@ -125,7 +125,7 @@ def _outcomes(works: Iterator["Work"], chosen: Engine) -> "Generator[Outcome, No
 
 def _forecast(batch: "Batch", view: "BatchView") -> int:
     """List what is done, what has failed and what is left, without doing anything."""
-    from ipcv_cli.output import write
+    from ipcv_cli.display.stdout import write
 
     view.begin(batch.tally)
     for item, state in batch.forecast():

@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ipcv.text import visible
-from ipcv_cli.render import is_terminal, line, stderr_console
+from ipcv_cli.display.render import is_terminal, line, stderr_console
 
 if TYPE_CHECKING:
     from ipcv.batch.plan import Cause, Failed, Outcome

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from ipcv_cli import options as opt
-from ipcv_cli.failure import UsageError, leaving_at_once, reported
+from ipcv_cli.exit import UsageError, leaving_at_once, reported
 
 
 def world(
@@ -27,8 +27,8 @@ def world(
     Example: ipcv world out/ --clips 20 --seed 7
     """
     with reported(debug=debug, no_color=no_color):
-        from ipcv_cli.render import line, stderr_console
-        from ipcv_cli.view import count_bar
+        from ipcv_cli.display.ask_view import count_bar
+        from ipcv_cli.display.render import line, stderr_console
 
         if folder.exists() and not folder.is_dir():
             raise UsageError(f"{folder} is not a folder: give the name of one, new or old")

@@ -13,7 +13,7 @@ from pydantic import Field, TypeAdapter
 from pydantic.json_schema import GenerateJsonSchema
 
 from ipcv.text import visible
-from ipcv_cli.render import is_terminal
+from ipcv_cli.display.render import is_terminal
 
 if TYPE_CHECKING:  # these bring torch along, which not every command needs
     from ipcv.answer import Event

@@ -2,8 +2,8 @@
 
 import sys
 
-from ipcv_cli.failure import UsageError
-from ipcv_cli.render import is_terminal, line, stderr_console
+from ipcv_cli.display.render import is_terminal, line, stderr_console
+from ipcv_cli.exit import UsageError
 
 
 def agreed(question: str, *, no_color: bool) -> bool:

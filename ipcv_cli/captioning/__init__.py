@@ -1,0 +1,1 @@
+"""`ipcv caption`: what was asked for, and its run."""
