@@ -4,7 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-SCRIPT = Path(__file__).parent.parent / "examples/memory.py"
+SCRIPT = Path(__file__).parents[2] / "examples/memory.py"
 
 
 def test_peak_memory_does_not_grow_with_the_video():

@@ -15,7 +15,7 @@ from ipcv.models.prompt import build_prompt
 from ipcv.world.random_scene import make_scene
 from ipcv.world.scene import TRAINING_SEEDS
 
-sys.path.append(str(Path(__file__).parent.parent / "examples"))
+sys.path.append(str(Path(__file__).parents[2] / "examples"))
 import demo_data
 import demo_text
 import demo_vision

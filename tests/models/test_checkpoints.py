@@ -10,7 +10,7 @@ import ipcv
 from ipcv.families import FAMILIES
 from ipcv.models.checkpoints import DEMO, DEMO_FAMILY, KNOWN, Checkpoint
 
-sys.path.append(str(Path(__file__).parent.parent / "examples"))
+sys.path.append(str(Path(__file__).parents[2] / "examples"))
 import count_parameters
 
 CHECKPOINTS = {each.name: (family, each) for family, known in KNOWN.items() for each in known.checkpoints}

@@ -123,12 +123,12 @@ def test_readers_end_with_the_process_that_started_them(clips, tmp_path):
     """Even if that is killed."""
     script = tmp_path / "parent.py"
     script.write_text(
-        "import sys, time\nfrom test_reading import Readers, job, contents, children\n"
+        "import sys, time\nfrom test_pool import Readers, job, contents, children\n"
         "with Readers(1, 1) as readers:\n"
         "    readings = readers.read([job(sys.argv[1])])\n    contents(next(readings))\n"
         "    print(children()[0].pid, flush=True)\n    time.sleep(60)\n"
     )
-    paths = os.pathsep.join([os.path.dirname(__file__), os.getcwd()])  # noqa: PTH109, PTH120
+    paths = os.pathsep.join([str(Path(__file__).parent), os.getcwd()])  # noqa: PTH109
     parent = psutil.Popen(
         [os.sys.executable, str(script), str(next(clips.iterdir()))],
         env=os.environ | {"PYTHONPATH": paths},

@@ -71,7 +71,7 @@ def place(tmp_path_factory):
     (folder / "library/deadly.py").write_text(PLUGIN)
     (folder / "library/deadly-1.dist-info/METADATA").write_text("Name: deadly\nVersion: 1\n")
     (folder / "library/deadly-1.dist-info/entry_points.txt").write_text("[fsspec.specs]\ndeadly=deadly:Deadly\n")
-    root = Path(__file__).parent.parent
+    root = Path(__file__).parents[2]
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", f"{folder / 'library'}:{root}:{os.environ.get('PYTHONPATH', '')}")
         patch.setenv("RAY_ADDRESS", "local")

@@ -16,7 +16,7 @@ from ipcv.world.mp4 import write_clip
 from ipcv.world.random_scene import make_clip, make_scene
 from ipcv.world.scene import HELD_OUT_SEEDS
 
-CLIP = Path(__file__).parent.parent / "examples" / "clip.mp4"
+CLIP = Path(__file__).parents[2] / "examples" / "clip.mp4"
 PLAIN = Options(compressor=None, pruner=None)
 UNKNOWN = "I only know coloured shapes that move."
 FRESH = HELD_OUT_SEEDS[3_000_000:]
