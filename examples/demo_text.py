@@ -11,7 +11,7 @@ from transformers import PreTrainedTokenizerFast
 
 from ipcv.benchmark.questions import ask, names, plural
 from ipcv.benchmark.reference_captions import with_article
-from ipcv.benchmark.wordings import EVENTS, KINDS, NUMBERS, OPTIONS, WORDINGS, Kind
+from ipcv.benchmark.wordings import EVENTS, KINDS, NUMBERS, OPTIONS, WORDINGS, QuestionKind
 from ipcv.world.drawing import SHAPES
 from ipcv.world.scene import COLOURS, MOTIONS, SIZES, TAGS, Scene, Thing
 
@@ -148,7 +148,7 @@ def draw_pairs(scene: Scene, rng: Generator, count: int) -> list[tuple[str, str]
     told = known.pop()
     text = str(rng.choice(MORE_CAPTIONS)) if rng.random() < 0.3 else told.text
     picked = [(text, told.answer)]
-    kinds: dict[Kind, list[tuple[str, str]]] = {}
+    kinds: dict[QuestionKind, list[tuple[str, str]]] = {}
     for question in known:
         kinds.setdefault(question.kind, []).append((question.text, question.answer))
     for kind in HARD:
@@ -164,7 +164,7 @@ def draw_pairs(scene: Scene, rng: Generator, count: int) -> list[tuple[str, str]
     return [(_careless(text, rng), answer) for text, answer in picked]
 
 
-HARD: tuple[Kind, ...] = ("order", "event", "position", "count", "reading")  # asked whenever there are any
+HARD: tuple[QuestionKind, ...] = ("order", "event", "position", "count", "reading")  # asked whenever there are any
 
 
 def _some(pairs: list[tuple[str, str]], count: int, rng: Generator) -> list[tuple[str, str]]:

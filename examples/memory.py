@@ -19,7 +19,7 @@ import numpy as np
 import torch
 
 import ipcv
-from ipcv.inference.pipeline import Run
+from ipcv.inference.pipeline import Pipeline
 from ipcv.media.clip import open_video
 
 FPS = 8  # sampled per second
@@ -43,7 +43,7 @@ def peak(path: str, frames: int, model: str, max_pixels: int | None) -> dict[str
     loaded = ipcv.load(model).loaded
     patches = loaded.patches if max_pixels is None else loaded.patches.limited(max_pixels)
     options = ipcv.Options(sampling=ipcv.Sampling(fps=FPS, max_frames=frames))
-    run = Run(loaded, patches, options)
+    run = Pipeline(loaded, patches, options)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     with open_video(path, options.sampling, resize=patches.resize, frame_batch=options.frame_batch) as clip:
         for _ in run.encode(clip):

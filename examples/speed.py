@@ -25,7 +25,7 @@ from torch.profiler import ProfilerActivity, profile
 
 from ipcv import Options
 from ipcv.architecture.shapes import TextShape
-from ipcv.architecture.visual import Shown, Visual
+from ipcv.architecture.visual import Visual, VisualSpan
 from ipcv.benchmark.settings import parse_settings
 from ipcv.compression.compressors.encoder_flops import encoder_flops
 from ipcv.compression.pruners.decoder_flops import prefill_flops
@@ -56,7 +56,7 @@ class Bench:
         ids = torch.full((1, tokens + WORDS), model.config.video_token_id)
         ids[:, : WORDS // 2] = ids[:, -WORDS // 2 :] = 7
         self.prompt = Prompt(ids, torch.where(ids == 7, TEXT, VIDEO))
-        shown = Shown(kind="video", grid=grid, times=tuple(i / 2 for i in range(frames)), tokens=tokens)
+        shown = VisualSpan(kind="video", grid=grid, times=tuple(i / 2 for i in range(frames)), tokens=tokens)
         self.positions = self.language.positions(model, ids, self.prompt.types, [shown]).to(self.device)
 
     def random(self, *shape: int) -> Tensor:

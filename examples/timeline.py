@@ -11,9 +11,9 @@ from collections.abc import Iterator
 import torch
 
 import ipcv
-from ipcv.inference.pipeline import Run
+from ipcv.inference.pipeline import Pipeline
 from ipcv.media.clip import open_video
-from ipcv.media.frames import Frames
+from ipcv.media.frames import FrameArray
 
 Spans = list[tuple[float, float]]  # start and end, in seconds
 
@@ -22,11 +22,11 @@ Spans = list[tuple[float, float]]  # start and end, in seconds
 def spans(path: str, model: str, options: ipcv.Options) -> tuple[Spans, Spans]:
     """When each batch was read by the reader thread, and when it was preprocessed and encoded."""
     loaded = ipcv.load(model).loaded
-    run, read, encoded = Run(loaded, loaded.patches, options), [], []
+    run, read, encoded = Pipeline(loaded, loaded.patches, options), [], []
     clip = open_video(path, options.sampling, resize=loaded.patches.resize, frame_batch=options.frame_batch)
     pull = clip._source.frames
 
-    def watched() -> Iterator[Frames]:
+    def watched() -> Iterator[FrameArray]:
         stream = pull()
         for index in range(len(clip.times)):
             began = time.perf_counter()

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ipcv.limits.budget import Budget, Share
-from ipcv.media.frames import Kind, VideoFacts
+from ipcv.media.frames import MediaKind, VideoFacts
 from ipcv.models.facts import ModelFacts
 from ipcv.options import Options
 
@@ -69,7 +69,7 @@ class Frames:
 class VisualInput:
     """One video or image of the prompt."""
 
-    kind: Kind
+    kind: MediaKind
     video: VideoFacts
     frames: Frames
     patches: int  # measured; that the encoder took

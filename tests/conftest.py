@@ -18,7 +18,7 @@ from ipcv.benchmark.wordings import NUMBERS
 from ipcv.compression.compressors import attention
 from ipcv.world.mp4 import write_clip
 from ipcv.world.random_scene import make_clip, make_scene
-from ipcv.world.scene import HELD_OUT_SEEDS, Clip
+from ipcv.world.scene import HELD_OUT_SEEDS, SceneClip
 
 SCENE = HELD_OUT_SEEDS[-568]  # four seconds with one circle that moves, and one tag
 
@@ -45,7 +45,7 @@ def demo() -> ipcv.Model:
 
 
 @pytest.fixture(scope="session")
-def frames() -> Clip:
+def frames() -> SceneClip:
     """A held-out scene with one circle, in memory."""
     return make_clip(SCENE)
 

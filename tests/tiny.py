@@ -23,7 +23,7 @@ from transformers import (
     Qwen3VLMoeForConditionalGeneration,
 )
 
-from ipcv.architecture.visual import Shown
+from ipcv.architecture.visual import VisualSpan
 from ipcv.models.hub import find_folder
 
 IMAGE, VIDEO, START, END = 95, 96, 97, 98  # the tiny vocabulary's special tokens; text is 0 to 89
@@ -244,6 +244,6 @@ def tokenizer(tokens: Sequence[str], changes: dict[str, str]) -> PreTrainedToken
     return made
 
 
-def shown(kind: Any, tokens: int, times: Sequence[float] = (0.0,)) -> Shown:
+def shown(kind: Any, tokens: int, times: Sequence[float] = (0.0,)) -> VisualSpan:
     """A video or an image of a prompt, a temporal patch for each of `times`, of so many visual tokens in all."""
-    return Shown(kind=kind, grid=(len(times), 1, 1), times=tuple(times), tokens=tokens)
+    return VisualSpan(kind=kind, grid=(len(times), 1, 1), times=tuple(times), tokens=tokens)

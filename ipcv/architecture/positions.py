@@ -14,7 +14,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from ipcv.architecture.grids import Grid
-from ipcv.architecture.visual import Shown
+from ipcv.architecture.visual import VisualSpan
 
 
 def prompt_positions(model: PreTrainedModel, ids: Tensor, types: Tensor, **grids: Any) -> Tensor:
@@ -27,18 +27,18 @@ def prompt_positions(model: PreTrainedModel, ids: Tensor, types: Tensor, **grids
     return without_overlap(positions, types[0])
 
 
-def of_grid(model: PreTrainedModel, ids: Tensor, types: Tensor, shown: Sequence[Shown]) -> Tensor:
+def of_grid(model: PreTrainedModel, ids: Tensor, types: Tensor, shown: Sequence[VisualSpan]) -> Tensor:
     """Position ids `[3, 1, length]` of a prompt: temporal patch, row and column, whatever the times are."""
     return prompt_positions(model, ids, types, **_grids(shown))
 
 
-def of_frames(model: PreTrainedModel, ids: Tensor, types: Tensor, shown: Sequence[Shown]) -> Tensor:
+def of_frames(model: PreTrainedModel, ids: Tensor, types: Tensor, shown: Sequence[VisualSpan]) -> Tensor:
     """The same where every temporal patch passes for an image (GLM)."""
     grids = [(1, *each.grid[1:]) for each in shown for _ in range(each.grid[0])]
     return prompt_positions(model, ids, types, image_grid_thw=torch.tensor(grids))
 
 
-def of_timed_grid(model: Any, ids: Tensor, types: Tensor, shown: Sequence[Shown]) -> Tensor:
+def of_timed_grid(model: Any, ids: Tensor, types: Tensor, shown: Sequence[VisualSpan]) -> Tensor:
     """The same where a temporal patch's position is its time (Qwen2.5-VL), that of its first frame.
 
     At a steady rate positions are those that the model was trained with, multiples of one interval rounded down. Where
@@ -60,7 +60,7 @@ def of_timed_grid(model: Any, ids: Tensor, types: Tensor, shown: Sequence[Shown]
     return without_overlap(positions, types[0])
 
 
-def _grids(shown: Sequence[Shown]) -> dict[str, Tensor]:
+def _grids(shown: Sequence[VisualSpan]) -> dict[str, Tensor]:
     """Temporal patches, rows and columns `[n, 3]`, by kind, as models take them."""
     found: dict[str, list[Grid]] = {}
     for each in shown:
@@ -68,7 +68,7 @@ def _grids(shown: Sequence[Shown]) -> dict[str, Tensor]:
     return {name: torch.tensor(grids) for name, grids in found.items()}
 
 
-def _starts(shown: Shown) -> Tensor:
+def _starts(shown: VisualSpan) -> Tensor:
     """When each temporal patch begins, in seconds after the first."""
     return torch.tensor(shown.moments("start"), dtype=torch.float64) - shown.times[0]
 

@@ -7,16 +7,16 @@ import torch
 from torch import Tensor
 
 from ipcv.architecture.grids import Grid
-from ipcv.media.frames import Kind
+from ipcv.media.frames import MediaKind
 
 Moment = Literal["middle", "start"]  # of a temporal patch
 
 
 @dataclass(frozen=True, kw_only=True)
-class Shown:
+class VisualSpan:
     """A video or an image that a prompt is about."""
 
-    kind: Kind
+    kind: MediaKind
     grid: Grid  # temporal patches, rows and columns of patches
     times: tuple[float, ...]  # of the frames, in seconds
     tokens: int  # visual, in all

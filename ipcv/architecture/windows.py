@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from ipcv.architecture.hooks import Override
-from ipcv.architecture.masks import attended, shaped
+from ipcv.architecture.masks import attention_mask, kernel_mask
 from ipcv.architecture.shapes import layer_windows
 
 
@@ -69,9 +69,9 @@ def _forward(
     told, output = named["attention_mask"], torch.empty_like(states)
     for rows in pieces(told[1], chunk):
         first = max(0, rows.start - window + 1) if window else 0  # of the keys that are in the cache, or new
-        seen = attended(told[:, rows], told[:, first : rows.stop], window)[None, None]
+        seen = attention_mask(told[:, rows], told[:, first : rows.stop], window)[None, None]
         part = named | {
-            "attention_mask": shaped(seen, kernel, states.dtype),
+            "attention_mask": kernel_mask(seen, kernel, states.dtype),
             "position_embeddings": tuple(table[:, rows] for table in named["position_embeddings"]),
             "position_ids": None,  # only read to find packed sequences, and there are none
         }
@@ -94,7 +94,7 @@ def in_windows(model: PreTrainedModel, held: dict[int, Tensor], position: Tensor
             window = windows[index]
             places = torch.cat([places, position.view(1)])
             held[index] = places[-window + 1 :]
-            mask = shaped((places > position.view(1) - window)[None, None, None], kernel, model.dtype)
+            mask = kernel_mask((places > position.view(1) - window)[None, None, None], kernel, model.dtype)
             hook = partial(_show, mask)
             handle = model.get_decoder().layers[index].register_forward_pre_hook(hook, with_kwargs=True)
             stack.callback(handle.remove)

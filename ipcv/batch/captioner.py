@@ -11,17 +11,17 @@ from typing import Any
 
 import torch
 
-from ipcv.batch.dispatch import MAX_DOWNLOAD, Listed, Listing
-from ipcv.batch.pending import Ask, Slot, Video, finished, parsed, part
-from ipcv.batch.plan import FailedStage, Outcome, Plan, Started, Work, failure
-from ipcv.batch.prepared_clip import Piece, prefilled
+from ipcv.batch.dispatch import MAX_DOWNLOAD, DispatchedVideo, Dispatcher
+from ipcv.batch.pending import AnswerSlot, PendingAnswer, PendingVideo, finished, parsed, part
+from ipcv.batch.plan import FailedStage, Outcome, Plan, Started, WorkItem, failure
+from ipcv.batch.prepared_clip import PreparedClip, prefilled
 from ipcv.batch.presets import second_try
 from ipcv.encodings.cache import EncodingCache
 from ipcv.errors import OUT_OF_MEMORY, VideoError, memory_errors
 from ipcv.inference.generate import Chooser, pieces
 from ipcv.inference.generate_batch import decode_together
 from ipcv.inference.model import Model
-from ipcv.inference.pipeline import Run
+from ipcv.inference.pipeline import Pipeline
 from ipcv.media.segments import Span
 from ipcv.readers.job import ClipRead, ReadJob
 from ipcv.readers.pool import Readers
@@ -49,23 +49,23 @@ class Captioner:
         if batch_size < 1:
             raise ValueError(f"batch_size={batch_size} must be at least 1")
         self.model, self.plan, self.readers, self.batch_size = model, plan, readers, batch_size
-        self._listing = Listing(model, plan, cache, max_download)
-        self._waiting: list[Ask] = []  # prompts in their caches
+        self._listing = Dispatcher(model, plan, cache, max_download)
+        self._waiting: list[PendingAnswer] = []  # prompts in their caches
 
     @property
     def identity(self) -> dict[str, Any]:
         """The model's, as for `describe`."""
         return self._listing.identity
 
-    def run(self, works: Iterable[Work]) -> Iterator[Outcome]:
+    def run(self, works: Iterable[WorkItem]) -> Iterator[Outcome]:
         """What becomes of every one of `works`, in order; `Started` comes as its encoding begins."""
-        videos: deque[Video] = deque()
+        videos: deque[PendingVideo] = deque()
         with self.model.busy(), torch.no_grad():
-            listed: deque[tuple[Work, Listed | None]] = deque()
+            listed: deque[tuple[WorkItem, DispatchedVideo | None]] = deque()
             with closing(_generator(self.readers.read(self._jobs(works, listed)))) as readings:
                 for reading in readings:
                     work, found = listed.popleft()
-                    video = Video(work=work, failed=work.failed)
+                    video = PendingVideo(work=work, failed=work.failed)
                     videos.append(video)
                     if found:
                         yield Started(item=work.item)
@@ -74,14 +74,16 @@ class Captioner:
             self._write()
             yield from finished(videos)
 
-    def _jobs(self, works: Iterable[Work], listed: deque[tuple[Work, Listed | None]]) -> Iterator[ReadJob | None]:
+    def _jobs(
+        self, works: Iterable[WorkItem], listed: deque[tuple[WorkItem, DispatchedVideo | None]]
+    ) -> Iterator[ReadJob | None]:
         """What there is to read for each of `works`; nothing for those that fail or are in the cache."""
         for work in works:
             found = None if work.failed else self._listing.look_up(work)
             listed.append((work, found))
             yield found.job if found and not found.encoded else None
 
-    def _take(self, video: Video, found: Listed, reading: Iterable[ClipRead] | None) -> None:
+    def _take(self, video: PendingVideo, found: DispatchedVideo, reading: Iterable[ClipRead] | None) -> None:
         """Encode a video clip by clip, and put its questions on the waiting list, which is worked off when it is full.
 
         Whatever goes wrong is that video's failure.
@@ -103,10 +105,10 @@ class Captioner:
             video.failed = failure(work.item, work.key, stage, error)
         video.is_read = True
 
-    def _ask(self, piece: Piece, span: Span, question: str, *, structured: bool) -> Ask:
+    def _ask(self, piece: PreparedClip, span: Span, question: str, *, structured: bool) -> PendingAnswer:
         run, encoded, decoding = piece.prompted(question)
-        return Ask(
-            slot=Slot(),
+        return PendingAnswer(
+            slot=AnswerSlot(),
             run=run,
             encoded=encoded,
             span=span,
@@ -139,10 +141,10 @@ class Captioner:
                 parsed(ask)
                 ask.slot.part = part(ask)
 
-    def _second(self, ask: Ask) -> list[Ask]:
+    def _second(self, ask: PendingAnswer) -> list[PendingAnswer]:
         """The question once more, in other words, for the same slot."""
         question = second_try(ask.problem or "")
-        run = Run(self.model.loaded, ask.run.frames.patches, ask.run.options)
+        run = Pipeline(self.model.loaded, ask.run.frames.patches, ask.run.options)
         try:
             decoding = prefilled(run, ask.encoded, question)
         except Exception as error:
@@ -150,7 +152,7 @@ class Captioner:
             return []
         return [replace(ask, run=run, question=question, decoding=decoding)]
 
-    def _decode(self, asks: list[Ask]) -> None:
+    def _decode(self, asks: list[PendingAnswer]) -> None:
         """Answers for all of `asks` together; where that fails, for lack of memory say, one by one."""
         if not asks:
             return
@@ -164,7 +166,7 @@ class Captioner:
                 ask.decoding.tokens.clear()
                 self._decode([ask])
 
-    def _decode_together(self, asks: list[Ask]) -> None:
+    def _decode_together(self, asks: list[PendingAnswer]) -> None:
         options, network = self.plan.options, self.model.loaded.network
         decodings = [ask.decoding for ask in asks]
         choosers = [Chooser(network, options.temperature, options.seed) for _ in decodings]

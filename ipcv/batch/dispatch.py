@@ -3,8 +3,8 @@
 from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from ipcv.batch.plan import Plan, Work
-from ipcv.batch.prepared_clip import Piece
+from ipcv.batch.plan import Plan, WorkItem
+from ipcv.batch.prepared_clip import PreparedClip
 from ipcv.batch.presets import second_try
 from ipcv.encodings import fingerprint
 from ipcv.encodings.cache import EncodingCache
@@ -19,11 +19,11 @@ from ipcv.options import Options
 from ipcv.readers.job import ClipRead, ReadJob
 
 MAX_DOWNLOAD = 4 << 30  # bytes
-Given = tuple[Span, Clip | Encoded, Share]  # like `ClipRead`, but it may be encoded already
+ClipToEncode = tuple[Span, Clip | Encoded, Share]  # like `ClipRead`, but it may be encoded already
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Listed:
+class DispatchedVideo:
     """A video that is to be captioned."""
 
     options: Options
@@ -31,14 +31,14 @@ class Listed:
     keep: Callable[[Encoded], None]  # into the cache, if there is one
     encoded: Encoded | None  # from there
 
-    def clips(self, reading: Iterable[ClipRead] | None) -> Iterable[Given]:
+    def clips(self, reading: Iterable[ClipRead] | None) -> Iterable[ClipToEncode]:
         """The video as the cache has it, or else as it is read."""
         if self.encoded is None or self.encoded.share is None:
             return reading or ()
         sampling, over = self.options.sampling, self.encoded.video.duration
         return [((sampling.start or 0.0, min(over, sampling.end or over)), self.encoded, self.encoded.share)]
 
-    def piece(self, model: Model, given: Given, make_room: Callable[[], bool]) -> Piece:
+    def piece(self, model: Model, given: ClipToEncode, make_room: Callable[[], bool]) -> PreparedClip:
         """One of its clips, with what it takes to read it again."""
         span, clip, share = given
         job = self.job
@@ -49,7 +49,7 @@ class Listed:
             measure = replace(job.measure, patches=room.patches)
             yield from replace(job, measure=measure, limit=room.limit).clips()
 
-        return Piece(
+        return PreparedClip(
             model=model,
             options=self.options,
             video=job.video,
@@ -62,7 +62,7 @@ class Listed:
         )
 
 
-class Listing:
+class Dispatcher:
     """Looks videos up, for `model` and `plan`; encodings of whole videos are taken from `cache`.
 
     Raises `ValueError` if model and plan do not go together.
@@ -74,7 +74,7 @@ class Listing:
         self.identity = fingerprint.model(model.facts)
         self._limit = self._room(plan.questions)  # unless an item has a question of its own
 
-    def look_up(self, work: Work) -> Listed:
+    def look_up(self, work: WorkItem) -> DispatchedVideo:
         """What is known about one of them."""
         item, options = work.item, self.plan.settings(work.item)
         limit = self._room([item.question]) if item.question else self._limit
@@ -88,9 +88,11 @@ class Listing:
             max_download=self.max_download,
         )
         if self.cache is None or work.content is None or self.plan.segments:
-            return Listed(options=options, job=job, keep=lambda _: None, encoded=None)
+            return DispatchedVideo(options=options, job=job, keep=lambda _: None, encoded=None)
         cached = Cached(self.cache, self.identity, options, self.measure)
-        return Listed(options=options, job=job, keep=cached.keep, encoded=cached.load(item.video, limit, work.content))
+        return DispatchedVideo(
+            options=options, job=job, keep=cached.keep, encoded=cached.load(item.video, limit, work.content)
+        )
 
     def _room(self, questions: Sequence[str]) -> Limit:
         """What a prompt has room for, whichever of `questions` it asks, and that of a second try."""

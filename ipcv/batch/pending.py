@@ -5,17 +5,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from ipcv.batch.plan import Captioned, Cause, Failed, Outcome, Part, Work, failure
+from ipcv.batch.plan import Captioned, Cause, Failed, Outcome, Part, WorkItem, failure
 from ipcv.batch.presets import parse
 from ipcv.encodings.encoded import Encoded
 from ipcv.inference.generate import Decoding
-from ipcv.inference.pipeline import Run
+from ipcv.inference.pipeline import Pipeline
 from ipcv.limits.budget import Budget
 from ipcv.media.segments import Span
 
 
 @dataclass(kw_only=True, eq=False)
-class Slot:
+class AnswerSlot:
     """Where one answer of a video goes."""
 
     part: Part | None = None
@@ -28,11 +28,11 @@ class Slot:
 
 
 @dataclass(kw_only=True, eq=False)
-class Ask:
+class PendingAnswer:
     """One question about one clip, from the prompt in its cache to the answer; then it is let go, with its tensors."""
 
-    slot: Slot
-    run: Run
+    slot: AnswerSlot
+    run: Pipeline
     encoded: Encoded
     span: Span
     question: str
@@ -45,16 +45,16 @@ class Ask:
 
 
 @dataclass(kw_only=True, eq=False)
-class Video:
+class PendingVideo:
     """A video under way."""
 
-    work: Work
-    slots: list[Slot] = field(default_factory=list)
+    work: WorkItem
+    slots: list[AnswerSlot] = field(default_factory=list)
     failed: Failed | None = None
     is_read: bool = False  # whether all of its slots are there
 
 
-def finished(videos: deque[Video]) -> Iterator[Outcome]:
+def finished(videos: deque[PendingVideo]) -> Iterator[Outcome]:
     """Take those off the front that are done."""
     while videos and (videos[0].failed or (videos[0].is_read and all(slot.is_done for slot in videos[0].slots))):
         video = videos.popleft()
@@ -66,7 +66,7 @@ def finished(videos: deque[Video]) -> Iterator[Outcome]:
         yield video.failed or Captioned(item=work.item, key=work.key, parts=parts)
 
 
-def part(ask: Ask) -> Part:
+def part(ask: PendingAnswer) -> Part:
     """The answer with all that is known about it, once it is written."""
     encoded, run = ask.encoded, ask.run
     lowered = (message for _, message in ask.lowered)
@@ -76,7 +76,7 @@ def part(ask: Ask) -> Part:
     return Part(start=start, end=end, answer=answer, data=ask.data, problem=ask.problem, lowered=ask.lowered)
 
 
-def parsed(ask: Ask) -> bool:
+def parsed(ask: PendingAnswer) -> bool:
     """Whether the answer is the JSON object that was asked for; leaves it, or what is wrong with it."""
     found, ask.problem = parse(ask.run.answer)
     ask.data = found.model_dump() if found else None

@@ -104,7 +104,7 @@ Outcome = Started | Captioned | Failed
 
 
 @dataclass(frozen=True, kw_only=True)
-class Work:
+class WorkItem:
     """An item with what is known about its content."""
 
     item: Item
@@ -113,16 +113,16 @@ class Work:
     failed: Failed | None = None  # why it cannot even be opened
 
 
-def describe(plan: Plan, model: dict[str, Any], item: Item) -> Work:
-    """What there is to do for `item`. A file that cannot be opened is a `Work` that has failed already."""
+def describe(plan: Plan, model: dict[str, Any], item: Item) -> WorkItem:
+    """What there is to do for `item`. A file that cannot be opened is a `WorkItem` that has failed already."""
     content: dict[str, Any] | None = None
     try:
         plan.settings(item)
         content = _content(item)
     except (VideoError, ValueError) as error:
         key = plan.key(item, None, model)
-        return Work(item=item, key=key, content=None, failed=failure(item, key, "open", error))
-    return Work(item=item, key=plan.key(item, content, model), content=content)
+        return WorkItem(item=item, key=key, content=None, failed=failure(item, key, "open", error))
+    return WorkItem(item=item, key=plan.key(item, content, model), content=content)
 
 
 def _content(item: Item) -> dict[str, Any]:

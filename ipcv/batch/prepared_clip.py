@@ -9,17 +9,17 @@ from ipcv.encodings.encoded import Encoded
 from ipcv.errors import OUT_OF_MEMORY, MemoryExhaustedError, is_about_memory, memory_errors
 from ipcv.inference.generate import Decoding
 from ipcv.inference.model import Model
-from ipcv.inference.pipeline import Run
+from ipcv.inference.pipeline import Pipeline
 from ipcv.limits.budget import Budget, Share, explain
 from ipcv.limits.room import Room
 from ipcv.media.clip import Clip
-from ipcv.media.frames import Size
+from ipcv.media.frames import FrameSize
 from ipcv.options import Options
 from ipcv.readers.job import ClipRead
 
 
 @dataclass(kw_only=True, eq=False)
-class Piece:
+class PreparedClip:
     """A clip, and what is made of it."""
 
     model: Model
@@ -34,7 +34,7 @@ class Piece:
     encoded: Encoded | None = None
     stage: FailedStage = "encode"  # how far it came
     shortages: list[str] = field(default_factory=list)  # what was done because memory ran out
-    size: Size = (0, 0)  # height and width of the frames that were encoded last
+    size: FrameSize = (0, 0)  # height and width of the frames that were encoded last
 
     @property
     def budget(self) -> Budget:
@@ -46,13 +46,13 @@ class Piece:
         told: list[tuple[Cause, str]] = [("memory", message) for message in self.shortages]
         return (*told, *(("budget", message) for message in explain(self.budget, [("", self.share)])))
 
-    def prompted(self, question: str) -> tuple[Run, Encoded, Decoding]:
+    def prompted(self, question: str) -> tuple[Pipeline, Encoded, Decoding]:
         """The question with the encoded clip in the language model's cache.
 
         Raises `MemoryExhaustedError` where memory is too little for the least that there can be.
         """
         while True:
-            run = Run(self.model.loaded, self.room.patches, self.options)
+            run = Pipeline(self.model.loaded, self.room.patches, self.options)
             try:
                 self.encoded = self.encoded or self.encode()
                 self.stage = "generate"
@@ -92,7 +92,7 @@ class Piece:
 
     def encoded_from(self, clip: Clip) -> Encoded:
         """The clip through the encoder."""
-        run, self.size = Run(self.model.loaded, self.room.patches, self.options), clip.size
+        run, self.size = Pipeline(self.model.loaded, self.room.patches, self.options), clip.size
         run.frames.batch = self.room.frame_batch
         try:
             with memory_errors(OUT_OF_MEMORY):
@@ -107,7 +107,7 @@ class Piece:
         return encoded
 
 
-def prefilled(run: Run, encoded: Encoded, question: str) -> Decoding:
+def prefilled(run: Pipeline, encoded: Encoded, question: str) -> Decoding:
     """The question with `encoded` in the language model's cache."""
     run.take(encoded)
     with memory_errors(OUT_OF_MEMORY), run.pruned():

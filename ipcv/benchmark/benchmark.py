@@ -20,14 +20,14 @@ from ipcv.benchmark.scoring import (
     points,
 )
 from ipcv.benchmark.settings import Setting
-from ipcv.benchmark.wordings import KINDS, Kind
+from ipcv.benchmark.wordings import KINDS, QuestionKind
 from ipcv.inference.model import Model, TimedFrames
 from ipcv.inference.savings import COMPARED
 from ipcv.models.facts import ModelFacts
 from ipcv.options import PIXELS, Options
 from ipcv.world.mp4 import FILE_FPS, write_clip
 from ipcv.world.random_scene import make_clip
-from ipcv.world.scene import Clip
+from ipcv.world.scene import SceneClip
 
 SCHEMA_VERSION = 2
 
@@ -37,7 +37,7 @@ class Changed:
     """A question that one setting answered differently from the first."""
 
     question: int  # its place in the benchmark, from 0
-    kind: Kind
+    kind: QuestionKind
     text: str
     truth: str
     first: str  # the first setting's answer
@@ -55,7 +55,7 @@ class Score:
     interval: Interval  # of `accuracy`
     difference: float  # measured; `accuracy` less that of the first setting
     difference_interval: Interval | None  # paired: the same questions; None: this is the first setting
-    by_kind: dict[Kind, float]  # measured
+    by_kind: dict[QuestionKind, float]  # measured
     same_answers: float  # measured; share of the questions answered as the first setting did
     changed: tuple[Changed, ...]  # the other answers
     seconds: dict[StageName, float]  # measured; mean per question, of "generate" per token
@@ -69,8 +69,8 @@ class Report:
     schema_version: int = SCHEMA_VERSION
     model: ModelFacts
     questions: int
-    by_kind: dict[Kind, int]  # how many questions of each kind
-    constant: dict[Kind, float]  # computed; score of the best way to answer without looking
+    by_kind: dict[QuestionKind, int]  # how many questions of each kind
+    constant: dict[QuestionKind, float]  # computed; score of the best way to answer without looking
     scores: tuple[Score, ...]
     warnings: tuple[str, ...]  # from all answers, each once
 
@@ -105,7 +105,7 @@ class _Tally:
                 self.flops[stage.name] += stage.flops or 0
                 self.new_tokens += stage.tokens_in if stage.name == "generate" else 0
 
-    def score(self, setting: Setting, kinds: Sequence[Kind], first: "_Tally") -> Score:
+    def score(self, setting: Setting, kinds: Sequence[QuestionKind], first: "_Tally") -> Score:
         count = len(kinds)
         mine = np.array(self.points)
         gained = mine - first.points
@@ -131,7 +131,7 @@ class _Case:
 
     seed: int
     question: Question
-    clip: Clip
+    clip: SceneClip
 
 
 def bench(
@@ -176,7 +176,7 @@ def bench(
     )
 
 
-def _answer(model: Model, case: _Case, other: Clip, setting: Setting, folder: Path) -> Answer:
+def _answer(model: Model, case: _Case, other: SceneClip, setting: Setting, folder: Path) -> Answer:
     """What the model says under a setting; `other` is another scene's clip, `folder` is for a file."""
     shown = other if setting.shown == "other" else case.clip
     options = _options(model, shown, setting)
@@ -191,7 +191,7 @@ def _answer(model: Model, case: _Case, other: Clip, setting: Setting, folder: Pa
     return model.ask(video, case.question.text, options)
 
 
-def _options(model: Model, clip: Clip, setting: Setting) -> Options:
+def _options(model: Model, clip: SceneClip, setting: Setting) -> Options:
     """The setting's options, with fewer pixels where it says so."""
     if setting.pixels == 1:
         return setting.options
@@ -202,7 +202,7 @@ def _options(model: Model, clip: Clip, setting: Setting) -> Options:
     return replace(setting.options, max_pixels=max(lowest, round(height * width * setting.pixels)))
 
 
-def _means(values: Sequence[float], kinds: Sequence[Kind]) -> dict[Kind, float]:
+def _means(values: Sequence[float], kinds: Sequence[QuestionKind]) -> dict[QuestionKind, float]:
     """The mean for each kind."""
     return {
         kind: float(np.mean([value for value, of in zip(values, kinds, strict=True) if of == kind]))

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.random import Generator
 
 from ipcv.benchmark.reference_captions import caption, with_article
-from ipcv.benchmark.wordings import BALANCE, EVENTS, KINDS, NUMBERS, OPTIONS, STILL, WORDINGS, Kind
+from ipcv.benchmark.wordings import BALANCE, EVENTS, KINDS, NUMBERS, OPTIONS, STILL, WORDINGS, QuestionKind
 from ipcv.world.drawing import SHAPES
 from ipcv.world.random_scene import make_scene
 from ipcv.world.scene import COLOURS, HELD_OUT_SEEDS, Scene, Thing
@@ -20,7 +20,7 @@ APART = 0.12  # of the frame between centres, at least, where a position is aske
 class Question:
     """A question about a scene and its one right answer."""
 
-    kind: Kind
+    kind: QuestionKind
     text: str
     answer: str
     options: tuple[str, ...] = ()  # every answer that it could have; none: the answer is free text
@@ -32,7 +32,7 @@ def ask(scene: Scene, rng: Generator) -> list[Question]:
     return [question for kind in KINDS for question in _ASK[kind](scene, _Wording(kind, rng))]
 
 
-def benchmark(count: int, kinds: tuple[Kind, ...] = KINDS) -> Iterator[tuple[int, Question]]:
+def benchmark(count: int, kinds: tuple[QuestionKind, ...] = KINDS) -> Iterator[tuple[int, Question]]:
     """`count` held-out questions with the seeds of their scenes: kinds in turn, the answers of each kind in turn.
 
     No two questions share a scene, and the same count gives the same questions.
@@ -56,7 +56,7 @@ def benchmark(count: int, kinds: tuple[Kind, ...] = KINDS) -> Iterator[tuple[int
 class _Wording:
     """Words questions of one kind."""
 
-    kind: Kind
+    kind: QuestionKind
     rng: Generator
 
     def __call__(self, answer: str, *words: str, options: tuple[str, ...] | None = None, balance: str = "") -> Question:
@@ -220,7 +220,7 @@ def _caption(scene: Scene, word: _Wording) -> Iterator[Question]:
     yield word(caption(scene), options=(), balance=NUMBERS[len(scene.things) - 1])
 
 
-_ASK: dict[Kind, Callable[[Scene, _Wording], Iterator[Question]]] = {
+_ASK: dict[QuestionKind, Callable[[Scene, _Wording], Iterator[Question]]] = {
     "colour": _colour,
     "shape": _shape,
     "size": _size,

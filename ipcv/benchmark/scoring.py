@@ -9,7 +9,7 @@ import numpy as np
 
 from ipcv.benchmark.questions import Question
 from ipcv.benchmark.reference_captions import fact_score
-from ipcv.benchmark.wordings import Kind
+from ipcv.benchmark.wordings import QuestionKind
 
 Z = 1.959964  # standard normal quantile of 95 % intervals
 
@@ -47,12 +47,12 @@ def normalized(answer: str) -> str:
     return answer.strip().rstrip(".").lower().replace("color", "colour")
 
 
-def constant_baseline(questions: Sequence[Question]) -> dict[Kind, float]:
+def constant_baseline(questions: Sequence[Question]) -> dict[QuestionKind, float]:
     """For each kind the score of the best way to answer without looking, chosen in hindsight.
 
     That is one of the right answers, whatever is asked, or always the first, second, … of a question's options.
     """
-    best: dict[Kind, float] = {}
+    best: dict[QuestionKind, float] = {}
     for kind in dict.fromkeys(question.kind for question in questions):
         mine = [question for question in questions if question.kind == kind]
         places = range(max(len(question.options) for question in mine))

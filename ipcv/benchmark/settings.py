@@ -9,7 +9,7 @@ from typing import Any, Literal, Union, get_args, get_origin
 from ipcv.compression.registry import ENCODER, LANGUAGE, METHODS, VISUAL
 from ipcv.options import Options
 
-Shown = Literal["frames", "file", "grey", "other"]
+ClipVariant = Literal["frames", "file", "grey", "other"]
 
 PLACES = (  # what each part changes: there can be one each
     {"dense": "compressor"}
@@ -26,7 +26,7 @@ class Setting:
     options: Options
     frames: float = 1.0  # share of each clip's frames, evenly chosen
     pixels: float = 1.0  # share of each frame's pixels
-    shown: Shown = "frames"  # the clip in memory, as an mp4 file, as grey frames, or another scene's clip
+    shown: ClipVariant = "frames"  # the clip in memory, as an mp4 file, as grey frames, or another scene's clip
 
 
 def parse_settings(text: str) -> tuple[Setting, ...]:
@@ -95,7 +95,7 @@ def _with_part(setting: Setting, method: str, values: dict[str, str]) -> Setting
         return replace(setting, frames=share) if method == "frames" else replace(setting, pixels=share)
     if values:
         raise ValueError("it takes no share and no fields")
-    shown: dict[str, Shown] = {"file": "file", "grey": "grey", "other": "other"}
+    shown: dict[str, ClipVariant] = {"file": "file", "grey": "grey", "other": "other"}
     return replace(setting, shown=shown.get(method, setting.shown))
 
 

@@ -6,7 +6,7 @@ from ipcv.world.drawing import SHAPES
 from ipcv.world.random_scene import MOST
 from ipcv.world.scene import COLOURS, MOTIONS, SIZES
 
-Kind = Literal[
+QuestionKind = Literal[
     "colour",
     "shape",
     "size",
@@ -31,7 +31,7 @@ EVENTS = {  # what happens to an object -> the answer
     None: "nothing",
 }
 
-WORDINGS: dict[Kind, tuple[str, ...]] = {
+WORDINGS: dict[QuestionKind, tuple[str, ...]] = {
     "colour": (
         "What colour is the {}?",
         "What is the colour of the {}?",
@@ -92,8 +92,8 @@ WORDINGS: dict[Kind, tuple[str, ...]] = {
         "What is in the video?",
     ),
 }
-KINDS: tuple[Kind, ...] = tuple(WORDINGS)
-OPTIONS: dict[Kind, tuple[str, ...]] = {  # of the kinds that always have the same answers to choose from
+KINDS: tuple[QuestionKind, ...] = tuple(WORDINGS)
+OPTIONS: dict[QuestionKind, tuple[str, ...]] = {  # of the kinds that always have the same answers to choose from
     "colour": tuple(COLOURS),
     "shape": tuple(SHAPES),
     "size": tuple(SIZES),
@@ -101,7 +101,7 @@ OPTIONS: dict[Kind, tuple[str, ...]] = {  # of the kinds that always have the sa
     "direction": tuple(motion if motion != "still" else STILL for motion in MOTIONS),
     "existence": ("yes", "no"),
 }
-BALANCE: dict[Kind, tuple[str, ...]] = OPTIONS | {  # what the benchmark asks equally often within a kind
+BALANCE: dict[QuestionKind, tuple[str, ...]] = OPTIONS | {  # what the benchmark asks equally often within a kind
     "count": (*(f"objects, {number}" for number in NUMBERS), "shape, one", "shape, two"),
     "position": ("left of, first", "left of, second", "above, first", "above, second"),
     "order": ("appears, first", "appears, second", "disappears, first", "disappears, second"),

@@ -26,7 +26,7 @@ _QUIET = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Share:
+class WorkerPlan:
     """How many workers a cluster gets, and what each of them gets of it."""
 
     count: int
@@ -117,19 +117,19 @@ class Cluster:
             self.ray.shutdown()
 
 
-def share(nodes: Sequence[Mapping[str, float]], actors: int | None, gpus: float | None) -> Share:
+def share(nodes: Sequence[Mapping[str, float]], actors: int | None, gpus: float | None) -> WorkerPlan:
     """Divide machines with these resources: a worker for each GPU, or one for each machine, with all of its CPUs."""
     if gpus is None:
         gpus = 1.0 if any(node.get("GPU") for node in nodes) else 0.0
     if gpus:
         room = sum(int(node.get("GPU", 0.0) // gpus) for node in nodes)
         count = actors or max(room, 1)
-        return Share(count=count, gpus=gpus, cpus=1, room=room, neighbors=min(count, max(int(1 // gpus), 1)))
+        return WorkerPlan(count=count, gpus=gpus, cpus=1, room=room, neighbors=min(count, max(int(1 // gpus), 1)))
     cpus = [int(node.get("CPU", 0.0)) for node in nodes if node.get("CPU", 0.0) >= 1]
     count = actors or max(len(cpus), 1)
     each = max(min(sum(cpus) // count, min(cpus, default=1)), 1)
     rooms = [number // each for number in cpus]
-    return Share(count=count, gpus=0.0, cpus=each, room=sum(rooms), neighbors=min(count, max(rooms, default=1)))
+    return WorkerPlan(count=count, gpus=0.0, cpus=each, room=sum(rooms), neighbors=min(count, max(rooms, default=1)))
 
 
 @contextmanager

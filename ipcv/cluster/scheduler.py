@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from ipcv.batch.plan import Failed, Outcome, Started, Work, failure
+from ipcv.batch.plan import Failed, Outcome, Started, WorkItem, failure
 from ipcv.cluster.ray_cluster import Cluster
 from ipcv.cluster.worker import WorkerSettings
 from ipcv.errors import ClusterError, WorkerCrashError
@@ -33,11 +33,11 @@ class _Member:
     is_loaded: bool = False
     takes: bool = False  # whether its stream is open for more
     fed: int = 0  # videos in its stream
-    held: dict[str, Work] = field(default_factory=dict)  # by id: given to it and not back yet
+    held: dict[str, WorkItem] = field(default_factory=dict)  # by id: given to it and not back yet
     ahead: set[str] = field(default_factory=set)  # those that it has not begun
 
 
-class Crew:
+class Scheduler:
     """Workers on a `cluster`. `identity` is the model's on a worker, and known before any model is loaded.
 
     `warn` gets what is not about one video. A worker that ends is replaced; the videos it had are done again, each
@@ -50,7 +50,7 @@ class Crew:
         self._ray = cluster.ray
         self._depth = settings.prefetch + 2  # videos given to a worker before it begins them: it never waits for one
         self._news: deque[Outcome] = deque()
-        self._again: deque[Work] = deque()  # what a worker had that ended
+        self._again: deque[WorkItem] = deque()  # what a worker had that ended
         self._tries: Counter[str] = Counter()
         self._deaths = 0  # in a row, before a model was loaded
         self._hired = 0
@@ -58,7 +58,7 @@ class Crew:
         self._actors = [cluster.hire(settings) for _ in range(cluster.share.count)]
         self.identity: dict[str, Any] = self._asked(self._actors[0].identity.remote())
 
-    def run(self, works: Iterable[Work]) -> Iterator[Outcome]:
+    def run(self, works: Iterable[WorkItem]) -> Iterator[Outcome]:
         """What becomes of every one of `works`.
 
         Raises `ClusterError` if workers do not live long enough to load the model, and what loading it raises.
@@ -108,7 +108,7 @@ class Crew:
                 else:
                     self._close(member)
 
-    def _fresh(self) -> Work | None:
+    def _fresh(self) -> WorkItem | None:
         """The next video that no worker has had, if there is one; those that have failed already are news."""
         while not self._is_out:
             work = next(self._works, None)
@@ -120,7 +120,7 @@ class Crew:
                 return work
         return None
 
-    def _open(self, member: _Member, work: Work) -> None:
+    def _open(self, member: _Member, work: WorkItem) -> None:
         """Begin a stream; one of a video that is done again is closed at once."""
         member.waits = member.actor.caption.options(num_returns="streaming").remote()
         member.takes, member.fed = True, 0
@@ -128,7 +128,7 @@ class Crew:
         if self._tries[work.item.id]:
             self._close(member)
 
-    def _feed(self, member: _Member, work: Work) -> None:
+    def _feed(self, member: _Member, work: WorkItem) -> None:
         member.actor.feed.remote(work)
         member.fed += 1
         member.held[work.item.id] = work
@@ -197,7 +197,7 @@ class Crew:
             self._ray.wait(farewells, num_returns=len(farewells), timeout=FAREWELL)
 
 
-def _given_up(work: Work, error: Exception, *, is_begun: bool) -> Failed:
+def _given_up(work: WorkItem, error: Exception, *, is_begun: bool) -> Failed:
     why = f"its worker ended {TRIES} times, the last ones alone with it ({_reason(error)})"
     problem = WorkerCrashError(f"{shown(work.item.video)}: {why}")
     return failure(work.item, work.key, "encode" if is_begun else "read", problem)

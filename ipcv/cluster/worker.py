@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ipcv.batch.captioner import Captioner
-from ipcv.batch.plan import Outcome, Plan, Work, failure
+from ipcv.batch.plan import Outcome, Plan, WorkItem, failure
 from ipcv.encodings import fingerprint
 from ipcv.encodings.cache import EncodingCache
 from ipcv.errors import ModelError, VideoError
@@ -42,7 +42,7 @@ class Worker:
 
     def __init__(self, settings: WorkerSettings) -> None:
         self.settings = settings
-        self._inbox: queue.SimpleQueue[Work | int] = queue.SimpleQueue()
+        self._inbox: queue.SimpleQueue[WorkItem | int] = queue.SimpleQueue()
         self._warnings: list[str] = []  # not yet told
         self._readers: Readers | None = None
         if Path(settings.folder).is_dir():
@@ -90,7 +90,7 @@ class Worker:
         model = load(settings.model, **(settings.placement | {"quant": found.quant}))
         return told(model, found), replace(plan, options=found.options), found.batch_size or size
 
-    def feed(self, work: Work | int) -> None:
+    def feed(self, work: WorkItem | int) -> None:
         """One more video for `caption`, or how many it gets in all; in whatever order they come."""
         self._inbox.put(work)
 
@@ -106,7 +106,7 @@ class Worker:
         if self._readers:
             self._readers.__exit__(None, None, None)
 
-    def _fed(self) -> Iterator[Work]:
+    def _fed(self) -> Iterator[WorkItem]:
         count, total = 0, None
         while count != total:
             match self._inbox.get():
@@ -117,7 +117,7 @@ class Worker:
                     yield work
 
 
-def checked(work: Work) -> Work:
+def checked(work: WorkItem) -> WorkItem:
     """`work`, or its failure if the file is not the one that was found where the batch was started."""
     item = work.item
     if work.content is None or is_remote(item.video):
@@ -130,4 +130,4 @@ def checked(work: Work) -> Work:
         return work
     ways = "put videos where all machines see them at the same path, or give URLs"
     error = VideoError(f"{shown(item.video)} {what} on the machine {platform.node()}: {ways}")
-    return Work(item=item, key=work.key, content=None, failed=failure(item, work.key, "open", error))
+    return WorkItem(item=item, key=work.key, content=None, failed=failure(item, work.key, "open", error))

@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ipcv.answer import StageName
-from ipcv.architecture.visual import Shown, Visual
+from ipcv.architecture.visual import Visual, VisualSpan
 from ipcv.limits.budget import Share
-from ipcv.media.frames import Kind, VideoFacts
+from ipcv.media.frames import MediaKind, VideoFacts
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -22,13 +22,13 @@ class Encoded:
     kept: tuple[tuple[int, ...], ...]  # tokens left of each frame, or window; empty if nothing was pruned
     warnings: tuple[str, ...]  # about reading
     seconds: Mapping[StageName, float]  # measured; read, preprocess and encode
-    kind: Kind = "video"
+    kind: MediaKind = "video"
     share: Share | None = None  # of the budget of visual tokens; its frames and pixels are lowered already
 
     @property
-    def shown(self) -> Shown:
+    def shown(self) -> VisualSpan:
         """How a prompt has it."""
-        return Shown(
+        return VisualSpan(
             kind=self.kind,
             grid=self.grid,
             times=self.times,

@@ -8,7 +8,7 @@ from ipcv.encodings.cache import EncodingCache
 from ipcv.encodings.encoded import Encoded
 from ipcv.limits.budget import Limit, Share
 from ipcv.limits.extent import Extent
-from ipcv.limits.measure import Measure
+from ipcv.limits.measure import BudgetPlanner
 from ipcv.media.clip import Clip
 from ipcv.options import Options
 
@@ -20,7 +20,7 @@ class Cached:
     kept under a name without it: it is that of every limit under which none of these has to be lowered.
     """
 
-    def __init__(self, cache: EncodingCache, model: dict[str, Any], options: Options, measure: Measure) -> None:
+    def __init__(self, cache: EncodingCache, model: dict[str, Any], options: Options, measure: BudgetPlanner) -> None:
         self.cache, self.model, self.options, self.measure = cache, model, options, measure
         self._looked_for: dict[str, tuple[str, str]] = {}  # by path: the name as a whole, and if lowered
 
@@ -55,7 +55,7 @@ class Cached:
         return not _is_lowered(share)
 
 
-def share_of(measure: Measure, video: Clip | Encoded, limit: Limit) -> Share:
+def share_of(measure: BudgetPlanner, video: Clip | Encoded, limit: Limit) -> Share:
     """The share of what is open or encoded already: all that can still be lowered is what stays of its tokens.
 
     Raises `ValueError` where a limit that was asked for is too low for that.
@@ -69,7 +69,7 @@ def share_of(measure: Measure, video: Clip | Encoded, limit: Limit) -> Share:
     return replace(share, asked=before.asked, limit=limit.of(before.asked, share.text), lowered=lowered)
 
 
-def extent_of(measure: Measure, video: Clip | Encoded) -> Extent:
+def extent_of(measure: BudgetPlanner, video: Clip | Encoded) -> Extent:
     """How much there is of what is open or encoded already."""
     step = measure.patches.temporal_patch_size
     frames = video.grid[0] * step if isinstance(video, Encoded) else len(video.times)

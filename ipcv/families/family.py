@@ -12,7 +12,7 @@ from ipcv.architecture.grids import Grid
 from ipcv.architecture.preprocess import FrameSettings, PatchSettings
 from ipcv.architecture.shapes import TextShape, VisionShape
 from ipcv.architecture.visual import Moment, Visual
-from ipcv.media.frames import Kind
+from ipcv.media.frames import MediaKind
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,7 +20,7 @@ class Language:
     """How the models of a family are asked about a video: what they are given, and in which form."""
 
     placeholder: str  # what the chat template writes where a video goes
-    called: Kind = "video"  # what the chat template is told that a video is: an image where it knows no videos
+    called: MediaKind = "video"  # what the chat template is told that a video is: an image where it knows no videos
     frame: str | None = None  # what goes there, per temporal patch, with what `picture` fills in; None: the same
     frames: Mapping[str, str] = field(default_factory=dict)  # `frame` of models that name this processor in their files
     moment: Moment = "middle"  # of a temporal patch, whose time is given there
@@ -31,7 +31,7 @@ class Language:
     template: str | None = None  # the chat template for videos, where it is not the one in the model's files
     image: str | None = "<|image_pad|>"  # what the template writes where an image goes; None: not known how
     still: str | None = None  # what goes there; None: the same
-    kind: Kind = "video"  # what the visual tokens pass for
+    kind: MediaKind = "video"  # what the visual tokens pass for
     settings: Callable[[Path, Any], FrameSettings] = lambda folder, _: PatchSettings.from_folder(folder)  # of a config
     encode: Callable[[Any, Tensor, Grid], Visual]  # (model, that input, its grid)
     taken: Callable[[Visual], Any]  # in place of the encoder's output in the model's own pass

@@ -9,7 +9,7 @@ from tokenizers.decoders import DecodeStream
 from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase, RepetitionPenaltyLogitsProcessor
 
-from ipcv.architecture.masks import tell
+from ipcv.architecture.masks import token_table
 from ipcv.architecture.positions import next_positions
 from ipcv.architecture.prefill import in_chunks
 from ipcv.architecture.shapes import CHUNK
@@ -50,7 +50,7 @@ def prefill(
         with in_chunks(model, chunk):
             output = _forward(model, **inputs)
         return Decoding(cache, next_positions(positions), output.logits[:, -1], ids)
-    told = tell(positions[0], (prompt.types[0] != TEXT).to(ids.device))
+    told = token_table(positions[0], (prompt.types[0] != TEXT).to(ids.device))
     with in_pieces(model, chunk) as held:
         output = _forward(model, **inputs, attention_mask=masks(model, told))
     return Decoding(cache, next_positions(positions), output.logits[:, -1], ids, held=held)

@@ -18,14 +18,14 @@ from ipcv.encodings.encoded import Encoded
 from ipcv.encodings.reuse import Cached
 from ipcv.errors import OUT_OF_MEMORY, MemoryExhaustedError, is_about_memory, memory_errors
 from ipcv.families import find_encoder
-from ipcv.inference.opening import Asked, Opened, Opener
-from ipcv.inference.pipeline import Run
+from ipcv.inference.opening import Input, OpenedInputs, Opener
+from ipcv.inference.pipeline import Pipeline
 from ipcv.inference.retry import less
 from ipcv.inference.savings import compare
 from ipcv.limits.budget import Limit
 from ipcv.limits.context import measure_by, picture_text, room_for
 from ipcv.limits.fit import Fit
-from ipcv.limits.measure import Measure, PictureText
+from ipcv.limits.measure import BudgetPlanner, PictureText
 from ipcv.limits.room import Room
 from ipcv.media.clip import Clip
 from ipcv.media.sources import Source, TimedFrames
@@ -79,7 +79,7 @@ class Model:
         """What there is to know about the model itself."""
         return self.loaded.warnings
 
-    def ask(self, video: Asked | Sequence[Asked], question: str, options: Options | None = None) -> Answer:
+    def ask(self, video: Input | Sequence[Input], question: str, options: Options | None = None) -> Answer:
         """The answer to `question` about a video or image file, frames in memory (`TimedFrames`), or what `encode`
         returned; or about several of these, which the prompt numbers ("Video 1: ") if the model's template can.
 
@@ -95,7 +95,7 @@ class Model:
 
     def stream(
         self,
-        video: Asked | Sequence[Asked],
+        video: Input | Sequence[Input],
         question: str,
         options: Options | None = None,
         *,
@@ -129,7 +129,7 @@ class Model:
         patches = self.check(options)
         with self.busy(), memory_errors(OUT_OF_MEMORY), torch.no_grad():
             opened = Opener(options, self.measure(options, patches)).open([video], self.limit(options, ["?"]))
-            run = Run(self.loaded, patches, options)
+            run = Pipeline(self.loaded, patches, options)
             for clip, share in zip(opened.inputs, opened.shares, strict=True):
                 if isinstance(clip, Clip):
                     with clip:
@@ -157,7 +157,7 @@ class Model:
     @torch.no_grad()
     def _attempts(
         self,
-        asked: Sequence[Asked],
+        asked: Sequence[Input],
         question: str,
         options: Options,
         patches: FrameSettings,
@@ -172,7 +172,7 @@ class Model:
             kept = None if room.tries else cache  # what memory ran out over is not what the settings would have
             cached = Cached(kept, fingerprint.model(self.facts), options, measure) if kept else None
             opened = _open(asked, Opener(options, measure, cached), room)
-            run, is_answering = Run(self.loaded, room.patches, options), False
+            run, is_answering = Pipeline(self.loaded, room.patches, options), False
             run.frames.batch = room.frame_batch
             try:
                 for event in self._stream(opened, question, run, cached, told):
@@ -190,7 +190,7 @@ class Model:
             yield from _warn(told, (message,))
 
     def _stream(
-        self, opened: Opened, question: str, run: Run, cached: Cached | None, told: list[str]
+        self, opened: OpenedInputs, question: str, run: Pipeline, cached: Cached | None, told: list[str]
     ) -> Iterator[Event]:
         options = run.options
         yield from _warn(told, (*self.warnings, *opened.warnings()))
@@ -204,9 +204,9 @@ class Model:
         yield from _warn(told, opened.warnings())
         yield Final(answer=run.result(question, tuple(told), baseline, opened.budget))
 
-    def _baseline(self, opened: Opened, question: str, run: Run) -> Baseline:
+    def _baseline(self, opened: OpenedInputs, question: str, run: Pipeline) -> Baseline:
         """The same once more, uncompressed."""
-        plain = Run(
+        plain = Pipeline(
             self.loaded,
             run.frames.patches,
             replace(run.options, compressor=None, reducer=None, pruner=None, baseline=False),
@@ -216,7 +216,7 @@ class Model:
         visual, truth = run.visual.tokens, plain.visual.tokens
         return compare(run.answer, run.stages(), visual, plain.answer, plain.stages(), truth)
 
-    def measure(self, options: Options, patches: FrameSettings) -> Measure:
+    def measure(self, options: Options, patches: FrameSettings) -> BudgetPlanner:
         """By what videos are measured under `options`, with frames cut into `patches`."""
         return measure_by(options, patches, self._picture_text)
 
@@ -240,7 +240,7 @@ class Model:
             options.pruner.check(layer_windows(text), keyless_layers(text))
 
 
-def _open(asked: Sequence[Asked], opener: Opener, room: Room) -> Opened:
+def _open(asked: Sequence[Input], opener: Opener, room: Room) -> OpenedInputs:
     try:
         return opener.open(asked, room.limit)
     except ValueError as error:

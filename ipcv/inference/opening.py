@@ -9,17 +9,17 @@ from ipcv.encodings.encoded import Encoded
 from ipcv.encodings.reuse import Cached, extent_of, share_of
 from ipcv.limits.budget import Budget, Limit, Share, allot, explain
 from ipcv.limits.extent import Extent
-from ipcv.limits.measure import Measure
+from ipcv.limits.measure import BudgetPlanner
 from ipcv.media.clip import Clip
 from ipcv.media.sources import Found, Source, find
 from ipcv.options import Options
 from ipcv.text import shown
 
-Asked = Source | Encoded  # what a question can be about
+Input = Source | Encoded  # what a question can be about
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Opened:
+class OpenedInputs:
     """What there is to encode, and what is encoded already, in the order of the prompt."""
 
     inputs: tuple[Clip | Encoded, ...]
@@ -38,10 +38,10 @@ class Opened:
 class Opener:
     """How the videos of one question are opened under `options`; encodings that are in `cache` are taken from there."""
 
-    def __init__(self, options: Options, measure: Measure, cache: Cached | None = None) -> None:
+    def __init__(self, options: Options, measure: BudgetPlanner, cache: Cached | None = None) -> None:
         self.options, self.measure, self.cache = options, measure, cache
 
-    def open(self, asked: Sequence[Asked], limit: Limit) -> Opened:
+    def open(self, asked: Sequence[Input], limit: Limit) -> OpenedInputs:
         """All of `asked`, within `limit`; more if it is the context's and the least that there can be is more.
 
         Raises `VideoError`, and `ValueError` where a limit that was asked for is too low.
@@ -52,9 +52,9 @@ class Opener:
             known = [self.known(each, part, found) for each, part, found in zip(asked, parts, known, strict=True)]
         opened = [self.opened(found, part) for found, part in zip(known, parts, strict=True)]
         shares = tuple(share for _, share in opened)
-        return Opened(inputs=tuple(each for each, _ in opened), shares=shares, budget=Budget.of(limit, shares))
+        return OpenedInputs(inputs=tuple(each for each, _ in opened), shares=shares, budget=Budget.of(limit, shares))
 
-    def known(self, video: Asked, limit: Limit, before: Any = None) -> Found | Clip | Encoded:
+    def known(self, video: Input, limit: Limit, before: Any = None) -> Found | Clip | Encoded:
         """What there is to see, or its encoding where the cache has it as of `limit`; `before`: what was known."""
         if isinstance(video, Encoded | Clip):
             return video

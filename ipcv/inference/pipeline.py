@@ -34,7 +34,7 @@ from ipcv.families import find_language
 from ipcv.inference.clock import Clock
 from ipcv.inference.frame_encoder import STAGES, FrameEncoder
 from ipcv.inference.generate import Chooser, Decoding, decode, pieces, prefill
-from ipcv.inference.savings import Work, savings, stages
+from ipcv.inference.savings import WorkCounts, savings, stages
 from ipcv.limits.budget import Budget, Share
 from ipcv.media.clip import Clip
 from ipcv.models.loading import Loaded
@@ -42,7 +42,7 @@ from ipcv.models.prompt import Prompt, build_prompt
 from ipcv.options import Options
 
 
-class Run:
+class Pipeline:
     """The stages of one answer as a stream of events; what they found stays on the object."""
 
     def __init__(self, model: Loaded, patches: FrameSettings, options: Options) -> None:
@@ -51,7 +51,7 @@ class Run:
         self.options, self.warnings = _settled(options, self.network.config.get_text_config())
         self.clock = Clock(model.network.device)
         self.frames = FrameEncoder(model, patches, options, self.clock)
-        self.work = Work()
+        self.work = WorkCounts()
         self.parts: list[Encoded] = []  # what there is to see, in the prompt's order
         self.stays: list[Tensor] = []  # per part, which of its [n] embeddings the language model was given, as a mask
         self.answer = ""

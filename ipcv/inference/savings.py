@@ -21,7 +21,7 @@ COMPARED: tuple[StageName, ...] = ("encode", "prefill", "generate")  # stages th
 
 
 @dataclass(kw_only=True)
-class Work:
+class WorkCounts:
     """What one run did, as far as tokens and FLOPs depend on it."""
 
     frames: int = 0
@@ -40,7 +40,7 @@ class Work:
         return self.length + max(0, self.chosen - 1)
 
 
-def stages(config: PretrainedConfig, options: Options, clock: Clock, work: Work) -> tuple[Stage, ...]:
+def stages(config: PretrainedConfig, options: Options, clock: Clock, work: WorkCounts) -> tuple[Stage, ...]:
     """One `Stage` each for what `clock` has measured, with the tokens and FLOPs of `work` under `options`."""
     counted = _counted(config, options, work)
     return tuple(
@@ -49,7 +49,7 @@ def stages(config: PretrainedConfig, options: Options, clock: Clock, work: Work)
     )
 
 
-def _counted(config: PretrainedConfig, options: Options, work: Work) -> dict[StageName, dict[str, int]]:
+def _counted(config: PretrainedConfig, options: Options, work: WorkCounts) -> dict[StageName, dict[str, int]]:
     """Per stage the fields of `Stage` that are counted or computed."""
     vision, text = find_language(config.model_type).vision(config), _text_shape(config)
     pruner, length, visual, chosen = options.pruner, work.length, work.visual, work.chosen
@@ -97,7 +97,7 @@ def _encoder_flops(
 
 
 def savings(
-    config: PretrainedConfig, options: Options, done: tuple[Stage, ...], work: Work, baseline: Baseline | None
+    config: PretrainedConfig, options: Options, done: tuple[Stage, ...], work: WorkCounts, baseline: Baseline | None
 ) -> Savings:
     """Shares of the uncompressed work, computed from the stages, beside what was measured."""
     stage = {each.name: each for each in done}

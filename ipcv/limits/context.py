@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from transformers import PreTrainedTokenizerBase
 
 from ipcv.architecture.preprocess import FrameSettings
-from ipcv.architecture.visual import Shown
+from ipcv.architecture.visual import VisualSpan
 from ipcv.families import find_language
 from ipcv.limits.budget import Limit
-from ipcv.limits.measure import Measure, PictureText
+from ipcv.limits.measure import BudgetPlanner, PictureText
 from ipcv.models.loading import Loaded
 from ipcv.models.prompt import build_prompt
 from ipcv.options import Options
@@ -23,7 +23,7 @@ def room_for(model: Loaded, options: Options, questions: Sequence[str], videos: 
 
     `text` is what belongs to each picture. More than the context leaves can be asked for: it is then not looked at.
     """
-    nothing = [Shown(kind="video", grid=(1, 0, 0), times=(0.0,), tokens=0)] * videos
+    nothing = [VisualSpan(kind="video", grid=(1, 0, 0), times=(0.0,), tokens=0)] * videos
     config = model.network.config
     prompts = [
         build_prompt(model.tokenizer, config, question, nothing, options.system, model.processor)
@@ -37,11 +37,11 @@ def room_for(model: Loaded, options: Options, questions: Sequence[str], videos: 
     return Limit(visual=wanted or left, source="option" if wanted else "context", context=left if counts else None)
 
 
-def measure_by(options: Options, patches: FrameSettings, text: PictureText) -> Measure:
+def measure_by(options: Options, patches: FrameSettings, text: PictureText) -> BudgetPlanner:
     """By what videos are measured under `options`, with frames cut into `patches`."""
     pruned = options.compressor or options.reducer or options.pruner
     may_reduce = bool(pruned) and not options.baseline  # the baseline is to see the same tokens
-    return Measure(patches=patches, reducer=options.reducer, may_reduce=may_reduce, text=text)
+    return BudgetPlanner(patches=patches, reducer=options.reducer, may_reduce=may_reduce, text=text)
 
 
 def picture_text(tokenizer: PreTrainedTokenizerBase, family: str, processor: str | None) -> PictureText:

@@ -11,7 +11,7 @@ from ipcv.compression.reducers.reducer import Reducer
 from ipcv.limits.budget import Limit, Share
 from ipcv.limits.extent import Extent, meet
 from ipcv.media.clip import Clip
-from ipcv.media.frames import Kind, Size
+from ipcv.media.frames import FrameSize, MediaKind
 from ipcv.media.sources import Found
 from ipcv.text import shown
 
@@ -22,14 +22,14 @@ class PictureText:
 
     by_digits: tuple[int, ...] = (0,)  # of that time, in seconds, or of the picture's number: from one digit on
 
-    def most(self, kind: Kind, seconds: float, pictures: int) -> int:
+    def most(self, kind: MediaKind, seconds: float, pictures: int) -> int:
         """For each of so many `pictures`, the last of them at `seconds`; an image has none."""
         digits = len(str(max(round(seconds), pictures)))
         return 0 if kind == "image" else self.by_digits[min(digits, len(self.by_digits)) - 1]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Measure:
+class BudgetPlanner:
     """How much of a video there is, and what of it is lowered where there is room for less."""
 
     patches: FrameSettings  # how frames are cut
@@ -41,7 +41,7 @@ class Measure:
         """As much as the settings alone would have of a video or image that was found."""
         return self.extent(found.kind, found.times, len(found.times), (found.height, found.width))
 
-    def extent(self, kind: Kind, times: Sequence[float], frames: int, size: Size) -> Extent:
+    def extent(self, kind: MediaKind, times: Sequence[float], frames: int, size: FrameSize) -> Extent:
         """The same of so many `frames`, the last of them at the last of `times`, of this height and width."""
         text = self.text.most(kind, times[-1], frames // self.patches.temporal_patch_size)
         height, width = size

@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 
 from ipcv.architecture.preprocess import FrameSettings
 from ipcv.limits.budget import Limit
-from ipcv.media.frames import Size
+from ipcv.media.frames import FrameSize
 
 TRIES = 5  # starts with less before it is given up
 
@@ -30,7 +30,7 @@ class Room:
         told = f"memory ran out with {visual:,} visual tokens: starting again with {half:,} at most"
         return replace(self, limit=limit, tries=self.tries + 1), told
 
-    def fewer_pixels(self, size: Size) -> tuple["Room", str] | None:
+    def fewer_pixels(self, size: FrameSize) -> tuple["Room", str] | None:
         """Room for half of the pixels of each of the frames of this height and width that could not be encoded."""
         height, width = size
         half = height * width // 2

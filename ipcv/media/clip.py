@@ -11,18 +11,18 @@ from typing import Protocol, Self
 import numpy as np
 
 from ipcv.media.decoders import DecordError, decord_frames, decord_work, pyav_frames, scaled
-from ipcv.media.frames import Frames, FrameStream, Kind, Size, VideoFacts
+from ipcv.media.frames import FrameArray, FrameSize, FrameStream, MediaKind, VideoFacts
 from ipcv.media.prefetch import ReadAhead
-from ipcv.media.probe import Video, probe
+from ipcv.media.probe import IndexedVideo, probe
 from ipcv.media.sampling import Sampling, choose
 
 __all__ = ["Clip", "Sampling", "VideoFacts", "clip_from_frames", "open_video"]
 DECORD_WORK = 4096  # frames: PyAV, which streams, reads a clip for which decord would decode more
-Resize = Callable[[int, int, int], Size]  # (height, width) as displayed, frames -> (height, width) wanted
+Resize = Callable[[int, int, int], FrameSize]  # (height, width) as displayed, frames -> (height, width) wanted
 
 
 def open_video(
-    path: str | Path | Video,
+    path: str | Path | IndexedVideo,
     sampling: Sampling | None = None,
     *,
     resize: Resize | None = None,
@@ -36,7 +36,7 @@ def open_video(
     """
     started = time.perf_counter()
     _check_batch(frame_batch, multiple)
-    video = path if isinstance(path, Video) else probe(path)
+    video = path if isinstance(path, IndexedVideo) else probe(path)
     choice = choose(video.times.tolist(), sampling or Sampling(), duration=video.facts.duration, multiple=multiple)
     size = _size(resize, video.facts.height, video.facts.width, len(choice.positions))
     times = video.times[list(choice.positions)].tolist()
@@ -45,7 +45,7 @@ def open_video(
 
 
 def clip_from_frames(
-    frames: Frames,
+    frames: FrameArray,
     times: Sequence[float] | None = None,
     *,
     resize: Resize | None = None,
@@ -71,7 +71,12 @@ def clip_from_frames(
 
 
 def clip_from_image(
-    picture: Frames, facts: VideoFacts, *, resize: Resize | None = None, multiple: int = 2, warnings: Sequence[str] = ()
+    picture: FrameArray,
+    facts: VideoFacts,
+    *,
+    resize: Resize | None = None,
+    multiple: int = 2,
+    warnings: Sequence[str] = (),
 ) -> "Clip":
     """A clip of one `picture` (uint8 RGB [height, width, 3]), `multiple` times, as models take an image."""
     height, width = picture.shape[:2]
@@ -95,11 +100,11 @@ class Clip:
         self,
         source: "_Source",
         times: Sequence[float],
-        size: Size,
+        size: FrameSize,
         frame_batch: int,
         *,
         spent: float = 0.0,
-        kind: Kind = "video",
+        kind: MediaKind = "video",
     ) -> None:
         self.kind = kind  # an image is one frame, handed out as often as the model wants it
         self.times = tuple(times)  # seconds of source time at which each frame handed out appears
@@ -124,7 +129,7 @@ class Clip:
         """How long reading has been at work so far, opening included and waiting excluded."""
         return sum(self._spent)
 
-    def __iter__(self) -> Iterator[Frames]:
+    def __iter__(self) -> Iterator[FrameArray]:
         self.close()
         self._pass = current = ReadAhead(self._source.frames, len(self.times), self._frame_batch, self._spent)
         try:
@@ -159,7 +164,7 @@ class _File:
     """A file read through decord; through PyAV from where decord fails, or where it would take long."""
 
     def __init__(
-        self, video: Video, size: Size, positions: Sequence[int], frame_batch: int, warnings: list[str]
+        self, video: IndexedVideo, size: FrameSize, positions: Sequence[int], frame_batch: int, warnings: list[str]
     ) -> None:
         self.facts = video.facts
         self.warnings = warnings
@@ -202,7 +207,7 @@ class _Memory:
     """Frames that are already here."""
 
     def __init__(
-        self, frames: Frames, size: Size, positions: Sequence[int], times: Sequence[float], warnings: list[str]
+        self, frames: FrameArray, size: FrameSize, positions: Sequence[int], times: Sequence[float], warnings: list[str]
     ) -> None:
         count, height, width = frames.shape[:3]
         span = times[-1] - times[0]
@@ -230,7 +235,9 @@ class _Memory:
 class _Picture:
     """One picture that is already here, as often as it is wanted."""
 
-    def __init__(self, picture: Frames, facts: VideoFacts, size: Size, count: int, warnings: list[str]) -> None:
+    def __init__(
+        self, picture: FrameArray, facts: VideoFacts, size: FrameSize, count: int, warnings: list[str]
+    ) -> None:
         self.facts, self.warnings = facts, warnings
         self._picture, self._size, self._count = picture, size, count
 
@@ -245,5 +252,5 @@ def _check_batch(frame_batch: int, multiple: int) -> None:
         raise ValueError(f"frame_batch must be a multiple of {multiple} above 0, not {frame_batch}")
 
 
-def _size(resize: Resize | None, height: int, width: int, frames: int) -> Size:
+def _size(resize: Resize | None, height: int, width: int, frames: int) -> FrameSize:
     return resize(height, width, frames) if resize else (height, width)

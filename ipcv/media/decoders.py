@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from ipcv.errors import VideoError
 from ipcv.media.container import open_container, pictures, video_stream
-from ipcv.media.frames import Frames, FrameStream, Size
-from ipcv.media.probe import Video
+from ipcv.media.frames import FrameArray, FrameSize, FrameStream
+from ipcv.media.probe import IndexedVideo
 from ipcv.text import shown
 
 Gaps = list[int]  # positions of frames that could not be decoded
@@ -23,7 +23,7 @@ class DecordError(Exception):
     """decord failed on this file; PyAV may still read it."""
 
 
-def decord_frames(video: Video, size: Size, batches: Sequence[Sequence[int]]) -> FrameStream:
+def decord_frames(video: IndexedVideo, size: FrameSize, batches: Sequence[Sequence[int]]) -> FrameStream:
     """Frames [height, width, 3] at ascending positions, one by one, through decord. Raises `DecordError`.
 
     decord decodes ahead into memory without limit while nobody takes its frames, so it is stopped before the last frame
@@ -38,7 +38,7 @@ def decord_frames(video: Video, size: Size, batches: Sequence[Sequence[int]]) ->
             yield frame
 
 
-def decord_work(video: Video, batches: Sequence[Sequence[int]]) -> int:
+def decord_work(video: IndexedVideo, batches: Sequence[Sequence[int]]) -> int:
     """How many frames `decord_frames` decodes, each at full cost: it scales all of them to hand out some."""
     keys = np.union1d(0, np.searchsorted(video.pts, video.keys))
     work = 0
@@ -57,7 +57,7 @@ class _DecordReader:
     when the decoder is slow, as on a busy machine, and hands out whichever frame comes next.
     """
 
-    def __init__(self, video: Video, size: Size) -> None:
+    def __init__(self, video: IndexedVideo, size: FrameSize) -> None:
         self._size = size
         with _reasons():
             self._reader = _decord_reader(video, size)
@@ -65,7 +65,7 @@ class _DecordReader:
         self._next = 0  # the position of the frame that comes next
         self._frame: Any = None  # the one before it
 
-    def at(self, position: int) -> Frames:
+    def at(self, position: int) -> FrameArray:
         """The frame at `position`, which is not before the last one asked for."""
         with _reasons():
             key = int(self._keys[np.searchsorted(self._keys, position, side="right") - 1])
@@ -75,7 +75,7 @@ class _DecordReader:
             while self._next <= position:
                 self._frame = self._reader.next()
                 self._next += 1
-            frame: Frames = self._frame.asnumpy()
+            frame: FrameArray = self._frame.asnumpy()
         if frame.shape != (*self._size, 3):
             raise DecordError(f"it returned a frame of shape {frame.shape}")
         return frame
@@ -87,7 +87,7 @@ class _DecordReader:
         self._next = 0
 
 
-def _decord_reader(video: Video, size: Size) -> Any:
+def _decord_reader(video: IndexedVideo, size: FrameSize) -> Any:
     import torch  # noqa: F401 - some builds crash when decord is imported before torch
     import decord  # isort: skip
 
@@ -132,7 +132,7 @@ def _first_line(error: Exception) -> str:
     return shown(next((line for line in lines if len(line) > 1), type(error).__name__))[:160]
 
 
-def pyav_frames(video: Video, size: Size, positions: Sequence[int], gaps: Gaps) -> FrameStream:
+def pyav_frames(video: IndexedVideo, size: FrameSize, positions: Sequence[int], gaps: Gaps) -> FrameStream:
     """Frames [height, width, 3] at ascending positions, one by one, through PyAV.
 
     A frame that cannot be decoded is replaced by the one before it (or after it, at the start) and noted in `gaps`.
@@ -153,7 +153,7 @@ def pyav_frames(video: Video, size: Size, positions: Sequence[int], gaps: Gaps) 
 class _Stream:
     """A decoder that moves forward to wanted frames, from a key frame on where that saves decoding."""
 
-    def __init__(self, video: Video) -> None:
+    def __init__(self, video: IndexedVideo) -> None:
         self._video = video
         self._seeks = video.exact
         self._tried = -1  # the last key frame sought
@@ -218,20 +218,20 @@ class _Stream:
         return True
 
 
-def _upright(frame: VideoFrame, size: Size, rotation: int) -> Frames:
+def _upright(frame: VideoFrame, size: FrameSize, rotation: int) -> FrameArray:
     """The picture [height, width, 3] as displayed, scaled as decord scales (bicubic)."""
     height, width = size if rotation % 180 == 0 else size[::-1]
     stored = _resized(frame, height, width)
     return np.ascontiguousarray(np.rot90(stored, -rotation // 90))
 
 
-def scaled(picture: Frames, size: Size) -> Frames:
+def scaled(picture: FrameArray, size: FrameSize) -> FrameArray:
     """A picture [height, width, 3] in memory, scaled like one from a file."""
     if picture.shape[:2] == size:
         return picture
     return _resized(VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24"), *size)
 
 
-def _resized(frame: VideoFrame, height: int, width: int) -> Frames:
+def _resized(frame: VideoFrame, height: int, width: int) -> FrameArray:
     resized = frame.reformat(width=width, height=height, format="rgb24", interpolation="BICUBIC", threads=1)
     return np.asarray(resized.to_ndarray(), dtype=np.uint8)

@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-Kind = Literal["video", "image"]
+MediaKind = Literal["video", "image"]
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,6 @@ class VideoFacts:
     reader: str  # "decord", "pyav", "pillow" or "memory": what hands out the frames
 
 
-Frames = NDArray[np.uint8]
-Size = tuple[int, int]  # height, width
-FrameStream = Generator[Frames, None, None]  # one picture [height, width, 3] after the other
+FrameArray = NDArray[np.uint8]
+FrameSize = tuple[int, int]  # height, width
+FrameStream = Generator[FrameArray, None, None]  # one picture [height, width, 3] after the other

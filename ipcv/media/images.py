@@ -8,7 +8,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from ipcv.errors import VideoError
 from ipcv.media.container import check_file, explain
-from ipcv.media.frames import Frames, VideoFacts
+from ipcv.media.frames import FrameArray, VideoFacts
 from ipcv.text import shown
 
 ENDINGS = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
@@ -19,7 +19,7 @@ def is_image(path: str | Path) -> bool:
     return Path(path).suffix.lower() in ENDINGS
 
 
-def read_image(path: str | Path) -> tuple[Frames, VideoFacts, tuple[str, ...]]:
+def read_image(path: str | Path) -> tuple[FrameArray, VideoFacts, tuple[str, ...]]:
     """The picture (uint8 RGB [height, width, 3]), what it is, and warnings. Raises `VideoError`."""
     path = Path(path)
     check_file(path)
@@ -54,7 +54,7 @@ def read_image(path: str | Path) -> tuple[Frames, VideoFacts, tuple[str, ...]]:
     return picture, facts, told
 
 
-def _on_white(image: Image.Image) -> Frames:
+def _on_white(image: Image.Image) -> FrameArray:
     """Its pixels; what is transparent is white."""
     if image.has_transparency_data:
         image = image.convert("RGBA")

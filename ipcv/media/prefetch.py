@@ -9,7 +9,7 @@ from itertools import islice, takewhile
 
 import numpy as np
 
-from ipcv.media.frames import Frames, FrameStream
+from ipcv.media.frames import FrameArray, FrameStream
 
 _PATIENCE = 5.0  # seconds that closing waits for a decoder; a stuck one is left behind in its daemon thread
 
@@ -20,13 +20,13 @@ class ReadAhead:
     def __init__(self, frames: Callable[[], FrameStream], count: int, batch: int, spent: list[float]) -> None:
         self._sizes = [min(batch, count - first) for first in range(0, count, batch)]
         self._spent = spent
-        self._done: queue.SimpleQueue[Frames | BaseException] = queue.SimpleQueue()
+        self._done: queue.SimpleQueue[FrameArray | BaseException] = queue.SimpleQueue()
         self._permit = threading.Semaphore(1)  # to read one batch that nobody has asked for yet
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, args=(frames,), name="ipcv-reader", daemon=True)
         self._thread.start()
 
-    def __iter__(self) -> Iterator[Frames]:
+    def __iter__(self) -> Iterator[FrameArray]:
         for _ in self._sizes:
             batch = self._done.get()
             if isinstance(batch, BaseException):
@@ -47,7 +47,7 @@ class ReadAhead:
         except BaseException as error:  # whatever it is, it belongs to the one who waits for the batch
             self._done.put(error)
 
-    def _batches(self, frames: FrameStream) -> Iterator[Frames]:
+    def _batches(self, frames: FrameStream) -> Iterator[FrameArray]:
         """Stacked batches; the source is closed before the last one is handed over."""
         last = len(self._sizes) - 1
         with closing(frames):

@@ -23,7 +23,7 @@ _STEADY = ("av1", "h264", "vp8", "vp9")  # codecs that decord decodes without lo
 
 
 @dataclass(frozen=True, eq=False)
-class Video:
+class IndexedVideo:
     """A readable video file and its frame index, in display order."""
 
     path: Path
@@ -50,7 +50,7 @@ class _Contents:
     leading: int = 0  # frames decoded after a key frame but shown before it
 
 
-def probe(path: str | Path) -> Video:
+def probe(path: str | Path) -> IndexedVideo:
     """Open, index (without decoding) and decode one frame of a video file. Raises `VideoError`."""
     path = Path(path)
     check_file(path)
@@ -111,7 +111,7 @@ def _count_frames(found: _Contents, decoding: list[int], total: int, stream: Vid
 
 def _describe(
     path: Path, container: InputContainer, stream: VideoStream, contents: _Contents, frame: VideoFrame
-) -> Video:
+) -> IndexedVideo:
     """The index in source time, and the facts as a player would show them."""
     pts = np.array(contents.stamps, dtype=np.int64)
     origin = (container.start_time or 0) / av.time_base if contents.exact else float(pts[0] * contents.tick)
@@ -138,7 +138,7 @@ def _describe(
     )
     keys = np.array(contents.keys, dtype=np.int64)
     warnings = _doubts(container, stream, contents, facts)
-    return Video(path, facts, pts, keys, times, contents.exact, warnings, objection)
+    return IndexedVideo(path, facts, pts, keys, times, contents.exact, warnings, objection)
 
 
 def _doubts(container: InputContainer, stream: VideoStream, contents: _Contents, facts: VideoFacts) -> tuple[str, ...]:

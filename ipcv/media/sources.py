@@ -8,9 +8,9 @@ import numpy as np
 
 from ipcv.architecture.preprocess import FrameSettings
 from ipcv.media.clip import Clip, clip_from_frames, clip_from_image, open_video
-from ipcv.media.frames import Kind
+from ipcv.media.frames import MediaKind
 from ipcv.media.images import is_image, read_image
-from ipcv.media.probe import Video, probe
+from ipcv.media.probe import IndexedVideo, probe
 from ipcv.media.sampling import Sampling, choose
 
 
@@ -30,7 +30,7 @@ class Found:
     """A video or image that is there; of a file no more than its first frame has been decoded."""
 
     name: str  # of its file, "" if there is none
-    kind: Kind
+    kind: MediaKind
     times: Sequence[float]  # of the frames that the settings ask for, in seconds
     height: int  # as displayed
     width: int
@@ -62,7 +62,7 @@ def find(source: str | Path | TimedFrames, sampling: Sampling, frame_batch: int,
     return Found(name="", kind="video", times=clip.times, height=clip.size[0], width=clip.size[1], read=read)
 
 
-def find_in(video: Video, sampling: Sampling, frame_batch: int, multiple: int) -> Found:
+def find_in(video: IndexedVideo, sampling: Sampling, frame_batch: int, multiple: int) -> Found:
     """The same in a file that is probed already."""
     choice = choose(video.times.tolist(), sampling, duration=video.facts.duration, multiple=multiple)
 

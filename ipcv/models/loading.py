@@ -19,7 +19,7 @@ from transformers import (
 )
 
 from ipcv.architecture.preprocess import FrameSettings
-from ipcv.architecture.visual import Shown
+from ipcv.architecture.visual import VisualSpan
 from ipcv.errors import ModelError, first_line, memory_errors
 from ipcv.families import find_language
 from ipcv.models.facts import ModelFacts
@@ -147,7 +147,7 @@ def read_tokenizer(folder: Path, config: PretrainedConfig, processor: str | None
     except Exception as error:  # the tokenizers library raises nothing more special
         raise ModelError(f"cannot load the tokenizer in {str(folder)!r}: {first_line(error)}") from error
     try:
-        shown = Shown(kind="video", grid=(1, 2, 2), times=(0.0,), tokens=1)
+        shown = VisualSpan(kind="video", grid=(1, 2, 2), times=(0.0,), tokens=1)
         build_prompt(tokenizer, config, "?", [shown], processor=processor)
     except Exception as error:  # a template is a program
         raise ModelError(

@@ -9,13 +9,13 @@ import torch
 from torch import Tensor
 from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
-from ipcv.architecture.visual import Shown
+from ipcv.architecture.visual import VisualSpan
 from ipcv.families import find_language
 from ipcv.families.family import Language
-from ipcv.media.frames import Kind
+from ipcv.media.frames import MediaKind
 
 TEXT, IMAGE, VIDEO = 0, 1, 2  # token types, as transformers numbers them
-TYPES: dict[Kind, int] = {"image": IMAGE, "video": VIDEO}
+TYPES: dict[MediaKind, int] = {"image": IMAGE, "video": VIDEO}
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ def build_prompt(
     tokenizer: PreTrainedTokenizerBase,
     config: PretrainedConfig,
     question: str,
-    shown: Sequence[Shown],
+    shown: Sequence[VisualSpan],
     system: str | None = None,
     processor: str | None = None,
 ) -> Prompt:
@@ -78,7 +78,7 @@ def _message(role: str, text: str, before: Sequence[dict[str, str]] = ()) -> dic
     return {"role": role, "content": [*before, {"type": "text", "text": text}]}
 
 
-def _filled(rendered: str, language: Language, shown: Sequence[Shown], processor: str | None) -> str:
+def _filled(rendered: str, language: Language, shown: Sequence[VisualSpan], processor: str | None) -> str:
     """What the chat template has rendered, with what the family writes in each place for a video or an image."""
     wanted = [language.placeholder if each.kind == "video" else language.image for each in shown]
     places = re.compile("|".join(re.escape(place) for place in (language.placeholder, language.image) if place))
@@ -96,7 +96,7 @@ def _filled(rendered: str, language: Language, shown: Sequence[Shown], processor
 
 
 def _places(
-    ids: Tensor, config: PretrainedConfig, language: Language, shown: Sequence[Shown]
+    ids: Tensor, config: PretrainedConfig, language: Language, shown: Sequence[VisualSpan]
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Positions `[m]` in `ids` `[n]` of the places for visual tokens, how many each is for, and of which type."""
     kinds = [language.kind if each.kind == "video" else each.kind for each in shown]

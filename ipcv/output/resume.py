@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ipcv.batch.inputs import Item
-from ipcv.batch.plan import Captioned, Failed, Outcome, Plan, Work, describe, failure
+from ipcv.batch.plan import Captioned, Failed, Outcome, Plan, WorkItem, describe, failure
 from ipcv.errors import SidecarError, TooManyFailuresError
 from ipcv.output.failures import Failures
 from ipcv.output.journal import Journal, Record
@@ -55,7 +55,7 @@ class Batch:
     def __post_init__(self) -> None:
         self.tally = Tally(len(self.items))
 
-    def todo(self) -> Iterator[Work]:
+    def todo(self) -> Iterator[WorkItem]:
         """What is left to do, in order; side-cars of what is done already are made if they are missing."""
         for item in self.items:
             work = describe(self.plan, self.model, item)
@@ -98,7 +98,7 @@ class Batch:
             self.journal.tidy()
         self.failures.tidy()
 
-    def _refresh(self, work: Work) -> None:
+    def _refresh(self, work: WorkItem) -> None:
         self.tally.done_before += 1
         self.failures.drop(work.item.id)
         if self.journal and self.sidecars.kinds:
@@ -107,7 +107,7 @@ class Batch:
                 self.tally.done_before -= 1
                 self._fail(failed)
 
-    def _checked(self, work: Work) -> Work:
+    def _checked(self, work: WorkItem) -> WorkItem:
         """`work`, or its failure if a file is in the way that no caption of ours has written."""
         journal, name = self.journal, work.item.id
         ours = self.overwrite or not journal or name in journal.entries or name in journal.unfinished
@@ -117,7 +117,7 @@ class Batch:
             self.sidecars.check(work.item)
         except SidecarError as error:
             failed = failure(work.item, work.key, "write", error)
-            return Work(item=work.item, key=work.key, content=None, failed=failed)
+            return WorkItem(item=work.item, key=work.key, content=None, failed=failed)
         return work
 
     def _write(self, done: Captioned) -> None:

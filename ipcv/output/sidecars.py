@@ -18,7 +18,7 @@ from ipcv.media.remote import is_remote
 from ipcv.output.journal import Record
 from ipcv.text import shown
 
-Kind = str
+SidecarKind = str
 Writer = Callable[[Sequence[Record]], str]
 COLUMNS = ("id", "start", "end", "question", "answer")
 
@@ -32,7 +32,7 @@ class Sidecars:
     remote videos without a `folder`.
     """
 
-    kinds: tuple[Kind, ...]  # of WRITERS
+    kinds: tuple[SidecarKind, ...]  # of WRITERS
     folder: Path | None = None  # None: next to each video
     items: tuple[Item, ...] = ()  # all videos of the batch, this part of it or not
     names: dict[str, Path] = field(init=False, default_factory=dict, repr=False)  # by id, without the ending
@@ -92,7 +92,7 @@ def _safe(place: str) -> Path:
     return Path(*[part for part in Path(place).parts if part not in ("..", "/")])
 
 
-def _with_ending(path: Path, kind: Kind) -> Path:
+def _with_ending(path: Path, kind: SidecarKind) -> Path:
     return path.with_name(f"{path.name}.{kind}")
 
 
@@ -134,7 +134,7 @@ def _subtitles(kind: str) -> Writer:
     return write
 
 
-WRITERS: dict[Kind, Writer] = {
+WRITERS: dict[SidecarKind, Writer] = {
     "txt": _text,
     "json": _json,
     "srt": _subtitles("srt"),

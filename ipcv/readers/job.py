@@ -8,9 +8,9 @@ from tempfile import TemporaryDirectory
 
 from ipcv.errors import VideoError
 from ipcv.limits.budget import Limit, Share
-from ipcv.limits.measure import Measure
+from ipcv.limits.measure import BudgetPlanner
 from ipcv.media.clip import Clip
-from ipcv.media.probe import Video, probe
+from ipcv.media.probe import IndexedVideo, probe
 from ipcv.media.remote import fetch, is_remote
 from ipcv.media.sampling import Sampling
 from ipcv.media.segments import Segments, Span
@@ -27,7 +27,7 @@ class ReadJob:
     video: str  # a path or a URL
     sampling: Sampling
     segments: Segments | None  # None: the whole video is one clip
-    measure: Measure  # how frames are cut, and what of them there is room for
+    measure: BudgetPlanner  # how frames are cut, and what of them there is room for
     limit: Limit  # of each clip's visual tokens
     frame_batch: int
     max_download: int  # bytes of a remote file
@@ -58,7 +58,7 @@ class ReadJob:
             fetch(self.video, path, self.max_download)
             yield path
 
-    def _spans(self, video: Video) -> list[Span]:
+    def _spans(self, video: IndexedVideo) -> list[Span]:
         start = self.sampling.start or 0.0
         over = video.facts.duration
         if start >= over:

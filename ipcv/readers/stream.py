@@ -8,7 +8,7 @@ from typing import Any
 
 from ipcv.errors import MemoryExhaustedError, ReaderCrashError, VideoError
 from ipcv.media.clip import Clip
-from ipcv.media.frames import FrameStream, Size, VideoFacts
+from ipcv.media.frames import FrameSize, FrameStream, VideoFacts
 from ipcv.readers.job import ClipRead, ReadJob
 from ipcv.text import shown
 
@@ -66,7 +66,7 @@ class _Piped:
     """The frames of one clip as a reader sends them."""
 
     def __init__(
-        self, reading: Reading, facts: VideoFacts, times: tuple[float, ...], size: Size, warnings: list[str]
+        self, reading: Reading, facts: VideoFacts, times: tuple[float, ...], size: FrameSize, warnings: list[str]
     ) -> None:
         self.facts, self.warnings = facts, warnings
         self._reading, self._count, self._size = reading, len(times), size

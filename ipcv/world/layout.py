@@ -14,8 +14,8 @@ MOMENTS = 13  # at which places are checked
 EDGE = 0.015  # of the frame that stays free around everything
 TRIES = 48  # places tried for each item before the scene is laid out anew
 GAP = 0.01  # of the frame between what does not overlap
-Kind = Literal["pillar", "tag", "passing", "alone"]
-OVERLAP: dict[tuple[Kind, Kind], float] = {  # share of the moments at which the first may overlap the second
+CastKind = Literal["pillar", "tag", "passing", "alone"]
+OVERLAP: dict[tuple[CastKind, CastKind], float] = {  # share of the moments at which the first may overlap the second
     ("tag", "pillar"): 1.0,  # tags are in front
     ("passing", "pillar"): 0.35,
     ("passing", "passing"): 0.25,
@@ -50,7 +50,7 @@ def lay_out(
     return paths[len(tags) :] + paths[: len(tags)]
 
 
-def _kind(item: Tag | Thing) -> Kind:
+def _kind(item: Tag | Thing) -> CastKind:
     """What it may overlap: a thing that moves, and to which nothing else happens, may pass others."""
     if isinstance(item, Tag):
         return "tag"
@@ -58,7 +58,7 @@ def _kind(item: Tag | Thing) -> Kind:
 
 
 def _place(
-    rng: Generator, kind: Kind, path: Path2D, way: Floats, half: Floats, placed: Sequence["_Placed"]
+    rng: Generator, kind: CastKind, path: Path2D, way: Floats, half: Floats, placed: Sequence["_Placed"]
 ) -> "_Placed | None":
     """A start for an item whose centre goes `way` [moments, 2] from there; `None` if none of the tried ones is free."""
     low, high = half + EDGE - way.min(0), 1 - half - EDGE - way.max(0)
@@ -79,7 +79,7 @@ def _place(
 class _Placed:
     """An item that has its place."""
 
-    kind: Kind
+    kind: CastKind
     path: Path2D
     way: Floats  # [moments, 2] its centre in the frame
     half: Floats  # [2] half its width and height

@@ -3,12 +3,12 @@
 from fractions import Fraction
 from pathlib import Path
 
-from ipcv.world.scene import Clip
+from ipcv.world.scene import SceneClip
 
 FILE_FPS = 16.0  # frames per second of a file
 
 
-def write_clip(path: Path | str, clip: Clip) -> None:
+def write_clip(path: Path | str, clip: SceneClip) -> None:
     """Write evenly spaced frames as an H.264 mp4 file at their own rate; yuv420p, so their side has to be even.
 
     Raises `ValueError` for a single frame, which has no rate.

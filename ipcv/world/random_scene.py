@@ -14,12 +14,12 @@ from ipcv.world.scene import (
     SIZES,
     TAGS,
     Camera,
-    Clip,
-    Event,
     EventName,
     Path2D,
     Pillar,
     Scene,
+    SceneClip,
+    SceneEvent,
     Tag,
     Thing,
 )
@@ -56,7 +56,7 @@ def make_scene(seed: int) -> Scene:
     )
 
 
-def make_clip(seed: int, *, size: int | None = None, fps: float = FPS) -> Clip:
+def make_clip(seed: int, *, size: int | None = None, fps: float = FPS) -> SceneClip:
     """The whole scene of `seed` at `fps` frames per second, `size` × `size` pixels (as the scene says if `None`).
 
     >>> make_clip(7, size=112).frames.shape[1:]
@@ -111,21 +111,21 @@ def _things(rng: Generator, seconds: float) -> tuple[Thing, ...]:
     )
 
 
-def _events(rng: Generator, seconds: float, count: int, colours: list[str]) -> list[Event | None]:
+def _events(rng: Generator, seconds: float, count: int, colours: list[str]) -> list[SceneEvent | None]:
     """What happens to each of `count` objects: nothing, one event to one, or the same coming or going of two."""
-    events: list[Event | None] = [None] * count
+    events: list[SceneEvent | None] = [None] * count
     chance = rng.random()
     if chance < 0.25:
         return events
     first, second = rng.permutation(max(count, 2))[:2]
     if chance < 0.55 and count > 1 and seconds >= 4:
         name: EventName = "appears" if rng.random() < 0.5 else "disappears"
-        events[first] = Event(name=name, time=float(rng.uniform(0.16, 0.34) * seconds))
-        events[second] = Event(name=name, time=float(rng.uniform(0.64, 0.82) * seconds))
+        events[first] = SceneEvent(name=name, time=float(rng.uniform(0.16, 0.34) * seconds))
+        events[second] = SceneEvent(name=name, time=float(rng.uniform(0.64, 0.82) * seconds))
         return events
     names: tuple[EventName, ...] = ("appears", "disappears", "changes colour", "bounces", "grows")
     name = names[int(rng.integers(3 if seconds < 3 else 5))]
-    event = Event(name=name, time=float(rng.uniform(0.35, 0.65) * seconds))
+    event = SceneEvent(name=name, time=float(rng.uniform(0.35, 0.65) * seconds))
     if name == "changes colour":
         event = replace(event, colour=colours[0], rgb=_shade(rng, colours[0]))
     events[min(first, count - 1)] = event

@@ -51,7 +51,7 @@ EventName = Literal["appears", "disappears", "changes colour", "bounces", "grows
 
 
 @dataclass(frozen=True, kw_only=True)
-class Event:
+class SceneEvent:
     """The one thing that happens to an object."""
 
     name: EventName
@@ -87,7 +87,7 @@ class Thing:
     radius: float
     tilt: float  # radians
     path: Path2D
-    event: Event | None = None
+    event: SceneEvent | None = None
 
     @property
     def motion(self) -> str:
@@ -171,7 +171,7 @@ class Camera:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Clip:
+class SceneClip:
     """Rendered frames of a scene."""
 
     frames: NDArray[np.uint8]  # [T, H, W, 3]
@@ -191,7 +191,7 @@ class Scene:
     textures: tuple[Floats, ...]  # [g, g, 3] grids that are enlarged to the background and summed
     blots: tuple[Thing, ...]  # grey distractors that lie on the background; nobody asks about them
 
-    def render(self, times: Iterable[float], size: int) -> Clip:
+    def render(self, times: Iterable[float], size: int) -> SceneClip:
         """Frames of `size` × `size` pixels at `times` seconds."""
         times = tuple(times)
         margin = round(MARGIN * size)
@@ -207,7 +207,7 @@ class Scene:
                 else:
                     paint(frame, cover, item.rgb_at(time) if isinstance(item, Thing) else item.rgb)
             frames[index] = np.clip(frame + 0.5, 0, 255)
-        return Clip(frames=frames, times=times)
+        return SceneClip(frames=frames, times=times)
 
     def seen(self, thing: Thing) -> list[float]:
         """The moments of the scene's clip, at `FPS`, at which a thing is there."""

@@ -10,7 +10,7 @@ from ipcv_cli.captioning.request import Requests
 from ipcv_cli.exit import leaving_at_once
 
 if TYPE_CHECKING:
-    from ipcv.batch.plan import Outcome, Plan, Work
+    from ipcv.batch.plan import Outcome, Plan, WorkItem
     from ipcv.cluster.ray_cluster import Cluster
     from ipcv.inference.model import Model
     from ipcv_cli.display.caption_view import BatchView
@@ -21,7 +21,7 @@ class Engine(Protocol):
 
     identity: dict[str, Any]  # the model's: `identity.model`
 
-    def outcomes(self, works: Iterator["Work"]) -> Iterator["Outcome"]:
+    def outcomes(self, works: Iterator["WorkItem"]) -> Iterator["Outcome"]:
         """What becomes of every one of `works`."""
         ...
 
@@ -50,7 +50,7 @@ class _Local:
         self.identity = model_to_come(requests.model, offline=requests.offline or dry_run, **requests.placement)
         self.identity |= _open(requests)
 
-    def outcomes(self, works: Iterator["Work"]) -> Iterator["Outcome"]:
+    def outcomes(self, works: Iterator["WorkItem"]) -> Iterator["Outcome"]:
         """Load the model, while the readers start, and let it work."""
         requests = self._requests
         with ExitStack() as stack:
@@ -89,7 +89,7 @@ class _Remote:
     """Workers on a Ray cluster."""
 
     def __init__(self, requests: Requests, plan: "Plan", view: "BatchView", cluster: "Cluster") -> None:
-        from ipcv.cluster.scheduler import Crew
+        from ipcv.cluster.scheduler import Scheduler
         from ipcv.cluster.worker import WorkerSettings
         from ipcv.encodings.cache import parse_size
 
@@ -110,10 +110,10 @@ class _Remote:
         view.say("ray", f"actors on {where}: {share.count}; for each, CPUs: {share.cpus}, GPUs: {share.gpus:g}")
         if share.room < share.count:
             view.warn(f"the cluster has room for {share.room} of the {share.count} actors: the others wait for more")
-        self._crew = Crew(cluster, settings, view.warn)
+        self._crew = Scheduler(cluster, settings, view.warn)
         self.identity = self._crew.identity | _open(requests)
 
-    def outcomes(self, works: Iterator["Work"]) -> Iterator["Outcome"]:
+    def outcomes(self, works: Iterator["WorkItem"]) -> Iterator["Outcome"]:
         """Let the workers load the model, and work."""
         return self._crew.run(works)
 

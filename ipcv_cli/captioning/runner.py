@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Generator
 
     from ipcv.batch.inputs import Item
-    from ipcv.batch.plan import Outcome, Plan, Work
+    from ipcv.batch.plan import Outcome, Plan, WorkItem
     from ipcv.output.resume import Batch
     from ipcv_cli.display.caption_view import BatchView
 
@@ -112,7 +112,7 @@ def _work(batch: "Batch", chosen: Engine, places: Places, view: "BatchView") -> 
     return _code(batch)
 
 
-def _outcomes(works: Iterator["Work"], chosen: Engine) -> "Generator[Outcome, None, None]":
+def _outcomes(works: Iterator["WorkItem"], chosen: Engine) -> "Generator[Outcome, None, None]":
     """What becomes of every one of `works`. What cannot be opened fails without a model, which takes time to load."""
     for work in works:
         if not work.failed:

@@ -12,7 +12,7 @@ from torch import Tensor
 from transformers import Qwen2VLForConditionalGeneration
 
 from ipcv.architecture.positions import next_positions, of_timed_grid, prompt_positions, without_overlap
-from ipcv.architecture.visual import Shown
+from ipcv.architecture.visual import VisualSpan
 
 SHORT, LONG = ("video", 2, 4, 6), ("video", 7, 4, 6)  # fewer and more temporal patches than the larger merged side
 WIDE, PHOTO, LARGE = ("video", 3, 2, 12), ("image", 1, 4, 6), ("image", 1, 10, 4)
@@ -120,7 +120,7 @@ def timed(times: list[float]) -> tuple[Any, tuple[int, int, int], Tensor, Tensor
 
 
 def video(grid, times):
-    return Shown(kind="video", grid=tuple(grid), times=tuple(times), tokens=grid[0] * grid[1] * grid[2] // 4)
+    return VisualSpan(kind="video", grid=tuple(grid), times=tuple(times), tokens=grid[0] * grid[1] * grid[2] // 4)
 
 
 @pytest.mark.parametrize("name", RATES)
@@ -155,7 +155,7 @@ def test_each_of_several_videos_goes_by_its_own_times():
     model, grid, _, _ = timed(first)
     other = (len(second) // 2, 4, 6)
     inputs = tiny.prompt(3, ("video", *grid), 2, ("image", 1, 4, 4), 1, ("video", *other), 4)
-    photo = Shown(kind="image", grid=(1, 4, 4), times=(0.0,), tokens=4)
+    photo = VisualSpan(kind="image", grid=(1, 4, 4), times=(0.0,), tokens=4)
     shown = [video(grid, first), photo, video(other, second)]
     own = of_timed_grid(model, inputs["input_ids"], inputs["mm_token_type_ids"], shown)[0, 0]
     spans = [3, grid[0] * 6, 2, 4, 1, other[0] * 6, 4]

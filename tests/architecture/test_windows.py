@@ -18,7 +18,7 @@ from tiny_gemma import SLIDING, WHOLE
 from transformers import DynamicCache
 
 from ipcv import Dart, FastV, V2Drop
-from ipcv.architecture.masks import shaped
+from ipcv.architecture.masks import kernel_mask
 from ipcv.architecture.shapes import TextShape
 from ipcv.architecture.windows import pieces
 from ipcv.compression.pruners.decoder_flops import cache_tokens, decode_flops, prefill_flops
@@ -133,7 +133,7 @@ def test_windows_and_pictures_make_a_difference(what, monkeypatch):
         got, _ = run(gemma(1000), 0)
     else:
         monkeypatch.setattr(
-            "ipcv.inference.generate.tell", lambda places, _: torch.stack([places, torch.full_like(places, -1)])
+            "ipcv.inference.generate.token_table", lambda places, _: torch.stack([places, torch.full_like(places, -1)])
         )
         got, _ = run(gemma(20), 0)
     assert error(got[0], want[0]) > 0.05
@@ -251,4 +251,4 @@ def test_fastv_is_refused_behind_a_layer_that_sees_only_the_end():
 
 def test_flash_attention_is_refused():
     with pytest.raises(ValueError, match=r"knows no masks .* use sdpa or eager"):
-        shaped(torch.ones(1, 1, dtype=torch.bool), "flash_attention_2", torch.float32)
+        kernel_mask(torch.ones(1, 1, dtype=torch.bool), "flash_attention_2", torch.float32)

@@ -14,7 +14,7 @@ from ipcv import Options, Sampling
 from ipcv.batch.captioner import Captioner
 from ipcv.batch.inputs import Item, collect
 from ipcv.batch.plan import Captioned, Failed, Plan, Started, describe
-from ipcv.batch.prepared_clip import Piece
+from ipcv.batch.prepared_clip import PreparedClip
 from ipcv.batch.presets import PRESETS, parse
 from ipcv.encodings import fingerprint
 from ipcv.encodings.cache import EncodingCache, parse_size
@@ -330,7 +330,7 @@ def test_answers_that_are_written_hold_no_tensors(demo, clips, monkeypatch):
     held = []
     plan = Plan(segments=Segments(seconds=0.25), questions=(COUNT,), options=OPTIONS)
     captioner = Captioner(demo, plan, Readers(0, 1), batch_size=2)
-    encode = Piece.encode
+    encode = PreparedClip.encode
 
     def count(*arguments):
         encoded = encode(*arguments)
@@ -339,7 +339,7 @@ def test_answers_that_are_written_hold_no_tensors(demo, clips, monkeypatch):
         return encoded
 
     references = []
-    monkeypatch.setattr(Piece, "encode", count)
+    monkeypatch.setattr(PreparedClip, "encode", count)
     item = collect([str(clips)])[0]
     list(captioner.run([describe(plan, captioner.identity, item)]))
     assert len(held) > 8

@@ -20,7 +20,7 @@ import pytest
 
 from ipcv.batch.inputs import collect
 from ipcv.batch.plan import Plan, describe
-from ipcv.cluster.ray_cluster import Share, share
+from ipcv.cluster.ray_cluster import WorkerPlan, share
 from ipcv.cluster.worker import checked
 from ipcv.world.mp4 import write_clip
 from ipcv.world.random_scene import make_clip
@@ -231,15 +231,15 @@ CPUS, GPUS = {"CPU": 16.0, "memory": 1e9}, {"CPU": 32.0, "GPU": 4.0}
 @pytest.mark.parametrize(
     ("nodes", "actors", "gpus", "expected"),
     [
-        ([CPUS], None, None, Share(count=1, gpus=0.0, cpus=16, room=1, neighbors=1)),
-        ([CPUS, CPUS], 4, None, Share(count=4, gpus=0.0, cpus=8, room=4, neighbors=2)),
-        ([CPUS, CPUS], 3, None, Share(count=3, gpus=0.0, cpus=10, room=2, neighbors=1)),
-        ([CPUS, {"CPU": 0.0}], None, None, Share(count=1, gpus=0.0, cpus=16, room=1, neighbors=1)),
-        ([GPUS, GPUS, CPUS], None, None, Share(count=8, gpus=1.0, cpus=1, room=8, neighbors=1)),
-        ([GPUS, GPUS], None, 3.0, Share(count=2, gpus=3.0, cpus=1, room=2, neighbors=1)),
-        ([GPUS], 12, 0.5, Share(count=12, gpus=0.5, cpus=1, room=8, neighbors=2)),
-        ([GPUS], None, 0.0, Share(count=1, gpus=0.0, cpus=32, room=1, neighbors=1)),
-        ([CPUS], 2, 1.0, Share(count=2, gpus=1.0, cpus=1, room=0, neighbors=1)),
+        ([CPUS], None, None, WorkerPlan(count=1, gpus=0.0, cpus=16, room=1, neighbors=1)),
+        ([CPUS, CPUS], 4, None, WorkerPlan(count=4, gpus=0.0, cpus=8, room=4, neighbors=2)),
+        ([CPUS, CPUS], 3, None, WorkerPlan(count=3, gpus=0.0, cpus=10, room=2, neighbors=1)),
+        ([CPUS, {"CPU": 0.0}], None, None, WorkerPlan(count=1, gpus=0.0, cpus=16, room=1, neighbors=1)),
+        ([GPUS, GPUS, CPUS], None, None, WorkerPlan(count=8, gpus=1.0, cpus=1, room=8, neighbors=1)),
+        ([GPUS, GPUS], None, 3.0, WorkerPlan(count=2, gpus=3.0, cpus=1, room=2, neighbors=1)),
+        ([GPUS], 12, 0.5, WorkerPlan(count=12, gpus=0.5, cpus=1, room=8, neighbors=2)),
+        ([GPUS], None, 0.0, WorkerPlan(count=1, gpus=0.0, cpus=32, room=1, neighbors=1)),
+        ([CPUS], 2, 1.0, WorkerPlan(count=2, gpus=1.0, cpus=1, room=0, neighbors=1)),
     ],
 )
 def test_a_cluster_is_divided_among_its_actors(nodes, actors, gpus, expected):

@@ -11,7 +11,7 @@ from torch.nn.attention.varlen import varlen_attn
 
 from ipcv.compression.compressors import attention
 from ipcv.compression.compressors.attention import attend, runs_packed
-from ipcv.compression.compressors.packing import Segments
+from ipcv.compression.compressors.packing import PackedSegments
 
 LENGTHS = [((3, 3), (5, 5)), ((3, 0, 4), (5, 5, 5)), ((1, 2), (7, 2)), ((4,), (9,)), ((0, 0, 2), (1, 4, 3))]
 MODULE = SimpleNamespace(config=SimpleNamespace(_attn_implementation="sdpa"))
@@ -23,8 +23,8 @@ def random_heads(queries: tuple[int, ...], keys: tuple[int, ...], width: int = 4
     return query, key, value
 
 
-def segments(*lengths: tuple[int, ...], device: str = "cpu") -> list[Segments]:
-    return [Segments.of(each, torch.device(device)) for each in lengths]
+def segments(*lengths: tuple[int, ...], device: str = "cpu") -> list[PackedSegments]:
+    return [PackedSegments.of(each, torch.device(device)) for each in lengths]
 
 
 @pytest.mark.parametrize(("queries", "keys"), LENGTHS)

@@ -26,11 +26,11 @@ from ipcv.compression.compressors.encoder_flops import (
     tome_flops,
 )
 from ipcv.compression.compressors.features import describe
-from ipcv.compression.compressors.merging import Frames
+from ipcv.compression.compressors.merging import MergeGroups
 from ipcv.compression.compressors.selection import Stream, choose
 from ipcv.compression.compressors.tokens import Split
 from ipcv.compression.pruners.decoder_flops import cache_share, cache_tokens, choice_flops, decode_flops, prefill_flops
-from ipcv.compression.pruners.prompt_state import Prompt
+from ipcv.compression.pruners.prompt_state import PromptState
 from ipcv.families import qwen2_vl
 
 aten = torch.ops.aten
@@ -262,7 +262,7 @@ def test_merging_costs_what_torch_counts(model, grid, keep):
 def test_one_merge_costs_what_its_operations_add_up_to():
     shape = VisionShape(blocks=6, width=32, heads=2, mlp_width=64, patch_values=96, merge=4, out_width=64)
     states, keys, table = torch.randn(1, 51, 32), torch.randn(1, 51, 2, 16), torch.randn(51, 16)
-    counter = count(lambda: Frames.of(1, 51, (table, table)).merge(states, keys, 13), also=ELEMENTWISE)
+    counter = count(lambda: MergeGroups.of(1, 51, (table, table)).merge(states, keys, 13), also=ELEMENTWISE)
     assert merge_flops(shape, 51, 13) == counter.get_total_flops()
 
 
@@ -301,7 +301,7 @@ def test_generating_costs_what_torch_counts(model, pruner, new_tokens):
 def test_a_pruners_own_work_is_counted_operation_by_operation(pruner, visual):
     shape = TextShape(layers=6, width=64, query_width=64, key_width=32, heads=4, mlp_width=96, vocabulary=320)
     places = torch.arange(100)
-    prompt = Prompt(
+    prompt = PromptState(
         visual=places[:visual],
         text=places[visual:],
         before=torch.randn(100, 64),

@@ -29,7 +29,7 @@ from transformers.masking_utils import flash_attention_mask
 
 from ipcv import IPCV, Dart, FastV, V2Drop
 from ipcv.architecture.positions import next_positions, prompt_positions
-from ipcv.compression.pruners.prompt_state import Prompt
+from ipcv.compression.pruners.prompt_state import PromptState
 from ipcv.compression.pruners.pruner import LanguagePruner
 from ipcv.errors import ModelError
 
@@ -234,7 +234,7 @@ def test_v2drop_holds_fewer_tokens_step_by_step(qwen2_vl):
 @pytest.mark.parametrize("pruner", [Dart, FastV])
 def test_the_announced_number_of_tokens_stays_for_any_prompt(pruner, visual, text, keep, seed):
     random = torch.Generator().manual_seed(seed)
-    prompt = Prompt(
+    prompt = PromptState(
         visual=torch.arange(2, 2 + visual),
         text=torch.arange(2 + visual, 2 + visual + text),
         before=torch.randn(2 + visual + text, 16, generator=random),

@@ -5,13 +5,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ipcv.compression.compressors.packing import Segments, divide
+from ipcv.compression.compressors.packing import PackedSegments, divide
 
 CPU = torch.device("cpu")
 
 
 def test_padding_comes_off_again():
-    segments = Segments.of([2, 0, 3], CPU)
+    segments = PackedSegments.of([2, 0, 3], CPU)
     rows = torch.randn(5, 4, generator=torch.Generator().manual_seed(0))
     padded = segments.pad(rows)
     assert padded.shape == (3, 3, 4)
@@ -21,14 +21,14 @@ def test_padding_comes_off_again():
 
 
 def test_segments_of_equal_length_are_not_padded():
-    segments = Segments.of([2, 2], CPU)
+    segments = PackedSegments.of([2, 2], CPU)
     assert segments.mask is None
     assert segments.pad(rows := torch.randn(4, 3)).data_ptr() == rows.data_ptr()
 
 
 @pytest.mark.parametrize("lengths", [[3], [2, 2], [1, 0, 4], [0, 0, 2]])
 def test_segments_say_what_their_lengths_are(lengths):
-    segments = Segments.of(lengths, CPU)
+    segments = PackedSegments.of(lengths, CPU)
     assert segments.bounds.dtype == torch.int32
     assert segments.bounds.diff().tolist() == lengths
     assert (segments.count, segments.rows, segments.longest) == (len(lengths), sum(lengths), max(lengths))
@@ -44,7 +44,7 @@ def test_kept_tokens_are_counted_in_frames_and_in_windows(frames, data):
     of_frame = [i for i, size in enumerate(sizes) for _ in range(size)]
     of_window = [i for i, size in enumerate(windows) for _ in range(size)]
 
-    divisions = divide([Segments.of(sizes, CPU), Segments.of(windows, CPU)], torch.tensor(keep))
+    divisions = divide([PackedSegments.of(sizes, CPU), PackedSegments.of(windows, CPU)], torch.tensor(keep))
 
     for division, lengths, owner in zip(divisions, (sizes, windows), (of_frame, of_window), strict=True):
         counts = [[owner[token] for token in keep].count(segment) for segment in range(len(lengths))]

@@ -13,7 +13,7 @@ from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM, Qwen2VLForConditionalGeneration
 
 from ipcv import IPCV, Dart, ToMe
-from ipcv.compression.compressors.merging import Frames, match
+from ipcv.compression.compressors.merging import MergeGroups, match
 from ipcv.errors import ModelError
 
 Grids = list[tuple[int, int, int]]
@@ -81,7 +81,7 @@ def test_equal_tokens_merge_first_and_count_as_often_as_they_were():
     keys = torch.eye(4)[[0, 0, 1, 0, 2]][None]
     source, target = match(keys, 1)
     assert (source.tolist(), target.tolist()) == ([[0]], [[1]])
-    frames = Frames.of(1, 5, (torch.zeros(5, 2), torch.zeros(5, 2)))
+    frames = MergeGroups.of(1, 5, (torch.zeros(5, 2), torch.zeros(5, 2)))
     states = torch.arange(5.0)[None, :, None]
     merged, after = frames.merge(states, keys[:, :, None], 1)
     assert merged.flatten().tolist() == [0.5, 2, 3, 4]

@@ -31,7 +31,7 @@ from transformers.models.qwen3_5 import modeling_qwen3_5
 from transformers.models.qwen3_5_moe import modeling_qwen3_5_moe
 
 from ipcv import IPCV, Dart, FastV, V2Drop
-from ipcv.architecture.visual import Shown, Visual
+from ipcv.architecture.visual import Visual, VisualSpan
 from ipcv.compression.compressors.encoder_flops import encoder_flops
 from ipcv.compression.pruners.decoder_flops import cache_tokens, decode_flops, prefill_flops
 from ipcv.compression.pruners.pruner import LanguagePruner
@@ -421,7 +421,7 @@ def ask(case: Case, model: Any, before: int = 3, after: int = 5) -> tuple[Any, .
     if language.newline:
         prompt.types[0, -after - 1] = TEXT
     times = TIMES[: case.step * case.grid[0]]
-    shown = Shown(kind="video", grid=case.grid, times=tuple(times), tokens=len(visual))
+    shown = VisualSpan(kind="video", grid=case.grid, times=tuple(times), tokens=len(visual))
     return prompt, visual, language.positions(model, ids, prompt.types, [shown])
 
 

@@ -29,7 +29,7 @@ from ipcv.families import FAMILIES, find_language
 from ipcv.inference.frame_encoder import FrameEncoder
 from ipcv.inference.generate import Chooser, pieces, prefill
 from ipcv.inference.generate_batch import decode_together
-from ipcv.inference.pipeline import Run
+from ipcv.inference.pipeline import Pipeline
 from ipcv.limits.memory_estimate import Sizes
 from ipcv.media.clip import clip_from_frames
 from ipcv.models.loading import read_config
@@ -174,8 +174,8 @@ def test_every_family_that_answers_is_tested():
 
 
 @torch.no_grad()
-def encoded(model: ipcv.Model, *videos: TimedFrames, options: Options = PLAIN) -> Run:
-    run = Run(model.loaded, model.check(options), options)
+def encoded(model: ipcv.Model, *videos: TimedFrames, options: Options = PLAIN) -> Pipeline:
+    run = Pipeline(model.loaded, model.check(options), options)
     for video in videos:
         run.take(model.encode(video, options))
     return run

@@ -17,7 +17,7 @@ import ipcv
 from ipcv import IPCV, Dart, FastV, Options, TimedFrames
 from ipcv.errors import ModelError
 from ipcv.families import find_language
-from ipcv.inference.pipeline import Run
+from ipcv.inference.pipeline import Pipeline
 from ipcv.limits.fit import fit
 from ipcv.limits.memory_estimate import Sizes
 from ipcv.models.hub import find_folder
@@ -83,7 +83,7 @@ def processed(model, pictures):
 @torch.no_grad()
 def started(model, parts, options):
     """A run with its prompt in the cache, and the prompt."""
-    run = Run(model.loaded, model.check(options), options)
+    run = Pipeline(model.loaded, model.check(options), options)
     for each in parts:
         run.take(model.encode(each, options))
     prompt = run.prompt(QUESTION)

@@ -19,11 +19,11 @@ from transformers.models.glm46v.processing_glm46v import Glm46VProcessor
 import ipcv
 from ipcv import Options
 from ipcv.architecture.preprocess import PatchSettings
-from ipcv.architecture.visual import Shown, Visual
+from ipcv.architecture.visual import Visual, VisualSpan
 from ipcv.errors import ModelError
 from ipcv.families import find_language
 from ipcv.inference.generate import prefill
-from ipcv.inference.pipeline import Run
+from ipcv.inference.pipeline import Pipeline
 from ipcv.models.loading import read_processor
 from ipcv.models.prompt import IMAGE, TEXT, VIDEO, Prompt, build_prompt
 
@@ -90,10 +90,10 @@ def rendered(name: str, tokens: int = 1) -> str:
     return processor.replace_video_token(given_, 0)
 
 
-def video(tokens: int = 1) -> Shown:
+def video(tokens: int = 1) -> VisualSpan:
     """The same video."""
     times = tuple(number / RATE for number in NUMBERS)
-    return Shown(kind="video", grid=(3, 2, 2 * tokens), times=times, tokens=3 * tokens)
+    return VisualSpan(kind="video", grid=(3, 2, 2 * tokens), times=times, tokens=3 * tokens)
 
 
 @pytest.mark.parametrize("name", PROCESSORS)
@@ -171,7 +171,7 @@ def test_a_model_is_asked_as_its_files_say(tmp_path, name, times):
     (tmp_path / "preprocessor_config.json").write_text(json.dumps(values))
     model = ipcv.load(str(tmp_path))
     assert model.loaded.processor == name
-    run = Run(model.loaded, model.loaded.patches, Options(compressor=None, pruner=None))
+    run = Pipeline(model.loaded, model.loaded.patches, Options(compressor=None, pruner=None))
     run.parts.append(SimpleNamespace(shown=video()))
     text = tokenizer.decode(run.prompt("What?").ids[0])
     said = text.partition("<|begin_of_video|>")[2].partition("<|end_of_video|>")[0].split("<|end_of_image|>")
@@ -188,7 +188,7 @@ def glm() -> Any:
     return tiny_glm.glm4v()
 
 
-def several(kinds: str) -> tuple[torch.Tensor, list[Shown]]:
+def several(kinds: str) -> tuple[torch.Tensor, list[VisualSpan]]:
     """A prompt `[1, length]` with some of `GRIDS`, videos (v) and images (i), and words between all frames."""
     parts, shown = [torch.tensor([5, 6])], []
     for index, (kind, (frames, rows, columns)) in enumerate(zip(kinds, GRIDS, strict=True)):
@@ -199,12 +199,12 @@ def several(kinds: str) -> tuple[torch.Tensor, list[Shown]]:
             parts += [torch.full((tokens,), tiny.IMAGE), torch.tensor([10 * index + frame, 7, 8])]
         times = tuple(float(second) for second in range(2 * frames))
         name: Any = "video" if kind == "v" else "image"
-        shown.append(Shown(kind=name, grid=(frames, rows, columns), times=times, tokens=frames * tokens))
+        shown.append(VisualSpan(kind=name, grid=(frames, rows, columns), times=times, tokens=frames * tokens))
     return torch.cat(parts)[None], shown
 
 
 @torch.no_grad()
-def asked(model: Any, ids: torch.Tensor, shown: list[Shown]) -> torch.Tensor:
+def asked(model: Any, ids: torch.Tensor, shown: list[VisualSpan]) -> torch.Tensor:
     """The logits behind the prompt, with everything encoded by itself."""
     language = find_language("glm4v")
     prompt = Prompt(ids, torch.where(ids == tiny.IMAGE, IMAGE, TEXT))
@@ -212,7 +212,7 @@ def asked(model: Any, ids: torch.Tensor, shown: list[Shown]) -> torch.Tensor:
     return prefill(model, prompt, Visual.cat(visual), language.positions(model, ids, prompt.types, shown)).logits
 
 
-def pixels(shown: list[Shown]) -> torch.Tensor:
+def pixels(shown: list[VisualSpan]) -> torch.Tensor:
     return torch.cat([tiny.patches([each.grid], seed) for seed, each in enumerate(shown)])
 
 

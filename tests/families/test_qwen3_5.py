@@ -33,7 +33,7 @@ from ipcv.families import find_language
 from ipcv.inference.generate import Chooser, Decoding, pieces, prefill
 from ipcv.inference.generate_batch import decode_together
 from ipcv.inference.opening import Opener
-from ipcv.inference.pipeline import Run
+from ipcv.inference.pipeline import Pipeline
 from ipcv.limits.memory_estimate import Sizes
 from ipcv.models.prompt import build_prompt
 from ipcv_cli.main import app
@@ -292,7 +292,7 @@ def test_videos_and_images_in_one_prompt_are_as_in_transformers_own_pass(loaded,
     Image.fromarray(noise[12]).save(tmp_path / "picture.png")
     first, second = (TimedFrames(noise[6 * i : 6 * i + 6], [90.0 * i + j / 2 for j in range(6)]) for i in range(2))
     options = Options(compressor=None, pruner=None)
-    run_, pixels = Run(loaded.loaded, loaded.check(options), options), {"image": [], "video": []}
+    run_, pixels = Pipeline(loaded.loaded, loaded.check(options), options), {"image": [], "video": []}
     for each in (first, tmp_path / "picture.png", second):
         run_.take(loaded.encode(each, options))
         opener = Opener(options, loaded.measure(options, loaded.check(options)))

@@ -6,7 +6,7 @@ import torch
 from ipcv import IPCV, Dart, FastV, Options, Sampling
 from ipcv.inference.generate import Chooser, pieces
 from ipcv.inference.generate_batch import decode_together
-from ipcv.inference.pipeline import Run
+from ipcv.inference.pipeline import Pipeline
 from ipcv.world.mp4 import write_clip
 from ipcv.world.random_scene import make_clip
 from ipcv.world.scene import HELD_OUT_SEEDS
@@ -31,7 +31,7 @@ def started(demo, films, options):
     patches = demo.check(options)
     found = []
     for path, question in zip(films, QUESTIONS, strict=True):
-        run = Run(demo.loaded, patches, options)
+        run = Pipeline(demo.loaded, patches, options)
         run.take(demo.encode(path, options))
         with run.pruned():
             found.append((run, run.prefill(run.prompt(question))))

@@ -12,7 +12,7 @@ import ipcv
 from ipcv import IPCV, Dart, FastV, Options, Sampling, TimedFrames
 from ipcv.answer import Final, FrameBatch, Opened, Stage, StageDone, Token, Warned
 from ipcv.errors import MemoryExhaustedError, VideoError
-from ipcv.inference.pipeline import Run
+from ipcv.inference.pipeline import Pipeline
 from ipcv.inference.savings import compare
 from ipcv.media.clip import open_video
 
@@ -23,7 +23,7 @@ COLOUR = "What colour is the circle?"
 @torch.no_grad()
 def visual(model, clip, options):
     """The visual embeddings of a clip."""
-    run = Run(model.loaded, model.loaded.patches, options)
+    run = Pipeline(model.loaded, model.loaded.patches, options)
     with open_video(
         clip, options.sampling, resize=model.loaded.patches.resize, frame_batch=options.frame_batch
     ) as video:

@@ -15,7 +15,7 @@ from ipcv.answer import FrameBatch, Opened
 from ipcv.encodings.cache import EncodingCache
 from ipcv.errors import VideoError
 from ipcv.inference.opening import Opener
-from ipcv.inference.pipeline import Run
+from ipcv.inference.pipeline import Pipeline
 from ipcv.models.prompt import IMAGE, VIDEO
 from ipcv_cli.main import main
 
@@ -40,7 +40,7 @@ def inputs(clip, clips, picture):
 @torch.no_grad()
 def started(model, inputs, options):
     """A run whose prompt is in its cache, and the prompt."""
-    run = Run(model.loaded, model.check(options), options)
+    run = Pipeline(model.loaded, model.check(options), options)
     for each in inputs:
         run.take(model.encode(each, options))
     prompt = run.prompt(COLOUR)

@@ -5,6 +5,7 @@ import os
 import signal
 import threading
 import time
+from pathlib import Path
 
 import numpy as np
 import psutil
@@ -13,7 +14,7 @@ import pytest
 from ipcv.architecture.preprocess import PatchSettings
 from ipcv.errors import ReaderCrashError, ReadTimeoutError, VideoError
 from ipcv.limits.budget import Limit
-from ipcv.limits.measure import Measure, PictureText
+from ipcv.limits.measure import BudgetPlanner, PictureText
 from ipcv.media.sampling import Sampling
 from ipcv.media.segments import Segments, windows
 from ipcv.readers.job import ReadJob
@@ -21,7 +22,7 @@ from ipcv.readers.pool import Readers
 
 
 def job(path, **changes):
-    measure = Measure(patches=PatchSettings(), reducer=None, may_reduce=True, text=PictureText())
+    measure = BudgetPlanner(patches=PatchSettings(), reducer=None, may_reduce=True, text=PictureText())
     limit = Limit(visual=10**6, source="context")
     settings = {"sampling": Sampling(), "segments": None, "measure": measure, "limit": limit, "frame_batch": 4}
     return ReadJob(video=str(path), max_download=10**9, **settings | changes)

@@ -7,7 +7,7 @@ import pytest
 
 from ipcv.benchmark.reference_captions import caption
 from ipcv.world.random_scene import make_clip, make_scene
-from ipcv.world.scene import COLOURS, FPS, HELD_OUT_SEEDS, MOTIONS, TRAINING_SEEDS, Camera, Event
+from ipcv.world.scene import COLOURS, FPS, HELD_OUT_SEEDS, MOTIONS, TRAINING_SEEDS, Camera, SceneEvent
 
 CALM = Camera(pan=(0.0, 0.0), shake=0.0, frequencies=(1.0, 1.0), phases=(0.0, 0.0))
 
@@ -183,7 +183,7 @@ def test_a_code_is_drawn_in_its_letters():
 
 
 def test_an_event_is_told_by_its_name():
-    thing = replace(make_scene(0).things[0], event=Event(name="grows", time=1.0))
+    thing = replace(make_scene(0).things[0], event=SceneEvent(name="grows", time=1.0))
     assert thing.happens("grows")
     assert not thing.happens("appears")
 

@@ -10,10 +10,10 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from transformers.utils.generic import is_flash_attention_requested
 
 from ipcv.architecture.encoder import Heads
-from ipcv.compression.compressors.packing import Segments
+from ipcv.compression.compressors.packing import PackedSegments
 
 
-def attend(attention: Any, heads: Heads, queries: Segments, keys: Segments, scale: float) -> Tensor:
+def attend(attention: Any, heads: Heads, queries: PackedSegments, keys: PackedSegments, scale: float) -> Tensor:
     """Mixed values `[k, heads · c]` of queries `[k, heads, c]` over keys and values `[n, heads, c]`.
 
     Query segment i attends to key segment i, which must not be empty; logits are multiplied by `scale`. Packed rows are
@@ -41,7 +41,7 @@ def runs_packed(heads: Heads) -> bool:
     return can_use_flash_attention(SDPAParams(query, key, value, None, 0.0, False, False))
 
 
-def _flash(attention: Any, heads: Heads, queries: Segments, keys: Segments, scale: float) -> Tensor:
+def _flash(attention: Any, heads: Heads, queries: PackedSegments, keys: PackedSegments, scale: float) -> Tensor:
     kernel = ALL_ATTENTION_FUNCTIONS[attention.config._attn_implementation]
     mixed, _ = kernel(
         attention,
@@ -58,14 +58,14 @@ def _flash(attention: Any, heads: Heads, queries: Segments, keys: Segments, scal
     return mixed[0]
 
 
-def _packed(heads: Heads, queries: Segments, keys: Segments, scale: float) -> Tensor:
+def _packed(heads: Heads, queries: PackedSegments, keys: PackedSegments, scale: float) -> Tensor:
     from torch.nn.attention.varlen import varlen_attn  # not there before torch 2.10
 
     mixed: Any = varlen_attn(*heads, queries.bounds, keys.bounds, queries.longest, keys.longest, scale=scale)
     return mixed
 
 
-def _padded(heads: Heads, queries: Segments, keys: Segments, scale: float) -> Tensor:
+def _padded(heads: Heads, queries: PackedSegments, keys: PackedSegments, scale: float) -> Tensor:
     query, key, value = (
         part.pad(each).transpose(1, 2) for part, each in zip((queries, keys, keys), heads, strict=True)
     )

@@ -15,7 +15,7 @@ from ipcv.architecture.grids import Grid
 from ipcv.architecture.hooks import Handle, Override, installed
 from ipcv.compression.compressors.attention import attend
 from ipcv.compression.compressors.features import describe
-from ipcv.compression.compressors.packing import Division, Segments, divide
+from ipcv.compression.compressors.packing import Division, PackedSegments, divide
 from ipcv.compression.compressors.selection import Select, Stream, choose, sufficient
 from ipcv.compression.compressors.tokens import Blend, Split, positions
 from ipcv.compression.shares import kept_count
@@ -163,7 +163,7 @@ class _Hooks:
         """After the last whole block: choose what stays, and hand on only that."""
         settings, encoder, device = self.settings, self.encoder, output.device
         before, states = (each.reshape(-1, output.shape[-1]) for each in (args[0], output))
-        wholes = [Segments.of(sizes, device) for sizes in encoder.divisions(self.grids)]
+        wholes = [PackedSegments.of(sizes, device) for sizes in encoder.divisions(self.grids)]
         frames = wholes[0]
         everything, order = torch.arange(len(states), device=device), encoder.order(self.grids, device)
         frame = frames.owner(everything)

@@ -8,7 +8,7 @@ from torch import Tensor
 
 
 @dataclass(frozen=True)
-class Frames:
+class MergeGroups:
     """`f` frames of equally many patches in one pass, `n` tokens of each left."""
 
     sizes: Tensor  # [f, n] float32; how many patches each token stands for
@@ -16,7 +16,7 @@ class Frames:
     rotation: tuple[Tensor, Tensor]  # [f, n, w] each; cosines and sines of the tokens' positions
 
     @classmethod
-    def of(cls, frames: int, patches: int, rotation: tuple[Tensor, Tensor]) -> "Frames":
+    def of(cls, frames: int, patches: int, rotation: tuple[Tensor, Tensor]) -> "MergeGroups":
         """Every patch a token; `rotation` are tables `[frames * patches, w]`."""
         cos, sin = (table.view(frames, patches, -1) for table in rotation)
         owners = torch.arange(patches, device=cos.device).expand(frames, -1)
@@ -29,7 +29,7 @@ class Frames:
             return None
         return self.sizes.log()[:, None, None]
 
-    def merge(self, states: Tensor, keys: Tensor, count: int) -> tuple[Tensor, "Frames"]:
+    def merge(self, states: Tensor, keys: Tensor, count: int) -> tuple[Tensor, "MergeGroups"]:
         """`states` `[f, n, d]` once `count` tokens of each frame have merged into those with the most similar `keys`.
 
         `keys` are `[f, n, heads, w]`. Returns `[f, n - count, d]` and what describes them.
@@ -42,7 +42,7 @@ class Frames:
         sizes = self.sizes.scatter_add(1, target, self.sizes.gather(1, source)).gather(1, left)
         cos, sin = (table.gather(1, left[..., None].expand(-1, -1, table.shape[-1])) for table in self.rotation)
         merged = weighted_mean(states, self.sizes, rows, sizes)
-        return merged, Frames(sizes, rows.gather(1, self.owners), (cos, sin))
+        return merged, MergeGroups(sizes, rows.gather(1, self.owners), (cos, sin))
 
     def part(self, states: Tensor) -> Tensor:
         """A state for every patch `[f, patches, d]` again, from those of the tokens `[f, n, d]`."""

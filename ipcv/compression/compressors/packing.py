@@ -14,14 +14,14 @@ from ipcv.compression.compressors.tokens import kept_bounds, positions
 
 
 @dataclass(frozen=True, eq=False)
-class Segments:
+class PackedSegments:
     """How packed rows `[n, ...]` divide into segments; a segment may be empty. The host knows all lengths."""
 
     bounds: Tensor  # [s + 1] int32, where the rows are
     lengths: Sequence[int]  # [s]
 
     @classmethod
-    def of(cls, lengths: Sequence[int], device: torch.device) -> "Segments":
+    def of(cls, lengths: Sequence[int], device: torch.device) -> "PackedSegments":
         """Segments of these lengths."""
         return cls(bounds(lengths, device), lengths)
 
@@ -80,18 +80,18 @@ class Segments:
 class Division:
     """One way to divide a pass: its frames, or its windows."""
 
-    whole: Segments  # of all tokens
-    kept: Segments  # of the kept ones, as many
+    whole: PackedSegments  # of all tokens
+    kept: PackedSegments  # of the kept ones, as many
 
     @cached_property
-    def alone(self) -> Segments:
+    def alone(self) -> PackedSegments:
         """The kept tokens without the segments of which nothing is left."""
         lengths = [length for length in self.kept.lengths if length]
         filled = positions(self.kept.bounds.diff() > 0, len(lengths))
-        return Segments(F.pad(self.kept.bounds[1:][filled], (1, 0)), lengths)
+        return PackedSegments(F.pad(self.kept.bounds[1:][filled], (1, 0)), lengths)
 
 
-def divide(wholes: Sequence[Segments], keep: Tensor) -> list[Division]:
+def divide(wholes: Sequence[PackedSegments], keep: Tensor) -> list[Division]:
     """How the tokens at the positions `keep` `[k]`, ascending, divide in each way that all tokens do.
 
     The device is asked once, for the lengths in all of them.
@@ -99,6 +99,6 @@ def divide(wholes: Sequence[Segments], keep: Tensor) -> list[Division]:
     kept = [kept_bounds(whole.bounds, keep, whole.rows) for whole in wholes]
     lengths = iter(torch.cat([each.diff() for each in kept]).tolist())
     return [
-        Division(whole, Segments(each, list(islice(lengths, whole.count))))
+        Division(whole, PackedSegments(each, list(islice(lengths, whole.count))))
         for whole, each in zip(wholes, kept, strict=True)
     ]

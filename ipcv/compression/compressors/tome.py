@@ -15,7 +15,7 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 from ipcv.architecture.encoder import Encoder
 from ipcv.architecture.hooks import Handle, Override, installed
-from ipcv.compression.compressors.merging import Frames
+from ipcv.compression.compressors.merging import MergeGroups
 from ipcv.compression.shares import kept_count
 from ipcv.errors import ModelError
 from ipcv.families import find_encoder
@@ -102,7 +102,7 @@ class ToMe:
 class _Group:
     """Frames of one length that follow each other in a pass, and how they are merged."""
 
-    frames: Frames
+    frames: MergeGroups
     merges: list[int]  # per block
 
     def split(self, packed: Tensor) -> Tensor:
@@ -142,7 +142,7 @@ class _Hooks:
             end = start + frames * patches
             merges = self.settings.merges(patches, len(self.blocks))
             cos, sin = (table[start:end] for table in kwargs["position_embeddings"])
-            self.groups.append(_Group(Frames.of(frames, patches, (cos, sin)), merges))
+            self.groups.append(_Group(MergeGroups.of(frames, patches, (cos, sin)), merges))
             lengths += [patches - sum(merges)] * frames
             start = end
         self.left.append(torch.tensor(lengths))

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ipcv.compression.pruners.prompt_state import Prompt
+from ipcv.compression.pruners.prompt_state import PromptState
 from ipcv.compression.pruners.pruner import OneLayerPruner
 
 
@@ -30,7 +30,7 @@ class Dart(OneLayerPruner):
     def _share(self, visual: int) -> int:
         return int(visual * self.keep / (2 * self.PIVOTS))
 
-    def choose(self, prompt: Prompt) -> Tensor:
+    def choose(self, prompt: PromptState) -> Tensor:
         """The pivots and the tokens they take, as a mask `[n]` over the visual tokens."""
         norms = prompt.keys.float().abs().sum(dim=(0, 2))
         pivots = norms[prompt.visual].topk(min(self.PIVOTS, len(prompt.visual))).indices

@@ -18,9 +18,9 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 from transformers import Cache, DynamicCache, PreTrainedModel
 
-from ipcv.architecture.masks import attended, shaped, tell
+from ipcv.architecture.masks import attention_mask, kernel_mask, token_table
 from ipcv.architecture.shapes import keyless_layers, layer_windows
-from ipcv.compression.pruners.prompt_state import Prompt
+from ipcv.compression.pruners.prompt_state import PromptState
 from ipcv.families import find_encoder
 
 if TYPE_CHECKING:
@@ -184,7 +184,7 @@ class Dropping:
             return torch.arange(len(is_visual), device=states.device)
         text = (~is_visual).nonzero()[:, 0]
         keys, query = self.keys_and_query(index - 1, cache)
-        prompt = Prompt(
+        prompt = PromptState(
             visual=visual,
             text=text[text > visual[0]],
             before=self.before[0],
@@ -199,7 +199,7 @@ class Dropping:
         return stays.nonzero()[:, 0]
 
     def keys_and_query(self, index: int, cache: DynamicCache) -> tuple[Tensor, Tensor]:
-        """A layer's keys and its last token's query, as `Prompt` has them."""
+        """A layer's keys and its last token's query, as `PromptState` has them."""
         if index in self.keyless:
             return self.before.new_empty(0, self.before.shape[1], 0), self.before.new_empty(0, 0)
         before: Any = cache.layers[index]
@@ -230,7 +230,7 @@ class Dropping:
                 narrowed["attention_mask"] = mask[..., rows] if mask.ndim == 2 else mask[..., rows, :][..., rows]
         elif any(self.windows):
             mask = self.masked(index, rows, args[0].shape[1], cache)
-            narrowed["attention_mask"] = shaped(mask, str(self.model.config._attn_implementation), args[0].dtype)
+            narrowed["attention_mask"] = kernel_mask(mask, str(self.model.config._attn_implementation), args[0].dtype)
         elif mask is not None and index not in self.keyless:
             # made for the first layer with keys and what that one holds: its columns for `rows`, then all later ones
             first = kept.left(bisect_right(self.steps, self.first))
@@ -247,6 +247,6 @@ class Dropping:
         length, seen, window = self.kept[cache].length, cache.get_seq_length(index), self.windows[index]
         later = torch.arange(length, length + seen - len(rows) + new, device=rows.device)
         numbers = torch.cat([rows, later])
-        told = tell(numbers, torch.zeros_like(numbers, dtype=torch.bool))
+        told = token_table(numbers, torch.zeros_like(numbers, dtype=torch.bool))
         held = told[:, -window - new + 1 :] if window and cache.layers[index].is_sliding else told
-        return attended(told[:, -new:], held, window)[None, None]
+        return attention_mask(told[:, -new:], held, window)[None, None]

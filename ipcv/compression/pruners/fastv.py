@@ -7,7 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from ipcv.compression.pruners.prompt_state import Prompt
+from ipcv.compression.pruners.prompt_state import PromptState
 from ipcv.compression.pruners.pruner import OneLayerPruner
 from ipcv.compression.shares import kept_count
 
@@ -36,7 +36,7 @@ class FastV(OneLayerPruner):
         """How many of `visual` tokens stay."""
         return max(1, kept_count(visual, self.keep)) if visual else 0
 
-    def choose(self, prompt: Prompt) -> Tensor:
+    def choose(self, prompt: PromptState) -> Tensor:
         """The most attended visual tokens, as a mask `[n]`."""
         heads, _, width = prompt.keys.shape
         query = prompt.query.view(heads, -1, width).float()  # grouped-query attention: query heads per key head

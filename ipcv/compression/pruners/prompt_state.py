@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Prompt:
+class PromptState:
     """What the layer before a pruning layer knows about a prompt when its visual tokens are chosen.
 
     Its length is that of what earlier pruning layers have left of it, and so are all positions.

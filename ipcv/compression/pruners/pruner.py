@@ -12,7 +12,7 @@ from transformers import PreTrainedModel
 from ipcv.architecture.hooks import installed
 from ipcv.architecture.shapes import keyless_layers, layer_windows
 from ipcv.compression.pruners.dropping import Dropping
-from ipcv.compression.pruners.prompt_state import Prompt
+from ipcv.compression.pruners.prompt_state import PromptState
 from ipcv.families import find_language
 
 
@@ -60,7 +60,7 @@ class LanguagePruner(ABC):
         """How many of a prompt's `visual` tokens stay from each of those layers on."""
 
     @abstractmethod
-    def choose(self, prompt: Prompt) -> Tensor:
+    def choose(self, prompt: PromptState) -> Tensor:
         """Which of `prompt.visual` stay: a boolean mask `[n]`."""
 
 

@@ -8,7 +8,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from ipcv.compression.pruners.prompt_state import Prompt
+from ipcv.compression.pruners.prompt_state import PromptState
 from ipcv.compression.pruners.pruner import LanguagePruner
 from ipcv.compression.shares import kept_count
 
@@ -67,7 +67,7 @@ class V2Drop(LanguagePruner):
     def _count(self, visual: int, share: float) -> int:
         return max(1, kept_count(visual, share)) if visual else 0
 
-    def choose(self, prompt: Prompt) -> Tensor:
+    def choose(self, prompt: PromptState) -> Tensor:
         """The most changed visual tokens, as a mask `[n]`."""
         change = prompt.states[prompt.visual].float() - prompt.before[prompt.visual].float()
         norms = torch.linalg.vector_norm(change, dim=-1)
