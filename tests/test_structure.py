@@ -1,0 +1,71 @@
+"""How the code is laid out: short files, short functions, packages that import nothing by themselves."""
+
+import ast
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+MODULES = sorted([*ROOT.glob("ipcv/**/*.py"), *ROOT.glob("ipcv_cli/**/*.py")])
+LONGEST_MODULE = 250
+LONGEST_FUNCTION = 40
+
+LONG_MODULES = {
+    "ipcv/compression/pruners/dropping.py",
+    "ipcv/inference/model.py",
+    "ipcv/inference/pipeline.py",
+    "ipcv/media/clip.py",
+    "ipcv/world/scene.py",
+}
+LONG_FUNCTIONS = {
+    "ipcv/limits/fit.py fit_to_device",
+    "ipcv_cli/captioning/runner.py _batch",
+    "ipcv_cli/choices.py compression",
+    "ipcv_cli/commands/ask.py ask",
+    "ipcv_cli/commands/bench.py bench",
+    "ipcv_cli/commands/caption.py caption",
+}
+PACKAGES_WITH_CODE = {
+    "ipcv/__init__.py",  # the public names
+    "ipcv/families/__init__.py",
+}
+
+
+def parsed(module: Path) -> ast.Module:
+    return ast.parse(module.read_text("utf-8"))
+
+
+def name(module: Path) -> str:
+    return module.relative_to(ROOT).as_posix()
+
+
+def test_a_package_file_is_one_docstring():
+    packages = [module for module in MODULES if module.name == "__init__.py"]
+    assert packages
+    with_code = {name(module) for module in packages if not is_docstring(parsed(module).body)}
+    assert with_code == PACKAGES_WITH_CODE
+
+
+def is_docstring(body: list[ast.stmt]) -> bool:
+    return len(body) == 1 and isinstance(body[0], ast.Expr) and isinstance(body[0].value, ast.Constant)
+
+
+def test_a_module_has_one_subject():
+    too_long = {name(module) for module in MODULES if len(module.read_text("utf-8").splitlines()) > LONGEST_MODULE}
+    assert too_long == LONG_MODULES
+
+
+def test_a_function_has_one_job():
+    too_long = {
+        f"{name(module)} {node.name}"
+        for module in MODULES
+        for node in ast.walk(parsed(module))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and length(node, module) > LONGEST_FUNCTION
+    }
+    assert too_long == LONG_FUNCTIONS
+
+
+def length(function: ast.FunctionDef | ast.AsyncFunctionDef, module: Path) -> int:
+    """Its lines; of a command only those below its options and its help, which are as long as they have to be."""
+    first = function.lineno
+    if module.parent.name == "commands" and len(function.body) > 1:
+        first = function.body[1].lineno
+    return (function.end_lineno or first) - first + 1
