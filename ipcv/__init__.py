@@ -15,9 +15,11 @@ if TYPE_CHECKING:
     from ipcv.compression.reducers.vidcom2 import VidCom2
     from ipcv.encodings.encoded import Encoded
     from ipcv.errors import IPCVError, MemoryExhaustedError, ModelError, VideoError
-    from ipcv.inference.model import Model, TimedFrames, load
+    from ipcv.inference.load import load
+    from ipcv.inference.model import Model, TimedFrames
     from ipcv.limits.fit import Fit, fit_to_device
     from ipcv.media.sampling import Sampling
+    from ipcv.models.source import ModelSource
     from ipcv.options import Options
 
 __all__ = [
@@ -34,6 +36,7 @@ __all__ = [
     "MemoryExhaustedError",
     "Model",
     "ModelError",
+    "ModelSource",
     "Options",
     "Sampling",
     "TimedFrames",
@@ -55,7 +58,9 @@ _MODULES = {  # and the names that are theirs
     "compression.pruners.fastv": ("FastV",),
     "compression.pruners.v2drop": ("V2Drop",),
     "options": ("Options",),
-    "inference.model": ("Model", "TimedFrames", "load"),
+    "inference.load": ("load",),
+    "inference.model": ("Model", "TimedFrames"),
+    "models.source": ("ModelSource",),
     "compression.reducers.dtd": ("DTD",),
     "compression.reducers.evs": ("EVS",),
     "compression.reducers.vidcom2": ("VidCom2",),

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from ipcv.cluster.ray_cluster import Cluster
     from ipcv.encodings.cache import EncodingCache
     from ipcv.media.sampling import Sampling
+    from ipcv.models.source import ModelSource
     from ipcv.options import Options
 
 
@@ -29,6 +30,14 @@ def exclude(first: str, *others: tuple[str, object]) -> None:
 def given(**settings: object) -> dict[str, Any]:
     """The settings that were given, so that the library's defaults stand for the rest."""
     return {name: value for name, value in settings.items() if value is not None}
+
+
+def model_source(chosen: Mapping[str, Any]) -> "ModelSource":
+    """The model's address from a command's parameters by name; a command need not have `fit`."""
+    from ipcv.models.source import ModelSource
+
+    fields = ("revision", "offline", "device", "dtype", "quant", "fit")
+    return ModelSource(name=chosen["model"], **{name: chosen[name] for name in fields if name in chosen})
 
 
 def answer_options(chosen: Mapping[str, Any]) -> "Options":

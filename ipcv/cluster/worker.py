@@ -13,9 +13,9 @@ from ipcv.batch.plan import Outcome, Plan, WorkItem, failure
 from ipcv.encodings import fingerprint
 from ipcv.encodings.cache import EncodingCache
 from ipcv.errors import ModelError, VideoError
-from ipcv.inference.model import Model, load, told
-from ipcv.limits.fit import fit_to_device
+from ipcv.inference.load import FittedModel, load_fitted
 from ipcv.media.remote import is_remote
+from ipcv.models.source import ModelSource
 from ipcv.readers.pool import Readers
 from ipcv.text import shown
 
@@ -24,9 +24,8 @@ from ipcv.text import shown
 class WorkerSettings:
     """What every worker of a cluster is told."""
 
-    model: str  # as for `ipcv.load`
-    placement: dict[str, Any]  # the other arguments of `ipcv.load`
-    plan: Plan  # which asks for `fit` or not
+    source: ModelSource
+    plan: Plan
     neighbors: int = 1  # as for `fit_to_device`
     folder: str = field(default_factory=os.getcwd)  # where relative paths start, if it is there
     readers: int  # as for `Readers`
@@ -50,7 +49,7 @@ class Worker:
 
     def identity(self) -> dict[str, Any]:
         """The model as it will be held here. Errors as in `ipcv.load`."""
-        return fingerprint.model_to_come(self.settings.model, **self.settings.placement)
+        return fingerprint.model_to_come(self.settings.source)
 
     def load(self, expected: dict[str, Any]) -> tuple[str, ...]:
         """Load the model, and say what there is to know about it.
@@ -58,9 +57,9 @@ class Worker:
         Raises `ModelError` if it is another one here than `expected`, and errors as in `ipcv.load` and `Captioner`.
         """
         settings = self.settings
-        model, plan, batch_size = self._loaded()
-        found = fingerprint.model(model.facts)
-        if settings.plan.fit and settings.placement["quant"] == "auto":
+        ready = self._loaded()
+        found = fingerprint.model(ready.model.facts)
+        if settings.source.leaves_quantization_open:
             found["quantization"] = expected["quantization"]  # each has what fits
         if differs := [f"{name} {found[name]} for {expected[name]}" for name in found if found[name] != expected[name]]:
             raise ModelError(
@@ -70,25 +69,20 @@ class Worker:
         cache = EncodingCache(*settings.cache, self._warnings.append) if settings.cache else None
         self._readers = Readers(settings.readers, settings.prefetch, settings.timeout)
         self._captioner = Captioner(
-            model,
-            plan,
+            ready.model,
+            replace(settings.plan, options=ready.options),
             self._readers.__enter__(),
-            batch_size=batch_size,
+            batch_size=ready.batch_size or settings.batch_size,
             cache=cache,
             max_download=settings.max_download,
         )
-        return model.warnings
+        return ready.model.warnings
 
-    def _loaded(self) -> tuple[Model, Plan, int]:
-        """The model, and with which settings and how many answers at a time it works."""
+    def _loaded(self) -> FittedModel:
         settings = self.settings
-        plan, size = settings.plan, settings.batch_size
-        if not plan.fit:
-            return load(settings.model, **settings.placement), plan, size
-        neighbors = settings.neighbors
-        found = fit_to_device(settings.model, plan.options, batch_size=size, neighbors=neighbors, **settings.placement)
-        model = load(settings.model, **(settings.placement | {"quant": found.quant}))
-        return told(model, found), replace(plan, options=found.options), found.batch_size or size
+        return load_fitted(
+            settings.source, settings.plan.options, batch_size=settings.batch_size, neighbors=settings.neighbors
+        )
 
     def feed(self, work: WorkItem | int) -> None:
         """One more video for `caption`, or how many it gets in all; in whatever order they come."""

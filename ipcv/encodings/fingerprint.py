@@ -11,7 +11,7 @@ from ipcv.media.container import check_file
 from ipcv.media.remote import identity_of_remote, is_remote
 from ipcv.models.facts import ModelFacts
 from ipcv.models.hub import find_folder
-from ipcv.models.loading import foresee
+from ipcv.models.source import ModelSource
 from ipcv.options import Options
 
 SAMPLE = 1 << 16  # bytes hashed at the start, in the middle and at the end of a file
@@ -45,16 +45,20 @@ def model(facts: ModelFacts) -> dict[str, Any]:
     return described_model(facts.name, folder, facts.revision, facts.dtype, facts.quantization)
 
 
-def model_to_come(name: str, **placement: Any) -> dict[str, Any]:
-    """The same before the model is loaded, as `ipcv.load` would with these arguments. Errors as there."""
-    folder, revision, dtype, quantization = foresee(name, **placement)
-    return described_model(name, folder, revision, dtype, quantization)
+def model_to_come(source: ModelSource) -> dict[str, Any]:
+    """A model that is not loaded yet, as `model` describes it once it is. Fetches it; errors as in `ipcv.load`.
+
+    The quantisation is "auto" where only the memory that is free when the model is loaded decides on it.
+    """
+    found = source.resolve()
+    quantization = "auto" if source.leaves_quantization_open else found.quantization
+    return described_model(source.name, found.folder, found.commit, found.dtype_name, quantization)
 
 
 def described_model(
     name: str, folder: Path, revision: str | None, dtype: str, quantization: str | None
 ) -> dict[str, Any]:
-    """The same from its parts."""
+    """A model by name, revision, a hash of its files, and how its numbers are held."""
     files = [file for file in sorted(folder.iterdir()) if file.suffix in (".json", ".jinja", ".safetensors", ".txt")]
     found = blake2b(digest_size=16)
     for file in files:

@@ -1,4 +1,4 @@
-"""Ask a question about videos: `load` a model, then `ask` it, or `stream` what happens."""
+"""A loaded model: `ask` it about videos, `stream` what happens on the way, or `encode` a video for later."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -24,42 +24,16 @@ from ipcv.inference.retry import less
 from ipcv.inference.savings import compare
 from ipcv.limits.budget import Limit
 from ipcv.limits.context import measure_by, picture_text, room_for
-from ipcv.limits.fit import Fit
 from ipcv.limits.measure import BudgetPlanner, PictureText
 from ipcv.limits.room import Room
 from ipcv.media.clip import Clip
 from ipcv.media.sources import Source, TimedFrames
 from ipcv.models.facts import ModelFacts
-from ipcv.models.hub import DEFAULT_MODEL
-from ipcv.models.loading import Loaded, read_model
-from ipcv.models.placement import Dtype, Quant
+from ipcv.models.loading import Loaded
 from ipcv.models.prompt import check_text
 from ipcv.options import PIXELS, Options
 
-__all__ = ["OUT_OF_MEMORY", "PIXELS", "Model", "TimedFrames", "load"]
-
-
-def load(
-    name: str = DEFAULT_MODEL,
-    *,
-    revision: str | None = None,
-    device: str = "auto",
-    dtype: Dtype = "auto",
-    quant: Quant = "auto",
-    offline: bool = False,
-) -> "Model":
-    """Load a model that answers questions about videos.
-
-    `name` is "demo" (bundled), a folder, or a repository on the Hugging Face hub, fetched on first use; `revision` is
-    a branch, tag or commit there. `device` "auto" takes the accelerator if there is one; `dtype` "auto" is bfloat16
-    there (float16 on GPUs without it) and float32 on the CPU. `quant` "4bit" or "8bit" quantises the language model's
-    linear layers through bitsandbytes and nothing else ("auto": 4 bits on CUDA and XPU, none elsewhere). `offline`
-    makes no network call.
-
-    Raises `ModelError` if the model cannot be had or is of an unsupported family, `MemoryExhaustedError` if it does
-    not fit, `ValueError` for settings that make no sense.
-    """
-    return Model(read_model(name, revision=revision, device=device, dtype=dtype, quant=quant, offline=offline))
+__all__ = ["OUT_OF_MEMORY", "PIXELS", "Model", "TimedFrames"]
 
 
 class Model:
@@ -255,8 +229,3 @@ def _warn(told: list[str], known: Iterable[str]) -> Iterator[Warned]:
         if message not in told:
             told.append(message)
             yield Warned(message=message)
-
-
-def told(model: Model, found: Fit) -> Model:
-    """The same model, among whose warnings is what was chosen for it, and why."""
-    return Model(replace(model.loaded, warnings=(*model.loaded.warnings, found.why)))

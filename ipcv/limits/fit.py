@@ -10,8 +10,8 @@ from ipcv.errors import MemoryExhaustedError
 from ipcv.families import find_language
 from ipcv.limits.free_memory import free_memory
 from ipcv.limits.memory_estimate import Sizes
-from ipcv.models.loading import find_folder, read_config
-from ipcv.models.placement import Dtype, Quant, choose_dtype, choose_quantization, find_device, prequantized
+from ipcv.models.placement import Dtype, Quant, prequantized
+from ipcv.models.source import ModelSource
 from ipcv.options import PIXELS, Options
 
 SPARE = 0.8  # share of the free memory that is planned with: allocators, libraries and others need some
@@ -30,7 +30,7 @@ class Fit:
 
 
 def fit_to_device(
-    name: str,
+    name: str | ModelSource,
     options: Options | None = None,
     *,
     revision: str | None = None,
@@ -58,22 +58,20 @@ def fit_to_device(
     if batch_size is not None and batch_size < 1:
         raise ValueError(f"batch_size={batch_size} must be at least 1")
     options = options or Options()
-    where = find_device(device)
-    kind = choose_dtype(dtype, where)
-    folder = find_folder(name, revision=revision, offline=offline)
-    config = read_config(folder)
-    choose_quantization(quant, where, config)  # which must make sense
-    free, origin = free_memory(where)
+    source = ModelSource.of(name, revision=revision, device=device, dtype=dtype, quant=quant, offline=offline)
+    model = source.resolve()
+    free, origin = free_memory(model.device)
     if neighbors > 1:
         free, origin = free // neighbors, f"{origin} (for each of {neighbors} processes)"
-    sizes = Sizes.of(folder, config)
-    patches = find_language(config.model_type).settings(folder, config)
-    quants: Sequence[Quant] = ["none"] if prequantized(config) else [quant]
+    sizes = Sizes.of(model.folder, model.config)
+    patches = find_language(model.config.model_type).settings(model.folder, model.config)
+    already = prequantized(model.config)
+    quants: Sequence[Quant] = ["none"] if already else [source.quant]
     if quants == ["auto"]:
-        quants = ["none", "8bit", "4bit"] if where.type in ("cuda", "xpu") else ["none", "4bit"]
+        quants = ["none", "8bit", "4bit"] if model.device.type in ("cuda", "xpu") else ["none", "4bit"]
     most = _patches(options, patches).max_pixels
-    found = fit(free, sizes, options, patches, kind.itemsize, quants, batch_size)
-    weights = prequantized(config) or (found.quant if found.quant != "none" else str(kind).removeprefix("torch."))
+    found = fit(free, sizes, options, patches, model.dtype.itemsize, quants, batch_size)
+    weights = already or (found.quant if found.quant != "none" else model.dtype_name)
     return replace(found, why=explain(options, found, weights, most, f"{free / GIB:.2f} GiB {origin}"))
 
 

@@ -1,15 +1,14 @@
-"""A model's name -> its folder, weights, tokenizer and preprocessing, on the right device."""
+"""Read a model's weights, tokenizer and preprocessing settings onto its device."""
 
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
 from transformers import (
-    AutoConfig,
     AutoModelForImageTextToText,
     AutoTokenizer,
     BitsAndBytesConfig,
@@ -23,14 +22,12 @@ from ipcv.architecture.visual import VisualSpan
 from ipcv.errors import ModelError, first_line, memory_errors
 from ipcv.families import find_language
 from ipcv.models.facts import ModelFacts
-from ipcv.models.hub import DEFAULT_MODEL, DEMO, find_folder
-from ipcv.models.placement import Dtype, Quant, can_flash, choose_dtype, choose_quantization, find_device, prequantized
+from ipcv.models.hub import DEMO
+from ipcv.models.placement import can_flash
 from ipcv.models.prompt import build_prompt
-
-__all__ = ["DEFAULT_MODEL", "DEMO_NOTICE", "Loaded", "find_folder", "read_model"]
+from ipcv.models.source import WHAT_WORKS, ModelSource, ResolvedModel
 
 DEMO_NOTICE = "the demo model knows only its own little world of moving coloured shapes; real videos need another model"
-WHAT_WORKS = f"give the folder of a complete model, a hub name such as {DEFAULT_MODEL}, or {DEMO!r}"
 
 
 @dataclass(frozen=True)
@@ -45,38 +42,25 @@ class Loaded:
     processor: str | None = None  # of transformers, that the model's files name
 
 
-def read_model(
-    name: str,
-    *,
-    revision: str | None = None,
-    device: str = "auto",
-    dtype: Dtype = "auto",
-    quant: Quant = "auto",
-    offline: bool = False,
-) -> Loaded:
-    """Find a model and read it onto its device; arguments and errors as in `ipcv.load`."""
-    where = find_device(device)
-    kind = choose_dtype(dtype, where)
-    if quant not in get_args(Quant):
-        raise ValueError(f"quant {quant!r} is not known: use {', '.join(get_args(Quant))}")
-    folder = find_folder(name, revision=revision, offline=offline)
-    config = read_config(folder)
-    processor = read_processor(folder)
-    tokenizer = read_tokenizer(folder, config, processor)
-    patches = find_language(config.model_type).settings(folder, config)
-    quantization = choose_quantization(quant, where, config)
-    network = _read_weights(folder, where, kind, quantization, config)
+def read_model(source: ModelSource) -> Loaded:
+    """Find a model and read it onto its device. Errors as in `ipcv.load`."""
+    found = source.resolve()
+    processor = read_processor(found.folder)
+    tokenizer = read_tokenizer(found.folder, found.config, processor)
+    patches = find_language(found.config.model_type).settings(found.folder, found.config)
+    network = _read_weights(found)
     facts = ModelFacts(
-        name=name,
-        revision=_commit(folder),
-        family=config.model_type,
+        name=source.name,
+        revision=found.commit,
+        family=found.config.model_type,
         parameters=network.num_parameters(),
-        device=str(where),
-        dtype=str(kind).removeprefix("torch."),
-        quantization=quantization or prequantized(config),
+        device=str(found.device),
+        dtype=found.dtype_name,
+        quantization=found.quantization,
         attention=network.config._attn_implementation,
     )
-    return Loaded(network, tokenizer, patches, facts, tuple(_notices(name, network, quantization)), processor)
+    warnings = tuple(_notices(source.name, network, found.quantize))
+    return Loaded(network, tokenizer, patches, facts, warnings, processor)
 
 
 def _notices(name: str, network: PreTrainedModel, quantization: str | None) -> Iterator[str]:
@@ -91,38 +75,6 @@ def _notices(name: str, network: PreTrainedModel, quantization: str | None) -> I
             f"{share:.0%} of the weights are experts' and are not quantised: bitsandbytes knows linear layers only; "
             "a checkpoint that is quantised already is smaller"
         )
-
-
-def foresee(
-    name: str,
-    *,
-    revision: str | None = None,
-    device: str = "auto",
-    dtype: Dtype = "auto",
-    quant: Quant = "auto",
-    offline: bool = False,
-) -> tuple[Path, str | None, str, str | None]:
-    """Folder, commit, dtype and quantisation of what `read_model` would read. Fetches it; errors as there."""
-    where = find_device(device)
-    kind = choose_dtype(dtype, where)
-    folder = find_folder(name, revision=revision, offline=offline)
-    config = read_config(folder)
-    quantization = choose_quantization(quant, where, config) or prequantized(config)
-    return folder, _commit(folder), str(kind).removeprefix("torch."), quantization
-
-
-def _commit(folder: Path) -> str | None:
-    return folder.name if folder.parent.name == "snapshots" else None
-
-
-def read_config(folder: Path) -> PretrainedConfig:
-    """The configuration of the model in `folder`. Raises `ModelError` if there is none, or of another family."""
-    try:
-        config = AutoConfig.from_pretrained(folder, local_files_only=True)
-    except (OSError, ValueError) as error:
-        raise ModelError(f"{str(folder)!r} holds no model: {first_line(error)}; {WHAT_WORKS}") from error
-    find_language(config.model_type)  # which must be there
-    return config
 
 
 def read_processor(folder: Path) -> str | None:
@@ -156,28 +108,14 @@ def read_tokenizer(folder: Path, config: PretrainedConfig, processor: str | None
     return tokenizer
 
 
-def _read_weights(
-    folder: Path, device: torch.device, dtype: torch.dtype, quant: str | None, config: PretrainedConfig
-) -> Any:
-    options: dict[str, Any] = {"dtype": dtype, "device_map": {"": device}, "local_files_only": True}
-    if quant:
-        # names are matched from their start: "visual" alone would quantise the vision encoder as well
-        skipped = list(find_language(config.model_type).whole)
-        options["quantization_config"] = BitsAndBytesConfig(
-            load_in_4bit=quant == "4bit",
-            load_in_8bit=quant == "8bit",
-            bnb_4bit_quant_type="nf4",
-            bnb_4bit_use_double_quant=True,
-            bnb_4bit_compute_dtype=torch.bfloat16 if dtype == torch.float32 else dtype,
-            llm_int8_skip_modules=skipped,
-        )
-    if can_flash(config.model_type, device, dtype):
-        options["attn_implementation"] = "flash_attention_2"
-    too_large = (
-        f"the model in {str(folder)!r} does not fit into the memory of {device}: try quant 4bit or a smaller model"
-    )
+def _read_weights(found: ResolvedModel) -> PreTrainedModel:
+    folder = found.folder
+    options = _read_options(found)
     try:
-        with memory_errors(too_large):
+        with memory_errors(
+            f"the model in {str(folder)!r} does not fit into the memory of {found.device}: try quant 4bit or a "
+            "smaller model"
+        ):
             loaded: Any = AutoModelForImageTextToText.from_pretrained(folder, output_loading_info=True, **options)
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         if not any(folder.glob("*.safetensors")):
@@ -190,3 +128,21 @@ def _read_weights(
         count = f"{len(missing)} tensors, {missing[0]} first"
         raise ModelError(f"the weights in {str(folder)!r} lack {count}: fetch the model again")
     return network.eval()
+
+
+def _read_options(found: ResolvedModel) -> dict[str, Any]:
+    """Arguments of `from_pretrained`."""
+    options: dict[str, Any] = {"dtype": found.dtype, "device_map": {"": found.device}, "local_files_only": True}
+    if found.quantize:
+        # names are matched from their start: "visual" alone would quantise the vision encoder as well
+        options["quantization_config"] = BitsAndBytesConfig(
+            load_in_4bit=found.quantize == "4bit",
+            load_in_8bit=found.quantize == "8bit",
+            bnb_4bit_quant_type="nf4",
+            bnb_4bit_use_double_quant=True,
+            bnb_4bit_compute_dtype=torch.bfloat16 if found.dtype == torch.float32 else found.dtype,
+            llm_int8_skip_modules=list(find_language(found.config.model_type).whole),
+        )
+    if can_flash(found.config.model_type, found.device, found.dtype):
+        options["attn_implementation"] = "flash_attention_2"
+    return options

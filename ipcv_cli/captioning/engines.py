@@ -12,7 +12,7 @@ from ipcv_cli.exit import leaving_at_once
 if TYPE_CHECKING:
     from ipcv.batch.plan import Outcome, Plan, WorkItem
     from ipcv.cluster.ray_cluster import Cluster
-    from ipcv.inference.model import Model
+    from ipcv.inference.load import FittedModel
     from ipcv_cli.display.caption_view import BatchView
 
 
@@ -42,13 +42,11 @@ class _Local:
         from ipcv.encodings.fingerprint import model_to_come
 
         self._requests, self._plan, self._view, self._no_color = requests, plan, view, no_color
-        if not dry_run:
-            revision = requests.placement["revision"]
-            startup.announce_download(
-                requests.model, revision=revision, offline=requests.offline, quiet=False, no_color=no_color
-            )
-        self.identity = model_to_come(requests.model, offline=requests.offline or dry_run, **requests.placement)
-        self.identity |= _open(requests)
+        source = requests.source
+        if dry_run:
+            source = replace(source, offline=True)
+        startup.announce_download(source, quiet=view.quiet, no_color=no_color)
+        self.identity = model_to_come(source)
 
     def outcomes(self, works: Iterator["WorkItem"]) -> Iterator["Outcome"]:
         """Load the model, while the readers start, and let it work."""
@@ -61,28 +59,28 @@ class _Local:
 
                 limit = parse_size(requests.max_download)
                 readers = stack.enter_context(Readers(requests.readers, requests.prefetch, requests.timeout))
-                loaded, plan, batch_size = self._loaded()
-                for message in loaded.warnings:
+                ready = self._loaded()
+                for message in ready.model.warnings:
                     self._view.warn(message)
                 captioner = Captioner(
-                    loaded, plan, readers, batch_size=batch_size, cache=requests.cache, max_download=limit
+                    ready.model,
+                    replace(self._plan, options=ready.options),
+                    readers,
+                    batch_size=ready.batch_size or requests.batch_size,
+                    cache=requests.cache,
+                    max_download=limit,
                 )
             yield from captioner.run(works)
 
-    def _loaded(self) -> "tuple[Model, Plan, int]":
-        """The model, and with which settings and how many answers at a time it works."""
+    def _loaded(self) -> "FittedModel":
         requests = self._requests
-        how: dict[str, Any] = {
-            "offline": requests.offline,
-            "quiet": True,  # the download is announced
-            "no_color": self._no_color,
-            **requests.placement,
-        }
-        if not requests.fit:
-            return startup.load_model(requests.model, **how), self._plan, requests.batch_size
-        size = requests.batch_size
-        model, found = startup.load_to_fit(requests.model, self._plan.options, batch_size=size, **how)
-        return model, replace(self._plan, options=found.options), found.batch_size or size
+        return startup.load_model(
+            requests.source,
+            self._plan.options,
+            batch_size=requests.batch_size,
+            quiet=True,  # the download is announced
+            no_color=self._no_color,
+        )
 
 
 class _Remote:
@@ -94,8 +92,7 @@ class _Remote:
         from ipcv.encodings.cache import parse_size
 
         settings = WorkerSettings(
-            model=requests.model,
-            placement=requests.placement | {"offline": requests.offline},
+            source=requests.source,
             plan=plan,
             neighbors=cluster.share.neighbors,
             readers=requests.readers,
@@ -111,13 +108,8 @@ class _Remote:
         if share.room < share.count:
             view.warn(f"the cluster has room for {share.room} of the {share.count} actors: the others wait for more")
         self._crew = Scheduler(cluster, settings, view.warn)
-        self.identity = self._crew.identity | _open(requests)
+        self.identity = self._crew.identity
 
     def outcomes(self, works: Iterator["WorkItem"]) -> Iterator["Outcome"]:
         """Let the workers load the model, and work."""
         return self._crew.run(works)
-
-
-def _open(requests: Requests) -> dict[str, Any]:
-    """What is not settled yet of the model's identity: with `--fit`, the free memory decides on quantisation."""
-    return {"quantization": "auto"} if requests.fit and requests.placement["quant"] == "auto" else {}

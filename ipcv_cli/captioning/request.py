@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ipcv.text import visible
 from ipcv_cli.display.render import is_terminal
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from ipcv.batch.plan import Plan
     from ipcv.cluster.ray_cluster import Cluster
     from ipcv.encodings.cache import EncodingCache
+    from ipcv.models.source import ModelSource
     from ipcv.options import Options
     from ipcv.output.journal import Record
 
@@ -130,10 +131,7 @@ class Requests:
     preset: str | None
     questions: list[str]
     segments: str | None
-    model: str
-    placement: dict[str, Any]
-    fit: bool
-    offline: bool
+    source: "ModelSource"
     cache: "EncodingCache | None"
     readers: int
     prefetch: int
@@ -160,7 +158,9 @@ class Requests:
             import_scenedetect()
         asked = tuple(dict.fromkeys([*first, *self.questions])) or (DEFAULT_PROMPT,)
         structured = self.preset == JSON
-        return Plan(questions=asked, structured=structured, segments=segments, options=self.options, fit=self.fit)
+        return Plan(
+            questions=asked, structured=structured, segments=segments, options=self.options, fit=self.source.fit
+        )
 
 
 def _stdin() -> bytes:

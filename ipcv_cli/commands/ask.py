@@ -3,7 +3,7 @@
 import sys
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
@@ -98,22 +98,11 @@ def ask(
                 settings = choices.answer_options(context.params)
                 for video in videos:
                     check(video)  # a wrong file is reported before a large model is loaded
-                placement: dict[str, Any] = {
-                    "revision": revision,
-                    "offline": offline,
-                    "device": device,
-                    "dtype": dtype,
-                    "quant": quant,
-                }
-                shown: dict[str, Any] = {"quiet": quiet, "no_color": no_color, "status": view.status}
-                if fit:
-                    loaded, found = startup.load_to_fit(model, settings, **shown, **placement)
-                    settings = found.options
-                else:
-                    loaded = startup.load_model(model, **shown, **placement)
+                source = choices.model_source(context.params)
+                ready = startup.load_model(source, settings, quiet=quiet, no_color=no_color, status=view.status)
                 store = choices.encoding_cache(cache, cache_limit, view.warn)
             follow(
-                loaded.stream(videos, asked, settings, cache=store),
+                ready.model.stream(videos, asked, ready.options, cache=store),
                 choose_writer(json=json, json_stream=json_stream),
                 view,
             )

@@ -5,14 +5,15 @@ from typing import Annotated
 
 import typer
 
+from ipcv_cli import choices, startup
 from ipcv_cli import options as opt
-from ipcv_cli import startup
 from ipcv_cli.exit import INTERRUPTED, first_interrupt, leaving_at_once, reported
 
 SETTINGS = "dense,coverage,coverage+dart,paper,grey"
 
 
 def bench(
+    context: typer.Context,
     model: opt.ModelName = "demo",
     revision: opt.Revision = None,
     offline: opt.Offline = False,
@@ -67,20 +68,13 @@ def bench(
                 startup.prepare(offline=offline, bars=not bar.disable, debug=debug)
                 from ipcv.benchmark import benchmark
                 from ipcv.benchmark.settings import parse_settings
+                from ipcv.options import Options
                 from ipcv_cli.display.render import line, stderr_console
                 from ipcv_cli.display.stdout import report_object, write
 
                 compared = parse_settings(settings)
-                loaded = startup.load_model(
-                    model,
-                    revision=revision,
-                    offline=offline,
-                    quiet=quiet,
-                    no_color=no_color,
-                    device=device,
-                    dtype=dtype,
-                    quant=quant,
-                )
+                source = choices.model_source(context.params)
+                loaded = startup.load_model(source, Options(), quiet=quiet, no_color=no_color).model
             task = bar.add_task("questions", total=questions)
             with first_interrupt() as interrupted:
                 for step in benchmark.bench(loaded, questions, compared, interrupted):

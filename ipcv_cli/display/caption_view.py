@@ -30,6 +30,7 @@ class BatchView:
     def __init__(self, *, quiet: bool = False, no_color: bool = False, shared: bool = False) -> None:
         """`shared`: stdout gets text on the same terminal, so that a bar would be in its way."""
         self._console = stderr_console(no_color=no_color)
+        self.quiet = quiet
         self._console.quiet = quiet
         self._errors = stderr_console(no_color=no_color)  # which quiet lets through
         self.animated = not quiet and is_terminal(sys.stderr) and self._console.is_interactive

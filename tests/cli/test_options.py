@@ -14,7 +14,7 @@ from ipcv.compression.pruners.v2drop import V2Drop
 from ipcv.compression.reducers.dtd import DTD
 from ipcv.compression.reducers.evs import EVS
 from ipcv.compression.reducers.vidcom2 import VidCom2
-from ipcv.inference.model import load
+from ipcv.inference.load import load
 from ipcv.media.sampling import Sampling
 from ipcv.options import PIXELS, Options
 from ipcv_cli import choices

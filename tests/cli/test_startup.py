@@ -8,6 +8,7 @@ import pytest
 from hub_server import REPOSITORY, Hub
 
 from ipcv.models.hub import download_size, find_folder
+from ipcv.models.source import ModelSource
 from ipcv_cli import startup
 
 NAMES = ("TRANSFORMERS_VERBOSITY", "HF_HUB_VERBOSITY", "HF_HUB_DISABLE_PROGRESS_BARS", "HF_HUB_OFFLINE")
@@ -68,15 +69,15 @@ def hub(monkeypatch, tmp_path):
 
 @pytest.mark.parametrize("quiet", [True, False])
 def test_a_download_is_announced_with_its_size(quiet, hub, capsys):
-    setting = {"revision": None, "no_color": True, "quiet": quiet}
-    assert startup.announce_download(REPOSITORY, offline=False, **setting)
+    setting = {"no_color": True, "quiet": quiet}
+    assert startup.announce_download(ModelSource(name=REPOSITORY), **setting)
     size = download_size(REPOSITORY) / 10**6
     assert capsys.readouterr() == (
         "",
         "" if quiet else f"ipcv: fetching: {REPOSITORY} from the Hugging Face hub, {size:.2f} MB\n",
     )
-    assert not startup.announce_download("demo", offline=False, **setting)
-    assert not startup.announce_download(REPOSITORY, offline=True, **setting)
+    assert not startup.announce_download(ModelSource(name="demo"), **setting)
+    assert not startup.announce_download(ModelSource(name=REPOSITORY, offline=True), **setting)
     assert capsys.readouterr() == ("", "")
 
 

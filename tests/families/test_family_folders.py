@@ -32,7 +32,7 @@ from ipcv.inference.generate_batch import decode_together
 from ipcv.inference.pipeline import Pipeline
 from ipcv.limits.memory_estimate import Sizes
 from ipcv.media.clip import clip_from_frames
-from ipcv.models.loading import read_config
+from ipcv.models.source import read_config
 from ipcv_cli.main import app
 
 QUESTION = "What colour is the circle?"

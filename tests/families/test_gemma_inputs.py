@@ -21,8 +21,8 @@ from ipcv.inference.pipeline import Pipeline
 from ipcv.limits.fit import fit
 from ipcv.limits.memory_estimate import Sizes
 from ipcv.models.hub import find_folder
-from ipcv.models.loading import read_config
 from ipcv.models.prompt import check_text
+from ipcv.models.source import read_config
 
 QUESTION = "What colour is the circle?\nAnswer in one word."
 PLAIN = Options(compressor=None, pruner=None, max_new_tokens=6)

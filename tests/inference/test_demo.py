@@ -10,7 +10,7 @@ from transformers import AutoTokenizer, Qwen2VLForConditionalGeneration
 import ipcv
 from ipcv.benchmark.questions import ask, benchmark
 from ipcv.benchmark.scoring import points
-from ipcv.models.loading import find_folder
+from ipcv.models.hub import find_folder
 from ipcv.options import Options
 from ipcv.world.mp4 import write_clip
 from ipcv.world.random_scene import make_clip, make_scene

@@ -19,7 +19,7 @@ from ipcv.limits.fit import SPARE, fit
 from ipcv.limits.free_memory import _groups, free_memory
 from ipcv.limits.memory_estimate import Sizes
 from ipcv.models.hub import find_folder
-from ipcv.models.loading import read_config
+from ipcv.models.source import read_config
 from ipcv_cli.main import main
 
 COLOUR = "What colour is the circle?"
