@@ -12,7 +12,6 @@ import torch
 from ipcv import MemoryExhaustedError, Options, Sampling
 from ipcv.answer import Opened, Warned
 from ipcv.encodings.cache import EncodingCache
-from ipcv_cli import startup
 from ipcv_cli.main import main
 
 COLOUR = "What colour is the circle?"
@@ -154,7 +153,7 @@ def test_other_errors_are_not_tried_again(demo, clip):
 
 
 def test_given_up_it_is_code_6_with_advice_and_the_model_is_as_it_was(demo, clip, truth, monkeypatch, capsys):
-    monkeypatch.setattr(startup, "load_model", lambda *_, **__: demo)
+    monkeypatch.setattr("ipcv.inference.load.read_model", lambda _: demo.loaded)
     with hungry(demo.loaded.network.model.visual.blocks[0], lambda _: 46):
         assert main(["ask", str(clip), COLOUR, "--model", "demo"]) == 6
     out, err = capsys.readouterr()
