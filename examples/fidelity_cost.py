@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ipcv import IPCV
-from ipcv.compression.compressors.encoder_flops import restore_flops, split_flops
+from ipcv.compression.compressors.ipcv_flops import restore_flops, split_flops
 from ipcv.compression.shares import kept_count
 
 

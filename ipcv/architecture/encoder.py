@@ -39,7 +39,6 @@ class Encoder:
     merge: int = 1  # patches come in squares of so many a side
     window: int = 0  # patches come window by window, of so many a side at most; 0: there are none
     protected: int = 0  # tokens at the head of each frame that are no patches (CLS, registers): always kept
-    merges: bool = False  # whether ToMe knows how: as packed tokens that attend to their whole frame in every block
     taps: Mapping[int, nn.Module] = field(default_factory=dict)  # what reads the output of a block, by its number
 
     def frames(self, grids: Sequence[Grid]) -> list[int]:

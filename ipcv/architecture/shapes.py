@@ -8,7 +8,15 @@ included, so that the savings are never overstated; comparisons (sorting, top-k)
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
+
+Need = Literal["merging", "keys", "whole_prompt"]  # what a compression method may need of a model
+
+NEEDS: dict[Need, str] = {  # in words
+    "merging": "packed tokens that attend to their whole frame in every block and are read behind the last one only",
+    "keys": "a layer with keys, not linear attention, before the one that prunes",
+    "whole_prompt": "a layer that attends to the whole prompt before the one that prunes",
+}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,11 +1,12 @@
 """The model families that are known here: a file each, and all that differs between them is in it."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import TypeVar
 
 from transformers import PreTrainedModel
 
 from ipcv.architecture.encoder import Encoder
+from ipcv.architecture.shapes import NEEDS, Need
 from ipcv.errors import ModelError
 from ipcv.families import (
     dinov2,
@@ -58,6 +59,20 @@ def find_language(family: str) -> Language:
     """How models of `family` (a config's `model_type`) are asked, else `ModelError` with those that can be."""
     languages = {name: each.language for name, each in FAMILIES.items() if each.language}
     return _known(family, languages, "it is not known here how it answers")
+
+
+def check_needs(method: str, needs: Collection[Need], family: str) -> None:
+    """Raise `ModelError` if `family` lacks what the compression `method` needs, naming the families that have it.
+
+    A need that no family lists depends on a model's layers: the method's own `check` looks at these.
+    """
+    for need in needs:
+        able = sorted(name for name, each in FAMILIES.items() if need in each.offers)
+        if able and family not in able:
+            raise ModelError(
+                f"{method} is not supported in model family {family!r}: it needs {NEEDS[need]}, and was tried with "
+                f"such families only; supported: {', '.join(able)}"
+            )
 
 
 def _known(family: str, among: Mapping[str, Known], why: str) -> Known:

@@ -10,7 +10,7 @@ from torch import Tensor
 from ipcv.architecture.encoder import Encoder
 from ipcv.architecture.grids import Grid
 from ipcv.architecture.preprocess import FrameSettings, PatchSettings
-from ipcv.architecture.shapes import TextShape, VisionShape
+from ipcv.architecture.shapes import Need, TextShape, VisionShape
 from ipcv.architecture.visual import Moment, Visual
 from ipcv.media.frames import MediaKind
 
@@ -67,3 +67,4 @@ class Family:
 
     encoder: Callable[[Any], Encoder]  # of a model
     language: Language | None = None  # None: an encoder alone
+    offers: frozenset[Need] = frozenset()  # what some compression methods need, and was tried with this family

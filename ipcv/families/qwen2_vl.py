@@ -1,6 +1,5 @@
 """Qwen2-VL: pairs of frames packed, with rotated positions."""
 
-from functools import partial
 from typing import Any
 
 from ipcv.architecture import positions
@@ -18,6 +17,7 @@ def shape(config: Any) -> VisionShape:
 
 
 FAMILY = Family(
-    encoder=partial(packed.encoder, merges=True),
+    encoder=packed.encoder,
     language=packed.LANGUAGE(placeholder="<|video_pad|>", positions=positions.of_grid, vision=shape),
+    offers=frozenset({"merging"}),
 )

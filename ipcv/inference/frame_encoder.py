@@ -13,8 +13,6 @@ from ipcv.answer import FrameBatch, StageName
 from ipcv.architecture.grids import Grid
 from ipcv.architecture.preprocess import FrameSettings
 from ipcv.architecture.visual import Visual
-from ipcv.compression.compressors.tome import ToMe
-from ipcv.compression.shares import kept_count
 from ipcv.encodings.encoded import Encoded
 from ipcv.errors import is_about_memory
 from ipcv.families import find_encoder, find_language
@@ -142,14 +140,12 @@ class FrameEncoder:
         self.check_batch(frames, clip.size)
 
     def check_batch(self, frames: int, size: tuple[int, int]) -> None:
-        """The same for a batch of so many frames, of this height and width."""
-        compressor, times = self.options.compressor, frames // self.patches.temporal_patch_size
-        side = self.patches.patch_size
-        patches = times * (size[0] // side) * (size[1] // side)
-        if isinstance(compressor, ToMe):
-            compressor.merges(patches // times, len(find_encoder(self.network).blocks))
-        elif compressor and not compressor.quality and kept_count(patches, compressor.keep) < 1:
-            raise ValueError(f"keep={compressor.keep} of a batch of {patches} patches keeps none: raise keep")
+        """Raise `ValueError` if too little would be kept of a batch of so many frames, of this height and width."""
+        if compressor := self.options.compressor:
+            side = self.patches.patch_size
+            picture = (size[0] // side) * (size[1] // side)
+            shape = self.language.vision(self.network.config)
+            compressor.check_pass(shape, [picture] * (frames // self.patches.temporal_patch_size))
 
     def warm_up(self, size: tuple[int, int], frames: int) -> None:
         """Run a frame batch, plain and compressed, and a short prompt for nothing: what is timed next is not cold."""

@@ -10,14 +10,12 @@ import torch
 
 from ipcv.answer import Answer, Baseline, Event, Final, Token, Warned
 from ipcv.architecture.preprocess import FrameSettings
-from ipcv.architecture.shapes import keyless_layers, layer_windows
-from ipcv.compression.compressors.tome import ToMe
 from ipcv.encodings import fingerprint
 from ipcv.encodings.cache import EncodingCache
 from ipcv.encodings.encoded import Encoded
 from ipcv.encodings.reuse import Cached
 from ipcv.errors import OUT_OF_MEMORY, MemoryExhaustedError, is_about_memory, memory_errors
-from ipcv.families import find_encoder
+from ipcv.families import check_needs, find_language
 from ipcv.inference.opening import Input, OpenedInputs, Opener
 from ipcv.inference.pipeline import Pipeline
 from ipcv.inference.retry import less
@@ -204,14 +202,14 @@ class Model:
 
     def _check_depths(self, options: Options) -> None:
         network = self.loaded.network
+        family, language = network.config.model_type, find_language(network.config.model_type)
+        for method in (options.compressor, options.reducer, options.pruner):
+            if method:
+                check_needs(type(method).__name__, method.needs, family)
         if options.compressor:
-            encoder = find_encoder(network)
-            options.compressor.check_depth(len(encoder.blocks))
-            if isinstance(options.compressor, ToMe):
-                options.compressor.check_encoder(encoder, network.config.model_type)
+            options.compressor.check(language.vision(network.config))
         if options.pruner:
-            text = network.config.get_text_config()
-            options.pruner.check(layer_windows(text), keyless_layers(text))
+            options.pruner.check(language.decoder(network.config.get_text_config()))
 
 
 def _open(asked: Sequence[Input], opener: Opener, room: Room) -> OpenedInputs:

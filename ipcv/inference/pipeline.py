@@ -26,9 +26,6 @@ from ipcv.answer import (
 from ipcv.architecture.preprocess import FrameSettings
 from ipcv.architecture.shapes import keyless_layers
 from ipcv.architecture.visual import Visual
-from ipcv.compression.pruners.pruner import OneLayerPruner
-from ipcv.compression.reducers.evs import EVS
-from ipcv.compression.shares import kept_count
 from ipcv.encodings.encoded import Encoded
 from ipcv.families import find_language
 from ipcv.inference.clock import Clock
@@ -134,12 +131,7 @@ class Pipeline:
         pictures = part.grid[0]
         stays = reducer.choose(part.visual.tokens.view(pictures, -1, width)).flatten().cpu()
         self.work.leaving_out += reducer.flops(pictures, count // pictures, width)
-        kept = int(stays.sum())
-        if isinstance(reducer, EVS) and kept > kept_count(count, reducer.keep):
-            self.warnings.append(
-                f"EVS keeps {kept} of {count} visual tokens, more than keep={reducer.keep}: "
-                "it leaves the first frames whole"
-            )
+        self.warnings += reducer.warnings(count, int(stays.sum()))
         return stays
 
     def answer_prompt(self, prompt: Prompt) -> Iterator[Event]:
@@ -238,7 +230,7 @@ class Pipeline:
 
 def _settled(options: Options, text: PretrainedConfig) -> tuple[Options, list[str]]:
     """The options for a language model with this configuration, nothing left open, and what there is to know of it."""
-    if not isinstance(options.pruner, OneLayerPruner):
+    if options.pruner is None:
         return options, []
     pruner, warning = options.pruner.settled(text.num_hidden_layers, keyless_layers(text))
     return replace(options, pruner=pruner), [warning] if warning else []

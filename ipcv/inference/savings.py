@@ -10,8 +10,7 @@ from transformers import PretrainedConfig
 from ipcv.answer import Baseline, Savings, Stage, StageName
 from ipcv.architecture.grids import window_sizes
 from ipcv.architecture.shapes import TextShape, VisionShape
-from ipcv.compression.compressors.encoder_flops import encoder_flops, tome_flops
-from ipcv.compression.compressors.tome import ToMe
+from ipcv.compression.compressors.encoder_flops import encoder_flops
 from ipcv.compression.pruners.decoder_flops import cache_share, decode_flops, prefill_flops
 from ipcv.families import find_language
 from ipcv.inference.clock import Clock
@@ -90,8 +89,6 @@ def _encoder_flops(
     kept: Sequence[int] = (),
 ) -> int:
     compressor = options.compressor if options else None
-    if isinstance(compressor, ToMe):
-        return tome_flops(shape, frames, compressor)
     windows = window_sizes([(len(frames), *size)], shape.window) if shape.window else ()
     return encoder_flops(shape, frames, compressor, kept, windows)
 

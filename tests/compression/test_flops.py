@@ -18,17 +18,13 @@ from transformers import DynamicCache, Qwen2VLForConditionalGeneration
 
 from ipcv import IPCV, Dart, FastV, ToMe, V2Drop
 from ipcv.architecture.shapes import TextShape, VisionShape
-from ipcv.compression.compressors.encoder_flops import (
-    encoder_flops,
-    merge_flops,
-    restore_flops,
-    split_flops,
-    tome_flops,
-)
+from ipcv.compression.compressors.encoder_flops import encoder_flops
 from ipcv.compression.compressors.features import describe
+from ipcv.compression.compressors.ipcv_flops import restore_flops, split_flops
 from ipcv.compression.compressors.merging import MergeGroups
 from ipcv.compression.compressors.selection import Stream, choose
 from ipcv.compression.compressors.tokens import Split
+from ipcv.compression.compressors.tome import merge_flops
 from ipcv.compression.pruners.decoder_flops import cache_share, cache_tokens, choice_flops, decode_flops, prefill_flops
 from ipcv.compression.pruners.prompt_state import PromptState
 from ipcv.families import qwen2_vl
@@ -255,7 +251,7 @@ def test_kept_tokens_that_do_not_fit_the_settings_are_refused():
 def test_merging_costs_what_torch_counts(model, grid, keep):
     counter, _ = count_encoder(model, grid, ToMe(keep=keep))
     shape = qwen2_vl.shape(model.config)
-    computed = tome_flops(shape, patches_per_frame(grid), ToMe(keep=keep))
+    computed = encoder_flops(shape, patches_per_frame(grid), ToMe(keep=keep))
     assert computed == pytest.approx(counter.get_total_flops(), rel=0.003)
 
 

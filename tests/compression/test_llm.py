@@ -30,7 +30,7 @@ from transformers.masking_utils import flash_attention_mask
 from ipcv import IPCV, Dart, FastV, V2Drop
 from ipcv.architecture.positions import next_positions, prompt_positions
 from ipcv.compression.pruners.prompt_state import PromptState
-from ipcv.compression.pruners.pruner import LanguagePruner
+from ipcv.compression.pruners.pruner import Pruner
 from ipcv.errors import ModelError
 
 LAYERS = 5
@@ -43,7 +43,7 @@ LATER = [Dart(keep=0.5), FastV(keep=0.5), V2Drop(keep=(0.5,), layers=(3,))]
 NAMES = ["dart", "fastv", "v2drop"]
 
 
-def naive(model: Qwen2VLForConditionalGeneration, pruner: LanguagePruner | None) -> oracle.LanguageModel:
+def naive(model: Qwen2VLForConditionalGeneration, pruner: Pruner | None) -> oracle.LanguageModel:
     if isinstance(pruner, V2Drop):
         return oracle_rivals.LanguageModel(model, steps=pruner.steps(LAYERS), shares=pruner.keep)
     if pruner is None:
@@ -65,7 +65,7 @@ def visual_embeddings(model: Qwen2VLForConditionalGeneration, inputs: dict[str, 
 
 
 def oracle_run(
-    model: Qwen2VLForConditionalGeneration, parts: Parts, pruner: LanguagePruner | None, steps: int
+    model: Qwen2VLForConditionalGeneration, parts: Parts, pruner: Pruner | None, steps: int
 ) -> tuple[list[Tensor], oracle.LanguageModel]:
     """The last token's logits of the prompt and of `steps` greedy steps behind it."""
     inputs = tiny.prompt(*parts)

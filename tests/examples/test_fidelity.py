@@ -77,7 +77,7 @@ def test_a_compressed_pass_costs_what_torch_counts(model, cost, monkeypatch, sel
     counted, kept = products(model, compressor, pixels())
     with (
         monkeypatch.context() as patch
-    ):  # choosing and rebuilding are counted by ipcv.compression.compressors.encoder_flops, which has its own tests
+    ):  # choosing and rebuilding are counted by ipcv.compression.compressors.ipcv_flops, which has its own tests
         patch.setattr("fidelity_cost.split_flops", lambda *_: 0)
         patch.setattr("fidelity_cost.restore_flops", lambda *_: 0)
         blocks = cost.compressed(compressor, kept)

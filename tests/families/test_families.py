@@ -34,7 +34,7 @@ from ipcv import IPCV, Dart, FastV, V2Drop
 from ipcv.architecture.visual import Visual, VisualSpan
 from ipcv.compression.compressors.encoder_flops import encoder_flops
 from ipcv.compression.pruners.decoder_flops import cache_tokens, decode_flops, prefill_flops
-from ipcv.compression.pruners.pruner import LanguagePruner
+from ipcv.compression.pruners.pruner import Pruner
 from ipcv.families import FAMILIES, find_encoder, find_language
 from ipcv.inference.generate import decode, prefill
 from ipcv.models.prompt import TEXT, TYPES, Prompt
@@ -439,7 +439,7 @@ def run(model: Any, prompt: Prompt, visual: Visual, positions: Tensor, steps: in
     return logits, decoding.cache
 
 
-def naive_run(case: Case, model: Any, pruner: LanguagePruner | None, steps: int) -> tuple[list[Tensor], Any]:
+def naive_run(case: Case, model: Any, pruner: Pruner | None, steps: int) -> tuple[list[Tensor], Any]:
     """The same by the family written naively."""
     prompt, visual, _ = ask(case, model)
     layers = model.config.get_text_config().num_hidden_layers

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal, get_args
+from typing import Any, ClassVar, Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -13,8 +13,11 @@ from transformers import PreTrainedModel
 from ipcv.architecture.encoder import Encoder, Rotation, rotate
 from ipcv.architecture.grids import Grid
 from ipcv.architecture.hooks import Handle, Override, installed
+from ipcv.architecture.shapes import VisionShape
 from ipcv.compression.compressors.attention import attend
+from ipcv.compression.compressors.compressor import Compressor
 from ipcv.compression.compressors.features import describe
+from ipcv.compression.compressors.ipcv_flops import pass_flops
 from ipcv.compression.compressors.packing import Division, PackedSegments, divide
 from ipcv.compression.compressors.selection import Select, Stream, choose, sufficient
 from ipcv.compression.compressors.tokens import Blend, Split, positions
@@ -23,7 +26,7 @@ from ipcv.families import find_encoder
 
 
 @dataclass(frozen=True, kw_only=True)
-class IPCV:
+class IPCV(Compressor):
     """Training-free compression inside the vision encoder (arXiv 2512.18747), with a better choice of tokens.
 
     From block `layer` on, only some tokens are computed. The first `stabilize` of these blocks still attend to all
@@ -38,6 +41,13 @@ class IPCV:
     Raises `ValueError` for settings that make no sense (alone or for the model's depth) and when nothing would be
     kept, `ModelError` for an unsupported family.
     """
+
+    name: ClassVar[str] = "ipcv"
+    arxiv: ClassVar[str] = "2512.18747"
+    departures: ClassVar[str] = (
+        "coverage chooses tokens by how well they cover all others, weighs neighbours by distance and lets every later "
+        "block attend to all tokens; IPCV.paper() has the paper's own rules"
+    )
 
     keep: float = 0.35  # share of visual tokens the later blocks compute
     quality: float | None = None  # in place of `keep`: an expected fidelity for which as few as needed are kept
@@ -84,20 +94,29 @@ class IPCV:
 
     @contextmanager
     def __call__(self, model: PreTrainedModel) -> Iterator[list[Tensor]]:
-        """Compress the encoder of `model` for the length of the `with`; the model is left as it was.
-
-        Yields a list that grows by one tensor (on the CPU) per forward pass: how many tokens of each frame are kept,
-        `[frames]`, or of each window, `[windows]`, where the family attends within windows.
-        With `keep=1` nothing is changed and the list stays empty.
-        """
+        """Compress the encoder of `model` for the length of the `with`, as every `Compressor` does."""
         encoder = find_encoder(model)
-        self.check_depth(len(encoder.blocks))
+        self._check_depth(len(encoder.blocks))
         hooks = _Hooks(self, encoder)
         with installed(hooks, encoder.blocks) if self.keep < 1 else nullcontext():
             yield hooks.kept
 
-    def check_depth(self, depth: int) -> None:
-        """Raise `ValueError` if an encoder of `depth` blocks ends before `layer`."""
+    def check(self, shape: VisionShape) -> None:
+        """Raise `ValueError` if the encoder ends before `layer`."""
+        self._check_depth(shape.blocks)
+
+    def check_pass(self, shape: VisionShape, frames: Sequence[int]) -> None:  # noqa: ARG002 - any encoder
+        """Raise `ValueError` if nothing would be kept of so many patches."""
+        if not self.quality and kept_count(sum(frames), self.keep) < 1:
+            raise ValueError(f"keep={self.keep} of a batch of {sum(frames)} patches keeps none: raise keep")
+
+    def flops(
+        self, shape: VisionShape, frames: Sequence[int], kept: Sequence[int] = (), windows: Sequence[int] = ()
+    ) -> int:
+        """FLOPs of one compressed pass, choosing and rebuilding tokens included."""
+        return pass_flops(shape, frames, self, kept, windows)
+
+    def _check_depth(self, depth: int) -> None:
         if self.layer >= depth:
             raise ValueError(
                 f"layer={self.layer} is past the encoder's last block: it has {depth}, from 0 to {depth - 1}"

@@ -1,12 +1,12 @@
 """ToMe as hooks on a vision encoder: in every block similar tokens of a frame merge, and at the end they part again."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import groupby, pairwise
 from sys import modules
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -15,14 +15,16 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 from ipcv.architecture.encoder import Encoder
 from ipcv.architecture.hooks import Handle, Override, installed
+from ipcv.architecture.shapes import Need, VisionShape, linear
+from ipcv.compression.compressors.compressor import Compressor
+from ipcv.compression.compressors.encoder_flops import block_flops, ends_flops
 from ipcv.compression.compressors.merging import MergeGroups
 from ipcv.compression.shares import kept_count
-from ipcv.errors import ModelError
-from ipcv.families import find_encoder
+from ipcv.families import check_needs, find_encoder
 
 
 @dataclass(frozen=True, kw_only=True)
-class ToMe:
+class ToMe(Compressor):
     """Token merging inside the vision encoder (ToMe, arXiv 2210.09461).
 
     In every block, between attention and feed-forward part, each second token of a frame finds the most similar one
@@ -44,38 +46,40 @@ class ToMe:
     `ModelError` for an unsupported family.
     """
 
+    name: ClassVar[str] = "tome"
+    arxiv: ClassVar[str] = "2210.09461"
+    departures: ClassVar[str] = (
+        "tokens merge within their frame and keep their order; how many is a share; keys are compared before their "
+        "rotation; every patch gets its token's state at the end"
+    )
+    needs: ClassVar[frozenset[Need]] = frozenset({"merging"})
+
     keep: float = 0.5  # share of each frame's tokens left after the last block; equally many merge in every block
     method: Literal["tome"] = field(default="tome", init=False)
 
     def __post_init__(self) -> None:
-        if not 0 < self.keep <= 1:
-            raise ValueError(f"ToMe keep={self.keep} must be more than 0 and at most 1")
+        self._check_share(self.keep)
 
     @contextmanager
     def __call__(self, model: PreTrainedModel) -> Iterator[list[Tensor]]:
-        """Merge in the encoder of `model` for the length of the `with`; the model is left as it was.
-
-        Yields a list that grows by one tensor per forward pass: how many tokens of each frame the last merge leaves.
-        With `keep=1` nothing is changed and the list stays empty.
-        """
+        """Merge in the encoder of `model` for the length of the `with`; yields what is left of each frame, per pass."""
         encoder = find_encoder(model)
-        self.check_encoder(encoder, model.config.model_type)
-        self.check_depth(len(encoder.blocks))
+        check_needs("ToMe", self.needs, model.config.model_type)
+        self._check_depth(len(encoder.blocks))
         hooks = _Hooks(self, encoder)
         with installed(hooks, encoder.blocks) if self.keep < 1 else nullcontext():
             yield hooks.left
 
-    def check_encoder(self, encoder: Encoder, family: str) -> None:
-        """Raise `ModelError` if it is not known how to merge in an `encoder` of this `family`."""
-        if not encoder.merges:
-            raise ModelError(
-                f"ToMe is not supported in model family {family!r}: it merges tokens that attend to their whole frame "
-                "in every block and are read behind the last one only, and was tried with one such family; "
-                "supported: qwen2_vl"
-            )
+    def check(self, shape: VisionShape) -> None:
+        """Raise `ValueError` if the last block would have to merge more than half."""
+        self._check_depth(shape.blocks)
 
-    def check_depth(self, depth: int) -> None:
-        """Raise `ValueError` if in an encoder of `depth` blocks the last would have to merge more than half."""
+    def check_pass(self, shape: VisionShape, frames: Sequence[int]) -> None:
+        """Raise `ValueError` if some block would have to merge more than half of a frame."""
+        for patches in set(frames):
+            self.merges(patches, shape.blocks)
+
+    def _check_depth(self, depth: int) -> None:
         if self.keep * (depth + 1) < 1:
             raise ValueError(
                 f"ToMe keep={self.keep} would merge more than half of the tokens in the last of {depth} blocks: "
@@ -96,6 +100,24 @@ class ToMe:
                 "raise keep or the frame's size"
             )
         return [after - before for before, after in pairwise(ends)]
+
+    def flops(
+        self,
+        shape: VisionShape,
+        frames: Sequence[int],
+        kept: Sequence[int] = (),  # noqa: ARG002 - how many tokens of a frame merge where is settled by its size
+        windows: Sequence[int] = (),  # noqa: ARG002
+    ) -> int:
+        """FLOPs of one pass of the encoder with merging."""
+        total = ends_flops(shape, sum(frames))
+        for patches in frames:
+            tokens = patches
+            for merged in self.merges(patches, shape.blocks):
+                total += block_flops(shape, [tokens], tokens - merged)
+                total += tokens + shape.heads * tokens**2 if tokens < patches else 0  # sizes' logarithms, on the logits
+                total += merge_flops(shape, tokens, merged) if merged else 0
+                tokens -= merged
+        return total
 
 
 @dataclass(frozen=True)
@@ -208,3 +230,13 @@ def _kernel(module: Any) -> Callable[..., tuple[Tensor, Any]]:
     if module.config._attn_implementation == "eager":
         return modules[type(module).__module__].eager_attention_forward
     return sdpa_attention_forward
+
+
+def merge_flops(shape: VisionShape, tokens: int, merged: int) -> int:
+    """FLOPs of finding the `merged` of a frame's `tokens` that are most like another one, and of merging them."""
+    head = shape.width // shape.heads
+    keys = tokens * shape.width + 3 * tokens * head  # mean over heads; square, sum, division
+    likeness = linear(tokens - tokens // 2, head, tokens // 2)
+    sizes = merged
+    means = (2 * tokens + tokens - merged) * shape.width  # weighted, summed, divided
+    return keys + likeness + sizes + means

@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ipcv.architecture.shapes import TextShape
 from ipcv.compression.pruners.prompt_state import PromptState
 from ipcv.compression.pruners.pruner import OneLayerPruner
 
@@ -18,6 +19,10 @@ class Dart(OneLayerPruner):
     Pivots are the 4 visual and 4 text tokens with the largest L1 norm of the previous layer's keys. Each in turn
     takes the `n * keep / 8` visual tokens not yet taken whose hidden states are least like its own (cosine).
     """
+
+    name: ClassVar[str] = "dart"
+    arxiv: ClassVar[str] = "2502.11494"
+    departures: ClassVar[str] = ""
 
     PIVOTS: ClassVar[int] = 4  # of each kind
     method: Literal["dart"] = field(default="dart", init=False)
@@ -47,3 +52,10 @@ class Dart(OneLayerPruner):
             taken[row.masked_fill(taken, torch.inf).topk(share, largest=False).indices] = True
             left -= share
         return taken
+
+    def flops(self, shape: TextShape, length: int, visual: int) -> int:
+        """FLOPs of finding the pivots and what is like them; all text pivots are taken to be found."""
+        pivots = min(self.PIVOTS, visual) + min(self.PIVOTS, length - visual)
+        norms = 2 * length * shape.key_width  # magnitude, sum
+        unit = 3 * length * shape.width  # square, sum, division
+        return norms + unit + 2 * pivots * visual * shape.width

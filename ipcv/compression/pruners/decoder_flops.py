@@ -4,14 +4,12 @@ What counts, and what does not, stands in `ipcv.architecture.shapes`.
 """
 
 from ipcv.architecture.shapes import CHUNK, LinearShape, TextShape, attention, linear
-from ipcv.compression.pruners.dart import Dart
-from ipcv.compression.pruners.pruner import LanguagePruner
-from ipcv.compression.pruners.v2drop import V2Drop
+from ipcv.compression.pruners.pruner import Pruner
 
 BLOCK = 64  # tokens of a prompt that linear attention works through at a time
 
 
-def prefill_flops(shape: TextShape, length: int, visual: int, pruner: LanguagePruner | None = None) -> int:
+def prefill_flops(shape: TextShape, length: int, visual: int, pruner: Pruner | None = None) -> int:
     """FLOPs of the language model's pass over a prompt of `length` tokens, `visual` of them visual.
 
     The vocabulary is scored for the last position only (`logits_to_keep=1`).
@@ -21,9 +19,7 @@ def prefill_flops(shape: TextShape, length: int, visual: int, pruner: LanguagePr
     return sum(passes) + linear(1, shape.width, shape.vocabulary) + choice_flops(shape, length, visual, pruner)
 
 
-def decode_flops(
-    shape: TextShape, length: int, visual: int, new_tokens: int, pruner: LanguagePruner | None = None
-) -> int:
+def decode_flops(shape: TextShape, length: int, visual: int, new_tokens: int, pruner: Pruner | None = None) -> int:
     """FLOPs of generating `new_tokens` after the prefill of such a prompt, with the key-value cache.
 
     `new_tokens` counts every token chosen, an end token too. The first comes from the prefill and the last is not fed
@@ -39,22 +35,12 @@ def decode_flops(
     return steps * fixed + attention(shape.query_width, keys)
 
 
-def choice_flops(shape: TextShape, length: int, visual: int, pruner: LanguagePruner | None) -> int:
-    """FLOPs that `pruner` adds to a prefill to choose tokens. DART is taken to find all its text pivots."""
-    if pruner is None or not pruner.prunes or not visual:
-        return 0
-    if isinstance(pruner, V2Drop):
-        return 3 * sum((visual, *pruner.counts(visual)[:-1])) * shape.width  # difference, square, sum
-    if isinstance(pruner, Dart):
-        pivots = min(pruner.PIVOTS, visual) + min(pruner.PIVOTS, length - visual)
-        norms = 2 * length * shape.key_width  # magnitude, sum
-        unit = 3 * length * shape.width  # square, sum, division
-        return norms + unit + 2 * pivots * visual * shape.width
-    softmax = 6 * shape.heads * length  # scale, subtract, exponential, sum, division; mean over heads
-    return 2 * length * shape.query_width + softmax
+def choice_flops(shape: TextShape, length: int, visual: int, pruner: Pruner | None) -> int:
+    """FLOPs that `pruner` adds to a prefill to choose tokens."""
+    return pruner.flops(shape, length, visual) if pruner is not None and pruner.prunes and visual else 0
 
 
-def cache_tokens(shape: TextShape, length: int, visual: int, pruner: LanguagePruner | None = None) -> int:
+def cache_tokens(shape: TextShape, length: int, visual: int, pruner: Pruner | None = None) -> int:
     """Keys (and as many values) in the key-value cache, summed over the layers that have keys, after `length` tokens.
 
     `length` may include tokens generated since: all these layers hold those. A layer with a window holds one less than
@@ -63,9 +49,7 @@ def cache_tokens(shape: TextShape, length: int, visual: int, pruner: LanguagePru
     return sum(_held(shape, length, visual, pruner))
 
 
-def cache_bytes(
-    shape: TextShape, length: int, visual: int, pruner: LanguagePruner | None = None, width: int = 2
-) -> int:
+def cache_bytes(shape: TextShape, length: int, visual: int, pruner: Pruner | None = None, width: int = 2) -> int:
     """Bytes of the cache, the states of linear attention included, in numbers of `width` bytes."""
     states = len(shape.keyless) * shape.linear.state(width) if shape.linear else 0
     return 2 * shape.key_width * width * cache_tokens(shape, length, visual, pruner) + states
@@ -75,7 +59,7 @@ def cache_share(
     shape: TextShape,
     length: int,
     visual: int,
-    pruner: LanguagePruner | None = None,
+    pruner: Pruner | None = None,
     left_out: int = 0,
     width: int = 2,
 ) -> float:
@@ -88,7 +72,7 @@ def cache_share(
     return held / cache_bytes(shape, length + left_out, visual + left_out, width=width)
 
 
-def _lengths(shape: TextShape, length: int, visual: int, pruner: LanguagePruner | None) -> list[int]:
+def _lengths(shape: TextShape, length: int, visual: int, pruner: Pruner | None) -> list[int]:
     """How many of a prompt's tokens each layer computes and holds."""
     lengths = [length] * shape.layers
     if pruner is not None and pruner.prunes:
@@ -116,7 +100,7 @@ def _keys(held: int, steps: int, window: int) -> int:
     return sum(min(held + step, window) for step in range(1, steps + 1))
 
 
-def _held(shape: TextShape, length: int, visual: int, pruner: LanguagePruner | None) -> list[int]:
+def _held(shape: TextShape, length: int, visual: int, pruner: Pruner | None) -> list[int]:
     """How many of a prompt's tokens each layer that has keys holds."""
     lengths = [each for each in enumerate(_lengths(shape, length, visual, pruner)) if each[0] not in shape.keyless]
     return [min(tokens, (shape.window(index) or tokens + 1) - 1) for index, tokens in lengths]

@@ -24,7 +24,7 @@ from ipcv.compression.pruners.prompt_state import PromptState
 from ipcv.families import find_encoder
 
 if TYPE_CHECKING:
-    from ipcv.compression.pruners.pruner import LanguagePruner
+    from ipcv.compression.pruners.pruner import Pruner
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Dropping:
 
     def __init__(
         self,
-        pruner: "LanguagePruner",
+        pruner: "Pruner",
         model: PreTrainedModel,
         layers: Any,
         steps: tuple[int, ...],

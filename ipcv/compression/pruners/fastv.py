@@ -1,12 +1,12 @@
 """FastV: keep the visual tokens to which the last token attends most."""
 
-from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
 
+from ipcv.architecture.shapes import Need, TextShape
 from ipcv.compression.pruners.prompt_state import PromptState
 from ipcv.compression.pruners.pruner import OneLayerPruner
 from ipcv.compression.shares import kept_count
@@ -20,13 +20,21 @@ class FastV(OneLayerPruner):
     layer before must see the whole prompt: one with a window would keep its end and nothing else.
     """
 
+    name: ClassVar[str] = "fastv"
+    arxiv: ClassVar[str] = "2403.06764"
+    departures: ClassVar[str] = (
+        "the layer that scores attends causally, and later layers get the mask of the tokens that stay"
+    )
+    needs: ClassVar[frozenset[Need]] = frozenset({"keys", "whole_prompt"})
+
     method: Literal["fastv"] = field(default="fastv", init=False)
 
-    def check(self, windows: Sequence[int], keyless: Collection[int] = ()) -> None:
+    def check(self, shape: TextShape) -> None:
         """Raise `ValueError` if the layer before has a window, or there is none."""
-        (chosen,) = self.steps(len(windows), keyless)
-        if window := windows[chosen - 1]:
-            whole = [layer + 1 for layer, each in enumerate(windows[:-1]) if not each and layer not in keyless]
+        (chosen,) = self.steps(shape.layers, shape.keyless)
+        if window := shape.window(chosen - 1):
+            others = range(1, shape.layers)
+            whole = [layer for layer in others if not shape.window(layer - 1) and layer - 1 not in shape.keyless]
             raise ValueError(
                 f"FastV layer={chosen} goes by what layer {chosen - 1} attends to, which in this model are the last "
                 f"{window} tokens only: use layer {', '.join(map(str, whole))}, or another pruner"
@@ -46,3 +54,8 @@ class FastV(OneLayerPruner):
         taken = torch.zeros_like(attention, dtype=torch.bool)
         taken[attention.topk(self.count(len(attention))).indices] = True
         return taken
+
+    def flops(self, shape: TextShape, length: int, visual: int) -> int:  # noqa: ARG002 - all tokens are attended to
+        """FLOPs of one query's attention over the whole prompt."""
+        softmax = 6 * shape.heads * length  # scale, subtract, exponential, sum, division; mean over heads
+        return 2 * length * shape.query_width + softmax

@@ -1,37 +1,42 @@
-"""What a method is that prunes visual tokens inside the language model; `dropping` carries it out."""
+"""The base classes of methods inside the language model; `dropping` carries out what they choose."""
 
-from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterator, Sequence
+from abc import abstractmethod
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
-from typing import ClassVar, Self
+from typing import TYPE_CHECKING, ClassVar, Self
 
-from torch import Tensor
-from transformers import PreTrainedModel
+from ipcv.architecture.shapes import Need, TextShape
+from ipcv.compression.method import Method, Place
 
-from ipcv.architecture.hooks import installed
-from ipcv.architecture.shapes import keyless_layers, layer_windows
-from ipcv.compression.pruners.dropping import Dropping
-from ipcv.compression.pruners.prompt_state import PromptState
-from ipcv.families import find_language
+if TYPE_CHECKING:  # these take seconds to import, and options name this class
+    from torch import Tensor
+    from transformers import PreTrainedModel
+
+    from ipcv.compression.pruners.prompt_state import PromptState
 
 
-@dataclass(frozen=True, kw_only=True)
-class LanguagePruner(ABC):
-    """Visual tokens pruned at the input of some decoder layers; see `Dart`, `FastV` and `V2Drop` beside this file.
+class Pruner(Method):
+    """A method that prunes visual tokens at the input of some decoder layers, for these and all later ones.
 
     For one prompt at a time, with the key-value cache on (the default of transformers). Raises `ValueError` for
     settings that make no sense, `ModelError` for an unsupported family.
     """
 
+    place: ClassVar[Place] = "pruner"
+
     @contextmanager
-    def __call__(self, model: PreTrainedModel) -> Iterator[None]:
+    def __call__(self, model: "PreTrainedModel") -> Iterator[None]:
         """Prune in the language model of `model` for the length of the `with`; the model is left as it was."""
+        from ipcv.architecture.hooks import installed
+        from ipcv.compression.pruners.dropping import Dropping
+        from ipcv.families import find_language
+
         language = find_language(model.config.model_type)
+        shape = language.decoder(model.config.get_text_config())
+        self.check(shape)
         layers = model.get_decoder().layers
-        text = model.config.get_text_config()
-        self.check(layer_windows(text), keyless_layers(text))
-        steps = self.steps(len(layers), keyless_layers(text))
+        steps = self.steps(shape.layers, shape.keyless)
         hooks = Dropping(self, model, layers, steps, has_newlines=language.newline is not None)
         with installed(hooks, layers) if self.prunes else nullcontext():
             yield
@@ -48,34 +53,39 @@ class LanguagePruner(ABC):
         Those in `keyless` attend linearly. Raises `ValueError` if tokens cannot be chosen there.
         """
 
-    def check(self, windows: Sequence[int], keyless: Collection[int] = ()) -> None:
-        """Raise `ValueError` if tokens cannot be chosen in a language model with these `windows` per layer, 0 for none.
+    def check(self, shape: TextShape) -> None:
+        """Raise `ValueError` if tokens cannot be chosen in a language model of this shape."""
+        self.steps(shape.layers, shape.keyless)
 
-        They are the positions that a token attends to at most; layers in `keyless` attend linearly.
-        """
-        self.steps(len(windows), keyless)
+    def settled(self, depth: int, keyless: Collection[int]) -> tuple[Self, str | None]:  # noqa: ARG002 - see below
+        """This pruner with nothing left open for the model that has it, and a warning if that is not the usual."""
+        return self, None
 
     @abstractmethod
     def counts(self, visual: int) -> tuple[int, ...]:
         """How many of a prompt's `visual` tokens stay from each of those layers on."""
 
     @abstractmethod
-    def choose(self, prompt: PromptState) -> Tensor:
+    def choose(self, prompt: "PromptState") -> "Tensor":
         """Which of `prompt.visual` stay: a boolean mask `[n]`."""
+
+    @abstractmethod
+    def flops(self, shape: TextShape, length: int, visual: int) -> int:
+        """FLOPs of choosing, for a prompt of `length` tokens of which `visual` are visual, one at least."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class OneLayerPruner(LanguagePruner):
+class OneLayerPruner(Pruner):
     """Visual tokens pruned once, at a layer that follows one with keys."""
 
     LAYER: ClassVar[int] = 3
+    needs: ClassVar[frozenset[Need]] = frozenset({"keys"})
 
     keep: float = 0.5  # share of the prompt's visual tokens that the later layers see
     layer: int | None = None  # first decoder layer without the dropped tokens; None: 3, or the next one that can be
 
     def __post_init__(self) -> None:
-        if not 0 < self.keep <= 1:
-            raise ValueError(f"{type(self).__name__} keep={self.keep} must be more than 0 and at most 1")
+        self._check_share(self.keep)
         if self.layer is not None and self.layer < 1:
             raise ValueError(
                 f"{type(self).__name__} layer={self.layer} must be at least 1: "
@@ -104,7 +114,7 @@ class OneLayerPruner(LanguagePruner):
         return (chosen,)
 
     def settled(self, depth: int, keyless: Collection[int]) -> tuple[Self, str | None]:
-        """The same with its layer named, and a warning if it is not the usual one though none was asked for."""
+        """This pruner with its layer named, and a warning if that is not the usual one though none was asked for."""
         (layer,) = self.steps(depth, keyless)
         settled = replace(self, layer=layer)
         if self.layer is not None or layer == self.LAYER or not self.prunes:

@@ -8,13 +8,14 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
+from ipcv.architecture.shapes import TextShape
 from ipcv.compression.pruners.prompt_state import PromptState
-from ipcv.compression.pruners.pruner import LanguagePruner
+from ipcv.compression.pruners.pruner import Pruner
 from ipcv.compression.shares import kept_count
 
 
 @dataclass(frozen=True, kw_only=True)
-class V2Drop(LanguagePruner):
+class V2Drop(Pruner):
     """Keep the visual tokens that the layer before changed most, in several steps (V2Drop, arXiv 2509.01552).
 
     Change is the L2 norm of the layer's whole update. The defaults are those of the published code for Qwen2-VL: of
@@ -22,6 +23,10 @@ class V2Drop(LanguagePruner):
     those layers are of the 28 of its 2B and 7B models; in a language model of another depth they are scaled to it,
     rounded, and 1 at least.
     """
+
+    name: ClassVar[str] = "v2drop"
+    arxiv: ClassVar[str] = "2509.01552"
+    departures: ClassVar[str] = "its layers, published for models of 28, are scaled to the depth of the model"
 
     LAYERS: ClassVar[tuple[int, ...]] = (3, 16, 22)
     DEPTH: ClassVar[int] = 28  # of the model that these layers were published for
@@ -74,6 +79,10 @@ class V2Drop(LanguagePruner):
         taken = torch.zeros_like(norms, dtype=torch.bool)
         taken[norms.topk(self._count(len(norms), self.keep[prompt.step])).indices] = True
         return taken
+
+    def flops(self, shape: TextShape, length: int, visual: int) -> int:  # noqa: ARG002 - text is not compared
+        """FLOPs of all steps: difference, square and sum over the visual tokens that are left."""
+        return 3 * sum((visual, *self.counts(visual)[:-1])) * shape.width
 
 
 def _ascending(layers: tuple[int, ...]) -> bool:

@@ -1,12 +1,13 @@
 """DTD: drop the tokens that are like the one before them at the same place."""
 
-from dataclasses import dataclass, field, replace
-from typing import Literal, Self
+from dataclasses import dataclass, field
+from typing import ClassVar, Literal
 
 import torch.nn.functional as F
 from torch import Tensor
 
-from ipcv.compression.reducers.reducer import Reducer, _check_share, _likeness, _likeness_flops, _ranks
+from ipcv.compression.reducers.reducer import Reducer
+from ipcv.compression.reducers.similarity import likeness, likeness_flops, ranks
 from ipcv.compression.shares import kept_count
 
 
@@ -20,6 +21,13 @@ class DTD(Reducer):
     is rounded down, not how many go; equally similar tokens stay in their order.
     """
 
+    name: ClassVar[str] = "dtd"
+    arxiv: ClassVar[str] = "2504.17343"
+    departures: ClassVar[str] = (
+        "compares features, not pixels; with keep, how many stay is rounded down, not how many go; equally similar "
+        "tokens stay in their order"
+    )
+
     threshold: float = 0.5  # cosine similarity above which a token is dropped; not read if `keep` is given
     keep: float | None = None  # share of each temporal patch but the first that stays; None: by `threshold`
     method: Literal["dtd"] = field(default="dtd", init=False)
@@ -28,20 +36,13 @@ class DTD(Reducer):
         if not -1 <= self.threshold <= 1:
             raise ValueError(f"DTD threshold={self.threshold} must be from -1 to 1")
         if self.keep is not None:
-            _check_share("DTD", self.keep)
-
-    @property
-    def reduces(self) -> bool:
-        """Whether anything is left out."""
-        return self.keep != 1
+            self._check_share(self.keep)
 
     def choose(self, tokens: Tensor) -> Tensor:
         """The first temporal patch and the tokens that changed, as a mask `[t, m]`."""
-        likeness = _likeness(tokens)
-        if self.keep is None:
-            stays = likeness <= self.threshold
-        else:
-            stays = _ranks(likeness) < kept_count(tokens.shape[1], self.keep)
+        alike = likeness(tokens)
+        is_new = alike <= self.threshold
+        stays = is_new if self.keep is None else ranks(alike) < kept_count(tokens.shape[1], self.keep)
         return F.pad(stays, (0, 0, 1, 0), value=True)
 
     def most(self, frames: int, tokens: int) -> int:
@@ -49,10 +50,6 @@ class DTD(Reducer):
         later = tokens if self.keep is None else kept_count(tokens, self.keep)
         return tokens + (frames - 1) * later
 
-    def at(self, keep: float) -> Self:
-        """The same with another share that stays."""
-        return replace(self, keep=keep)
-
     def flops(self, frames: int, tokens: int, width: int) -> int:
         """FLOPs of choosing among `tokens` of `width` values in each of `frames` temporal patches."""
-        return _likeness_flops(frames, tokens, width)
+        return likeness_flops(frames, tokens, width)

@@ -1,32 +1,37 @@
-"""Visual tokens left out of the prompt, after the encoder and before the language model: EVS, VidCom2 and DTD.
+"""The base class of methods between the encoder and the language model.
 
-All choose among the merged tokens of a whole video by their embeddings alone. The tokens that stay keep the rotary
-positions that they have among all, and the text goes on where it would behind all of them. Embeddings are compared in
-float32.
+A reducer gets the visual tokens of a whole video and chooses by their embeddings alone what the prompt has of them.
+Tokens that stay keep the rotary positions that they have among all, and the text behind them keeps its own.
 """
 
-from abc import ABC, abstractmethod
-from dataclasses import dataclass
-from typing import Self
+from abc import abstractmethod
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
-import torch.nn.functional as F
-from torch import Tensor
+from ipcv.compression.method import Method, Place
+
+if TYPE_CHECKING:  # it takes seconds to import, and options name this class
+    from torch import Tensor
 
 
-@dataclass(frozen=True, kw_only=True)
-class Reducer(ABC):
-    """Which visual tokens go into the prompt; see `EVS`, `VidCom2` and `DTD`.
+class Reducer(Method):
+    """A method that leaves visual tokens out of the prompt."""
 
-    Raises `ValueError` for settings that make no sense.
-    """
+    place: ClassVar[Place] = "reducer"
+    keep: float | None  # share of the visual tokens that stays; None: whatever else the settings say
 
     @property
-    @abstractmethod
     def reduces(self) -> bool:
         """Whether anything is left out."""
+        return self.keep != 1
+
+    def at(self, keep: float) -> Self:
+        """This reducer with another share that stays."""
+        changes: dict[str, Any] = {"keep": keep}
+        return replace(self, **changes)  # type: ignore[type-var] # methods are dataclasses
 
     @abstractmethod
-    def choose(self, tokens: Tensor) -> Tensor:
+    def choose(self, tokens: "Tensor") -> "Tensor":
         """Which of a video's `tokens` stay: a boolean mask `[t, m]`.
 
         `tokens` are the embeddings `[t, m, d]` of `t` temporal patches (two frames each, in most families) of `m`
@@ -38,30 +43,9 @@ class Reducer(ABC):
         """At most how many stay of `tokens` in each of `frames` temporal patches."""
 
     @abstractmethod
-    def at(self, keep: float) -> Self:
-        """The same with another share that stays."""
-
-    @abstractmethod
     def flops(self, frames: int, tokens: int, width: int) -> int:
         """FLOPs of choosing among `tokens` of `width` values in each of `frames` temporal patches."""
 
-
-def _likeness(tokens: Tensor) -> Tensor:
-    """Cosine similarity `[t - 1, m]` of `tokens` `[t, m, d]` to the same place in the temporal patch before."""
-    unit = F.normalize(tokens.float(), dim=-1)
-    return (unit[1:] * unit[:-1]).sum(-1)
-
-
-def _likeness_flops(frames: int, tokens: int, width: int) -> int:
-    unit = 3 * frames * tokens * width  # square, sum, division
-    return unit + 2 * (frames - 1) * tokens * width
-
-
-def _ranks(scores: Tensor) -> Tensor:
-    """The place of each score among those of its row `[t, m]`, the lowest first, equal ones in their order."""
-    return scores.sort(dim=1, stable=True).indices.argsort(dim=1)
-
-
-def _check_share(name: str, keep: float) -> None:
-    if not 0 < keep <= 1:
-        raise ValueError(f"{name} keep={keep} must be more than 0 and at most 1")
+    def warnings(self, count: int, kept: int) -> tuple[str, ...]:  # noqa: ARG002 - for methods that have some
+        """What a user should know when `kept` of a video's `count` tokens have stayed."""
+        return ()

@@ -1,12 +1,13 @@
 """VidCom2: keep the tokens that stand out of the video and of their frame."""
 
-from dataclasses import dataclass, field, replace
-from typing import ClassVar, Literal, Self
+from dataclasses import dataclass, field
+from typing import ClassVar, Literal
 
 import torch.nn.functional as F
 from torch import Tensor
 
-from ipcv.compression.reducers.reducer import Reducer, _check_share, _ranks
+from ipcv.compression.reducers.reducer import Reducer
+from ipcv.compression.reducers.similarity import ranks
 from ipcv.compression.shares import kept_count
 
 
@@ -21,6 +22,10 @@ class VidCom2(Reducer):
     is a temporal patch (two frames), as in the authors' wrapper for Qwen2-VL.
     """
 
+    name: ClassVar[str] = "vidcom2"
+    arxiv: ClassVar[str] = "2505.14454"
+    departures: ClassVar[str] = "a frame is a temporal patch; equal scores stay in their order"
+
     WIDTHS: ClassVar[tuple[float, ...]] = (0.125, 0.25, 0.5, 1.0, 2.0)
     TEMPERATURE: ClassVar[float] = 0.01
 
@@ -28,12 +33,7 @@ class VidCom2(Reducer):
     method: Literal["vidcom2"] = field(default="vidcom2", init=False)
 
     def __post_init__(self) -> None:
-        _check_share("VidCom2", self.keep)
-
-    @property
-    def reduces(self) -> bool:
-        """Whether anything is left out."""
-        return self.keep < 1
+        self._check_share(self.keep)
 
     def choose(self, tokens: Tensor) -> Tensor:
         """The tokens that stand out, as a mask `[t, m]`."""
@@ -45,7 +45,7 @@ class VidCom2(Reducer):
         weights = (-video.mean(1) / self.TEMPERATURE).softmax(0)
         shares = (self.keep * (1 + weights - weights.mean())).clamp(max=1)
         counts = (shares * tokens.shape[1]).round().clamp(min=1)
-        return _ranks(video + frame) < counts[:, None]
+        return ranks(video + frame) < counts[:, None]
 
     def _nearness(self, unit: Tensor, centre: Tensor) -> Tensor:
         """`[t, m]`, the larger the nearer."""
@@ -55,10 +55,6 @@ class VidCom2(Reducer):
     def most(self, frames: int, tokens: int) -> int:
         """At most how many stay of `tokens` in each of `frames` temporal patches."""
         return min(frames * tokens, kept_count(frames * tokens, self.keep) + frames)  # each is rounded, and 1 at least
-
-    def at(self, keep: float) -> Self:
-        """The same with another share that stays."""
-        return replace(self, keep=keep)
 
     def flops(self, frames: int, tokens: int, width: int) -> int:
         """FLOPs of choosing among `tokens` of `width` values in each of `frames` temporal patches."""

@@ -1,0 +1,26 @@
+"""The base class of all compression methods. Imports no torch, so that options can name methods cheaply."""
+
+from abc import ABC
+from typing import ClassVar, Literal
+
+from ipcv.architecture.shapes import Need
+
+Place = Literal["compressor", "reducer", "pruner"]  # where a method acts, called as the field of `Options` for it
+
+
+class Method(ABC):
+    """One way to save work. Every method is a frozen, keyword-only dataclass that holds its settings.
+
+    Settings that make no sense raise `ValueError` at construction.
+    """
+
+    name: ClassVar[str]  # in JSON, in cache keys and, but for presets, on the command line: never changed
+    place: ClassVar[Place]
+    arxiv: ClassVar[str]  # number of its paper
+    departures: ClassVar[str]  # where it differs from its paper, in one line; empty: nowhere that is known
+    needs: ClassVar[frozenset[Need]] = frozenset()  # that not every model family offers
+
+    def _check_share(self, keep: float) -> None:
+        """Raise `ValueError` unless `keep` is a share of tokens."""
+        if not 0 < keep <= 1:
+            raise ValueError(f"{type(self).__name__} keep={keep} must be more than 0 and at most 1")
