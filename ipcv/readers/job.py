@@ -1,4 +1,4 @@
-"""What a reader is asked for, and the clips it opens: one, or one per segment."""
+"""A job for a reader process: one video, opened as one clip or as one clip per segment."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,15 +27,15 @@ class ReadJob:
     video: str  # a path or a URL
     sampling: Sampling
     segments: Segments | None  # None: the whole video is one clip
-    measure: BudgetPlanner  # how frames are cut, and what of them there is room for
+    measure: BudgetPlanner  # how frames are cut into patches, and how many visual tokens there is room for
     limit: Limit  # of each clip's visual tokens
     frame_batch: int
     max_download: int  # bytes of a remote file
 
     def clips(self, scratch: Path | None = None) -> Iterator[ClipRead]:
-        """The clips, opened one after the other. Raises `VideoError`, and `ValueError` where the limit is too low.
+        """Open the clips one after the other. Raises `VideoError`, and `ValueError` if the limit is too low.
 
-        A remote file is copied into a folder of its own, under `scratch` if that is given, for as long as it takes.
+        A remote file is copied into a temporary folder (under `scratch` if given), which is removed at the end.
         """
         with self._local(scratch) as path:
             video = probe(path)

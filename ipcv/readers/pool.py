@@ -1,5 +1,6 @@
-"""Videos read ahead by processes that can be killed: in order, a bounded number of them at a time."""
+"""Reader processes: they read videos ahead, in order and a bounded number at a time, and can be killed."""
 
+import os
 import pickle
 import queue
 import subprocess
@@ -10,6 +11,7 @@ import time
 from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import closing, suppress
+from multiprocessing import Pipe
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -20,19 +22,13 @@ from ipcv.readers.stream import Reading
 from ipcv.text import shown
 
 START = 120.0  # seconds a reader process may take to start
-# the package without what its __init__ imports: a process that only reads needs no transformers, and starts much sooner
-_BOOT = """import sys, types
-package = sys.modules["ipcv"] = types.ModuleType("ipcv")
-package.__path__ = [sys.argv.pop(1)]
-from ipcv.reader_process import main
-main()"""
 
 
 class Readers:
-    """`count` reader processes, for the length of a `with`; with 0, videos are read here, one at a time.
+    """`count` reader processes, for the length of a `with`; with 0, this process reads the videos, one at a time.
 
-    `timeout` is the time, in seconds, that reading one video may take, waiting for the encoder not counted; then its
-    process is killed and another one started.
+    Reading one video may take `timeout` seconds, the wait for the encoder not counted. Then its process is killed and
+    another one started.
     """
 
     def __init__(self, count: int, prefetch: int, timeout: float | None = None) -> None:
@@ -65,9 +61,9 @@ class Readers:
         self._scratch.cleanup()
 
     def read(self, jobs: Iterable[ReadJob | None]) -> Iterator[Iterable[ClipRead] | None]:
-        """What each job reads, in order; at most `prefetch` of them have begun and are not yet used up.
+        """Yield the clips of each job, in the order of the jobs, and `None` for each `None`.
 
-        A place that holds no job stays empty.
+        At most `prefetch` videos have been begun and are not yet used up.
         """
         waiting: deque[Reading | None] = deque()
         ahead = self._prefetch if self._count else 0
@@ -85,7 +81,7 @@ class Readers:
                     yield from self._first(waiting)
             while waiting:
                 yield from self._first(waiting)
-        finally:  # what was read ahead and is not wanted any more must not hold its reader up
+        finally:  # readers must not wait for somebody to take what is no longer wanted
             for reading in waiting:
                 if reading:
                     reading.close()
@@ -100,12 +96,12 @@ class Readers:
 
 
 class _Worker(threading.Thread):
-    """A thread that looks after one reader process."""
+    """A thread that hands one video after the other to a reader process of its own, and restarts it when it ends."""
 
     def __init__(self, jobs: "queue.SimpleQueue[Reading | None]", scratch: Path, timeout: float | None) -> None:
         super().__init__(name="ipcv-reader-process", daemon=True)
         self._jobs, self._scratch, self._timeout = jobs, scratch, timeout
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: _Process | None = None
         self._lock = threading.Lock()
         self._reading: Reading | None = None
         self._stopped = False
@@ -129,73 +125,96 @@ class _Worker(threading.Thread):
                     reading.close()
             try:
                 self._serve(reading)
-            except Exception as error:  # it belongs to whoever waits for this video
+            except Exception as error:  # belongs to whoever waits for this video
                 self._end()
                 reading.put(error)
         self._end()
 
     def _serve(self, reading: Reading) -> None:
-        if self._process and self._process.poll() is not None:
+        if self._process and not self._process.is_alive():
             self._end()  # it ended between two videos
         process = self._process or self._start()
-        if process.stdin is None:
-            raise RuntimeError("the reader process has no stdin")
-        left = self._timeout
-        pickle.dump(reading.job, process.stdin, protocol=5)
-        process.stdin.flush()
+        name, left = shown(reading.job.video), self._timeout
+        process.send(reading.job, name)
         while True:
             started = time.monotonic()
-            message = self._receive(process, left, reading.job)
+            message = process.receive(name, left, self._timeout)
             if left is not None:
                 left -= time.monotonic() - started
             reading.put(message)
             if message[0] in ("end", "failed"):
                 return
 
-    def _receive(self, process: "subprocess.Popen[bytes]", seconds: float | None, job: ReadJob | None) -> Any:
-        """The next message. Raises `ReadTimeoutError` after so many seconds, `ReaderCrashError` if the process ends."""
-        late = threading.Event()
-
-        def kill() -> None:
-            late.set()
-            process.kill()
-
-        timer = None if seconds is None else threading.Timer(max(seconds, 0.0), kill)
-        if timer:
-            timer.daemon = True
-            timer.start()
-        try:
-            if process.stdout is None:
-                raise RuntimeError("the reader process has no stdout")
-            return pickle.load(process.stdout)  # noqa: S301 - from our own process
-        except (EOFError, pickle.UnpicklingError) as error:
-            name = shown(job.video) if job else "a reader process"
-            if late.is_set():
-                spent = self._timeout if job else START
-                raise ReadTimeoutError(f"{name}: reading took more than {spent:g} s and was ended") from error
-            code = process.wait()
-            raise ReaderCrashError(f"{name}: the process that read it ended with code {code}") from error
-        finally:
-            if timer:
-                timer.cancel()
-
-    def _start(self) -> "subprocess.Popen[bytes]":
-        command = [sys.executable, "-c", _BOOT, str(Path(__file__).parent), str(self._scratch)]
+    def _start(self) -> "_Process":
         with self._lock:
             if self._stopped:
                 raise ReaderCrashError("the readers are being closed")
-            process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)  # noqa: S603
-            self._process = process
-        self._receive(process, START, None)
+            process = self._process = _Process(self._scratch)
+        process.receive("a reader process", START, START)
         return process
 
     def _end(self) -> None:
         with self._lock:
             process, self._process = self._process, None
         if process:
-            process.kill()
-            process.wait()
-            for pipe in (process.stdin, process.stdout):
-                if pipe:
-                    with suppress(OSError):
-                        pipe.close()
+            process.close()
+
+
+class _Process:
+    """A process that runs `ipcv.readers.process`.
+
+    A plain subprocess rather than one of `multiprocessing`: that would import the user's script a second time, and
+    refuse to start under a daemonic process.
+    """
+
+    def __init__(self, scratch: Path) -> None:
+        self._connection, theirs = Pipe()
+        with theirs:
+            number = theirs.fileno()
+            self._process = subprocess.Popen(  # noqa: S603
+                # -P: no module of the current folder gets in the way of the library's
+                [sys.executable, "-P", "-m", "ipcv.readers.process", str(number), str(scratch)],
+                env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},  # imports whatever this process would
+                stdin=subprocess.PIPE,  # never written to: its end tells that this process is gone
+                stdout=2,  # whatever a library prints must not get into the output
+                pass_fds=[number],
+            )
+
+    def is_alive(self) -> bool:
+        """Whether it has not ended yet."""
+        return self._process.poll() is None
+
+    def send(self, job: ReadJob, name: str) -> None:
+        """Hand over a job. Raises `ReaderCrashError` if the process has ended; `name` says over what."""
+        try:
+            self._connection.send(job)
+        except OSError as error:
+            raise self._crash(name) from error
+
+    def receive(self, name: str, left: float | None, allowed: float | None) -> Any:
+        """The next message of the process, which reads `name` and has `left` of the `allowed` seconds for it.
+
+        Raises `ReadTimeoutError` when they are over, and `ReaderCrashError` if the process ends.
+        """
+        try:
+            if not self._connection.poll(None if left is None else max(left, 0.0)):
+                self.kill()
+                raise ReadTimeoutError(f"{name}: reading took more than {allowed:g} s and was ended")
+            return self._connection.recv()
+        except (EOFError, OSError, pickle.UnpicklingError) as error:
+            raise self._crash(name) from error
+
+    def kill(self) -> None:
+        """End the process, whatever it is doing."""
+        self._process.kill()
+
+    def close(self) -> None:
+        """End the process, and let go of its pipes."""
+        self.kill()
+        self._process.wait()
+        self._connection.close()
+        if self._process.stdin:
+            self._process.stdin.close()
+
+    def _crash(self, name: str) -> ReaderCrashError:
+        return ReaderCrashError(f"{name}: the process that read it ended with code {self._process.wait()}")

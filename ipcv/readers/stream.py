@@ -1,4 +1,4 @@
-"""One video as it comes in from another process, message by message."""
+"""A video that a reader process reads: its messages, turned back into clips."""
 
 import queue
 import threading
@@ -16,7 +16,7 @@ AHEAD = 4  # frame batches of one video that wait to be encoded
 
 
 class Reading:
-    """One video as it comes in: iterate for its clips, each to be used up before the next."""
+    """The messages about one video. Iterate for its clips, and use up each before the next."""
 
     def __init__(self, job: ReadJob) -> None:
         self.job = job
@@ -24,21 +24,21 @@ class Reading:
         self._closed = threading.Event()
 
     def __iter__(self) -> Iterator[ClipRead]:
-        """Raises `VideoError` where the video cannot be read, and whatever else went wrong in the reader."""
+        """Raises `VideoError` if the video cannot be read, and any other error of the reader as `RuntimeError`."""
         while (message := self.take())[0] != "end":
             if message[0] != "clip":
-                continue  # what is left of a clip that was not used up
+                continue  # the rest of a clip that was not used up
             _, span, facts, times, size, warnings, share = message
             source = _Piped(self, facts, times, size, list(warnings))
             with Clip(source, times, size, self.job.frame_batch) as clip:
                 yield span, clip, share
 
     def close(self) -> None:
-        """Nothing more is wanted."""
+        """Take no further message, and let the reader go on to its next video."""
         self._closed.set()
 
     def take(self) -> Any:
-        """The next message; errors as above."""
+        """Wait for the next message. Raises the error that it brings, and `ReaderCrashError` after `close`."""
         while True:
             with suppress(queue.Empty):
                 message = self._messages.get(timeout=0.5)
@@ -55,7 +55,7 @@ class Reading:
         return message
 
     def put(self, message: Any) -> None:
-        """Add a message; waits until there is room, or nobody wants it any more."""
+        """Add a message, once there is room for it; after `close` it is dropped."""
         while not self._closed.is_set():
             with suppress(queue.Full):
                 self._messages.put(message, timeout=0.1)

@@ -1,6 +1,5 @@
 """Videos read ahead by processes: the same frames, in order, never too many, and no hanging decoder hangs the rest."""
 
-import itertools
 import os
 import signal
 import threading
@@ -10,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
+from odd_jobs import Noisy, Spy
 
 from ipcv.architecture.preprocess import PatchSettings
 from ipcv.errors import ReaderCrashError, ReadTimeoutError, VideoError
@@ -21,11 +21,11 @@ from ipcv.readers.job import ReadJob
 from ipcv.readers.pool import Readers
 
 
-def job(path, **changes):
+def job(path, kind=ReadJob, **changes):
     measure = BudgetPlanner(patches=PatchSettings(), reducer=None, may_reduce=True, text=PictureText())
     limit = Limit(visual=10**6, source="context")
     settings = {"sampling": Sampling(), "segments": None, "measure": measure, "limit": limit, "frame_batch": 4}
-    return ReadJob(video=str(path), max_download=10**9, **settings | changes)
+    return kind(video=str(path), max_download=10**9, **settings | changes)
 
 
 def contents(reading):
@@ -89,17 +89,13 @@ def test_what_is_not_wanted_any_more_does_not_disturb_the_next(one, clips):
 
 def test_a_decoder_that_hangs_is_ended_and_the_next_video_is_read(one, clips):
     path = next(clips.iterdir())
-    readings = one.read(itertools.repeat(job(path), 4))
-    assert contents(next(readings))
+    assert [contents(reading) for reading in one.read([job(path)])]
     (process,) = children()
     process.send_signal(signal.SIGSTOP)
     started = time.monotonic()
-    for reading in readings:
-        try:
-            contents(reading)
-        except ReadTimeoutError as error:
-            assert str(error) == f"{path}: reading took more than 5 s and was ended"  # noqa: PT017
-            break
+    readings = one.read([job(path), job(path)])
+    with pytest.raises(ReadTimeoutError, match=f"^{path}: reading took more than 5 s and was ended$"):
+        contents(next(readings))
     assert time.monotonic() - started < 20
     assert contents(next(readings))
     assert [child.pid for child in children()] != [process.pid]
@@ -120,14 +116,47 @@ def test_a_decoder_that_crashes_is_replaced(one, clips):
     assert contents(next(readings))
 
 
+def test_a_reader_process_loads_no_transformers(one, clips):
+    (reading,) = map(contents_or_error, one.read([job(next(clips.iterdir()), Spy)]))
+    loaded = set(str(reading).split())
+    assert {"torch", "decord", "ipcv.readers.job"} <= loaded
+    assert not {"transformers", "accelerate", "huggingface_hub", "pydantic"} & loaded
+
+
+def contents_or_error(reading):
+    try:
+        return contents(reading)
+    except ValueError as error:
+        return error
+
+
+def test_libraries_that_write_to_stdout_disturb_nothing(clips, capfd):
+    path = next(clips.iterdir())
+    with Readers(1, 1) as readers:
+        quiet, noisy = map(contents, readers.read([job(path), job(path, Noisy)]))
+    assert same(quiet, noisy)
+    out, err = capfd.readouterr()
+    assert out == ""
+    assert err.count("noise from") == 2
+
+
+def test_modules_in_the_current_folder_are_not_taken_for_those_of_the_library(clips, tmp_path, monkeypatch):
+    (tmp_path / "decord.py").write_text("raise SystemExit(1)\n")
+    path = next(clips.iterdir()).absolute()
+    monkeypatch.chdir(tmp_path)
+    with Readers(1, 1) as readers:
+        assert list(map(contents, readers.read([job(path)])))
+
+
 def test_readers_end_with_the_process_that_started_them(clips, tmp_path):
-    """Even if that is killed."""
+    """Even if that is killed while a decoder hangs; and its script, which has no main guard, runs once."""
     script = tmp_path / "parent.py"
     script.write_text(
-        "import sys, time\nfrom test_pool import Readers, job, contents, children\n"
+        "import sys, time\nfrom odd_jobs import Hanging\n"
+        "from test_pool import Readers, job, contents, children\n"
         "with Readers(1, 1) as readers:\n"
-        "    readings = readers.read([job(sys.argv[1])])\n    contents(next(readings))\n"
-        "    print(children()[0].pid, flush=True)\n    time.sleep(60)\n"
+        "    readings = readers.read([job(sys.argv[1]), job(sys.argv[1], Hanging)])\n    contents(next(readings))\n"
+        "    print(*[child.pid for child in children()], flush=True)\n    time.sleep(60)\n"
     )
     paths = os.pathsep.join([str(Path(__file__).parent), os.getcwd()])  # noqa: PTH109
     parent = psutil.Popen(
