@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from platformdirs import user_cache_path
+from pydantic import ByteSize, TypeAdapter, ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
@@ -24,7 +26,7 @@ from ipcv.media.frames import VideoFacts
 LIMIT = 10 * 10**9  # bytes
 VERSION = 3
 _NAME = re.compile(r"[0-9a-f]{32}\.safetensors")
-_UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
+_SIZE = re.compile(r"[0-9.]+\s*[A-Za-z]*")
 
 
 @dataclass(frozen=True)
@@ -130,17 +132,19 @@ class EncodingCache:
 
 def default_folder() -> Path:
     """Where `auto` keeps encodings: `$IPCV_CACHE`, or `ipcv` in the user's cache folder."""
-    if own := os.environ.get("IPCV_CACHE"):
-        return Path(own).expanduser()
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "ipcv"
+    own = os.environ.get("IPCV_CACHE")
+    return Path(own).expanduser() if own else user_cache_path("ipcv", appauthor=False)
 
 
 def parse_size(text: str) -> int:
-    """Bytes from `500MB`, `10G` or a number. Raises `ValueError`."""
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kmgt]?)i?b?", text.strip().lower())
-    if not found:
-        raise ValueError(f"{text!r} is not a size: write 500MB or 10GB")
-    return int(float(found[1]) * _UNITS[found[2]])
+    """Bytes from `500MB`, `10GiB`, `10G` or a number. Raises `ValueError`."""
+    try:
+        size = TypeAdapter(ByteSize).validate_python(text)
+    except ValidationError:
+        size = None
+    if size is None or not _SIZE.fullmatch(text.strip()):  # ByteSize passes over what stands behind the unit
+        raise ValueError(f"{text!r} is not a size: write 500MB or 10GiB")
+    return int(size)
 
 
 def _hash(*tensors: Tensor) -> str:

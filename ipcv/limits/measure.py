@@ -50,7 +50,7 @@ class BudgetPlanner:
     def read(self, found: Found, limit: Limit) -> tuple[Clip, Share]:
         """What was found, opened with as much of it as there is room for. Raises as `meet` does."""
         extent, share = self.meet(self.found(found), limit, found.times, found.name)
-        return found.read(extent.patches, extent.frames), share
+        return found.read(extent.patches.resize, extent.frames), share
 
     def meet(
         self, whole: Extent, limit: Limit, times: Sequence[float], name: str, *, only_reduce: bool = False

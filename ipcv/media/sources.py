@@ -6,8 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ipcv.architecture.preprocess import FrameSettings
-from ipcv.media.clip import Clip, clip_from_frames, clip_from_image, open_video
+from ipcv.media.clip import Clip, Resize, clip_from_frames, clip_from_image, open_video
 from ipcv.media.frames import MediaKind
 from ipcv.media.images import is_image, read_image
 from ipcv.media.probe import IndexedVideo, probe
@@ -34,7 +33,7 @@ class Found:
     times: Sequence[float]  # of the frames that the settings ask for, in seconds
     height: int  # as displayed
     width: int
-    read: Callable[[FrameSettings, int], Clip]  # how frames are cut into patches, and at most how many -> the frames
+    read: Callable[[Resize, int], Clip]  # the size of the frames, and at most how many there are -> the frames
 
 
 def check(path: str | Path) -> None:
@@ -53,11 +52,9 @@ def find(source: str | Path | TimedFrames, sampling: Sampling, frame_batch: int,
         raise TypeError(f"a video is a path or ipcv.TimedFrames, not {type(source).__name__}")
     clip = clip_from_frames(source.frames, source.times, frame_batch=frame_batch, multiple=multiple)
 
-    def read(patches: FrameSettings, most: int) -> Clip:
+    def read(resize: Resize, most: int) -> Clip:
         video = source if most >= len(clip.times) else _thinned(source, clip.times, most)
-        return clip_from_frames(
-            video.frames, video.times, resize=patches.resize, frame_batch=frame_batch, multiple=multiple
-        )
+        return clip_from_frames(video.frames, video.times, resize=resize, frame_batch=frame_batch, multiple=multiple)
 
     return Found(name="", kind="video", times=clip.times, height=clip.size[0], width=clip.size[1], read=read)
 
@@ -66,9 +63,9 @@ def find_in(video: IndexedVideo, sampling: Sampling, frame_batch: int, multiple:
     """The same in a file that is probed already."""
     choice = choose(video.times.tolist(), sampling, duration=video.facts.duration, multiple=multiple)
 
-    def read(patches: FrameSettings, most: int) -> Clip:
+    def read(resize: Resize, most: int) -> Clip:
         fewer = replace(sampling, max_frames=min(sampling.max_frames, most))
-        return open_video(video, fewer, resize=patches.resize, frame_batch=frame_batch, multiple=multiple)
+        return open_video(video, fewer, resize=resize, frame_batch=frame_batch, multiple=multiple)
 
     return Found(
         name=video.facts.path,
@@ -83,8 +80,8 @@ def find_in(video: IndexedVideo, sampling: Sampling, frame_batch: int, multiple:
 def _image(path: str | Path, multiple: int) -> Found:
     picture, facts, warnings = read_image(path)
 
-    def read(patches: FrameSettings, _: int) -> Clip:
-        return clip_from_image(picture, facts, resize=patches.resize, multiple=multiple, warnings=warnings)
+    def read(resize: Resize, _: int) -> Clip:
+        return clip_from_image(picture, facts, resize=resize, multiple=multiple, warnings=warnings)
 
     return Found(
         name=str(path), kind="image", times=(0.0,) * multiple, height=facts.height, width=facts.width, read=read

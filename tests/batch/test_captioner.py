@@ -297,11 +297,14 @@ def test_the_least_recently_used_encodings_go(demo, clips, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["other.txt"]
 
 
-@pytest.mark.parametrize(("text", "size"), [("500MB", 500 * 10**6), ("1.5 g", 1_500_000_000), ("12", 12)])
+@pytest.mark.parametrize(
+    ("text", "size"), [("500MB", 500 * 10**6), ("1.5 g", 1_500_000_000), ("10GiB", 10 << 30), ("12", 12)]
+)
 def test_sizes_are_written_as_people_write_them(text, size):
     assert parse_size(text) == size
-    with pytest.raises(ValueError, match="is not a size"):
-        parse_size(text + "x")
+    for wrong in (text + "x", text + " x", "-" + text):
+        with pytest.raises(ValueError, match="is not a size"):
+            parse_size(wrong)
 
 
 def test_a_second_try_that_fails_is_that_videos_failure(demo, clips):
