@@ -6,9 +6,9 @@ import av
 import numpy as np
 import pytest
 
+from ipcv.benchmark import dataset
 from ipcv.benchmark.dataset import write_world
 from ipcv.benchmark.wordings import KINDS
-from ipcv.world import mp4
 from ipcv.world.mp4 import write_clip
 from ipcv.world.random_scene import make_scene
 from ipcv.world.scene import HELD_OUT_SEEDS
@@ -70,7 +70,7 @@ def test_old_clips_go_with_their_questions_and_nothing_else_does(tmp_path):
 
 
 def test_a_clip_that_breaks_off_leaves_no_part_behind(tmp_path, monkeypatch):
-    monkeypatch.setattr(mp4, "write_clip", lambda path, _: (path.write_text("half"), 1 / 0))
+    monkeypatch.setattr(dataset, "write_clip", lambda path, _: (path.write_text("half"), 1 / 0))
     with pytest.raises(ZeroDivisionError):
         next(write_world(tmp_path, 1, 0))
     assert not list(tmp_path.iterdir())

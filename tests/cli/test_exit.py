@@ -92,7 +92,7 @@ def test_what_already_says_how_to_end_passes(end, capsys):
 def test_an_interrupt_while_libraries_load_ends_the_process_whatever_they_would_make_of_it():
     code = """if True:
         import os, signal
-        from ipcv_cli.failure import leaving_at_once
+        from ipcv_cli.exit import leaving_at_once
         with leaving_at_once():
             try:
                 os.kill(os.getpid(), signal.SIGINT)

@@ -20,7 +20,7 @@ import json, resource, sys
 import numpy as np
 import torch
 import ipcv
-from ipcv.scenes import make_clip
+from ipcv.world.random_scene import make_clip
 
 torch.set_num_threads(1)
 model = ipcv.load("demo", offline=True)
