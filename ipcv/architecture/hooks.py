@@ -6,6 +6,8 @@ from typing import Any, Protocol, runtime_checkable
 
 from torch import nn
 
+from ipcv.architecture.internals import hooks_of
+
 
 class Handle(Protocol):
     """Something that was put on a model."""
@@ -45,8 +47,7 @@ def installed(hooks: Hooks, layers: Iterable[nn.Module]) -> Iterator[None]:
     stream that is pruned already.
     """
     for layer in layers:
-        present = [*layer._forward_pre_hooks.values(), *layer._forward_hooks.values()]
-        if any(isinstance(getattr(hook, "__self__", None), Hooks) for hook in present):
+        if any(isinstance(getattr(hook, "__self__", None), Hooks) for hook in hooks_of(layer)):
             raise ValueError("this model is being pruned in the same place already: leave one of the two out")
     with ExitStack() as stack:
         for handle in hooks.install():

@@ -14,6 +14,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from ipcv.architecture.grids import Grid
+from ipcv.architecture.internals import rope_index
 from ipcv.architecture.visual import VisualSpan
 
 
@@ -23,8 +24,7 @@ def prompt_positions(model: PreTrainedModel, ids: Tensor, types: Tensor, **grids
     `ids` and `types` are `[1, length]`; `types` is 0 for text, 1 for image and 2 for video tokens; `grids` are
     `image_grid_thw` and `video_grid_thw`, `[n, 3]`, and `second_per_grid_ts`, as the model takes them.
     """
-    positions, _ = model.model.get_rope_index(ids, mm_token_type_ids=types, **grids)
-    return without_overlap(positions, types[0])
+    return without_overlap(rope_index(model, ids, types, **grids), types[0])
 
 
 def of_grid(model: PreTrainedModel, ids: Tensor, types: Tensor, shown: Sequence[VisualSpan]) -> Tensor:
@@ -48,9 +48,7 @@ def of_timed_grid(model: Any, ids: Tensor, types: Tensor, shown: Sequence[Visual
     starts = [_starts(each) for each in shown]
     intervals = [_interval(each) for each in starts]
     timed = [interval for interval, each in zip(intervals, shown, strict=True) if each.kind == "video"]
-    positions, _ = model.model.get_rope_index(
-        ids, mm_token_type_ids=types, **_grids(shown), **({"second_per_grid_ts": timed} if timed else {})
-    )
+    positions = rope_index(model, ids, types, **_grids(shown), **({"second_per_grid_ts": timed} if timed else {}))
     places = (types[0] != 0).nonzero()[:, 0].split([each.tokens for each in shown])
     for each, place, start, interval in zip(shown, places, starts, intervals, strict=True):
         own, steady = start * pace, interval * torch.arange(len(start), dtype=torch.float64) * pace

@@ -10,6 +10,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from ipcv.architecture.hooks import Override
+from ipcv.architecture.internals import attention_kernel, layer_cache
 from ipcv.architecture.shapes import CHUNK, keyless_layers
 
 
@@ -22,7 +23,7 @@ def in_chunks(model: PreTrainedModel, chunk: int = CHUNK) -> Iterator[None]:
     whole model: what chooses tokens between layers (the pruners) still sees the whole prompt. What remains as long as
     the prompt are its hidden states, once before and once behind a layer, and the cache itself.
     """
-    kernel = str(model.config._attn_implementation)
+    kernel = attention_kernel(model.config)
     keyless = keyless_layers(model.config.get_text_config())
     with ExitStack() as stack:
         for index, layer in enumerate(model.get_decoder().layers):
@@ -42,7 +43,7 @@ def _forward(
     if length <= chunk:
         return whole(states, **named)
     output, mask = torch.empty_like(states), named.get("attention_mask")
-    past = 0 if index is None else named["past_key_values"].get_seq_length(index)
+    past = 0 if index is None else layer_cache(named).get_seq_length(index)
     for start in range(0, length, chunk):
         rows = slice(start, min(start + chunk, length))
         tables = tuple(table[:, rows] for table in named["position_embeddings"])

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from ipcv.architecture.hooks import Override
+from ipcv.architecture.internals import attention_kernel
 from ipcv.architecture.masks import attention_mask, kernel_mask
 from ipcv.architecture.shapes import layer_windows
 
@@ -45,7 +46,7 @@ def in_pieces(model: PreTrainedModel, chunk: int) -> Iterator[dict[int, Tensor]]
     Each layer makes the mask of some rows when it computes them. Yields, by layer with a window, the positions of the
     tokens that its cache holds behind the pass.
     """
-    kernel = str(model.config._attn_implementation)
+    kernel = attention_kernel(model.config)
     held: dict[int, Tensor] = {}
     windows = layer_windows(model.config.get_text_config())
     with ExitStack() as stack:
@@ -87,7 +88,7 @@ def in_windows(model: PreTrainedModel, held: dict[int, Tensor], position: Tensor
 
     `held` is what `in_pieces` gave, and is brought up to date. Without windows, `held` is empty and nothing happens.
     """
-    kernel = str(model.config._attn_implementation)
+    kernel = attention_kernel(model.config)
     windows = layer_windows(model.config.get_text_config()) if held else ()
     with ExitStack() as stack:
         for index, places in held.items():

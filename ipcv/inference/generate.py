@@ -9,6 +9,7 @@ from tokenizers.decoders import DecodeStream
 from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase, RepetitionPenaltyLogitsProcessor
 
+from ipcv.architecture.internals import cache_argument, encoder_outputs
 from ipcv.architecture.masks import token_table
 from ipcv.architecture.positions import next_positions
 from ipcv.architecture.prefill import in_chunks
@@ -45,7 +46,7 @@ def prefill(
     if language.newline:
         visual, types = _with_newlines(model, prompt, visual, language.newline(model))
     encoded = {name: language.taken(visual[types == number]) for name, number in TYPES.items() if number in types}
-    inputs = {"input_ids": ids, "mm_encoder_outputs": encoded, "position_ids": positions, "past_key_values": cache}
+    inputs = {"input_ids": ids, "position_ids": positions, **encoder_outputs(encoded), **cache_argument(model, cache)}
     if not language.reach:
         with in_chunks(model, chunk):
             output = _forward(model, **inputs)
@@ -82,7 +83,7 @@ def decode(model: PreTrainedModel, decoding: Decoding, chooser: "Chooser", limit
         if count + 1 < limit:
             step = token.view(1, 1)
             decoding.seen = torch.cat([decoding.seen, step], dim=1)
-            inputs = {"input_ids": step, "position_ids": decoding.position, "past_key_values": decoding.cache}
+            inputs = {"input_ids": step, "position_ids": decoding.position, **cache_argument(model, decoding.cache)}
             if decoding.held:
                 inputs["attention_mask"] = masks(model, None)  # layers with a window get their own below
             with in_windows(model, decoding.held, decoding.position):

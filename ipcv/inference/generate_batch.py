@@ -11,6 +11,7 @@ from torch.utils.hooks import RemovableHandle
 from transformers import DynamicCache, PreTrainedModel
 
 from ipcv.architecture.hooks import installed
+from ipcv.architecture.internals import attention_kernel, cache_argument, linear_states, store_linear_states
 from ipcv.architecture.shapes import keyless_layers, layer_windows
 from ipcv.inference.generate import Chooser, Decoding, end_tokens
 
@@ -55,7 +56,7 @@ class _Padded:
         self.model, self.layers = model, layers
         caches: list[Any] = [decoding.cache for decoding in decodings]
         self.cache = DynamicCache(config=model.config.get_text_config())
-        self.is_flash = "flash" in str(model.config._attn_implementation)
+        self.is_flash = "flash" in attention_kernel(model.config)
         self.seen: dict[int, Tensor] = {}  # by layer with keys, which of all places to be hold a token: [batch, places]
         self.places: dict[int, Tensor] = {}  # by layer with a window, their positions, likewise
         text = model.config.get_text_config()
@@ -71,12 +72,8 @@ class _Padded:
 
     def join(self, index: int, parts: Sequence[Any]) -> None:
         """Put the states of a layer that attends linearly into the cache."""
-        convolved, states = (
-            torch.cat([part.conv_states[0] for part in parts]),
-            torch.cat([part.recurrent_states[0] for part in parts]),
-        )
-        self.cache.update_conv_state(convolved, index, conv_kernel_size=convolved.shape[-1])
-        self.cache.update_recurrent_state(states, index)
+        convolved, recurrent = (torch.cat(states) for states in zip(*map(linear_states, parts), strict=True))
+        store_linear_states(self.cache, index, convolved, recurrent)
 
     def pad(self, index: int, parts: Sequence[Any], limit: int) -> tuple[Tensor, int]:
         """Put a layer's keys and values into the cache; which places hold a token, and how many the longest has."""
@@ -98,7 +95,7 @@ class _Padded:
             input_ids=tokens,
             position_ids=position,
             attention_mask=None,  # each layer gets its own below
-            past_key_values=self.cache,
+            **cache_argument(self.model, self.cache),
             use_cache=True,
             logits_to_keep=1,
         )

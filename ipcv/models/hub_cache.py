@@ -7,9 +7,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from huggingface_hub import DeleteCacheStrategy, HFCacheInfo, constants, scan_cache_dir
-from huggingface_hub.errors import HFValidationError
-from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]  # it is public all the same
 
+from ipcv.architecture.internals import is_repository_name
 from ipcv.errors import ModelError
 from ipcv.models.hub import CONFIG, DEMO, cached, lacking, model_type
 
@@ -62,7 +61,7 @@ def cached_names() -> list[str]:
 
 def cached_models() -> list[CachedModel]:
     """The repositories in the cache by name, of whatever family."""
-    return [_model(folder) for folder in _folders() if _is_valid(_name(folder))]
+    return [_model(folder) for folder in _folders() if is_repository_name(_name(folder))]
 
 
 def plan_removal(names: Sequence[str]) -> list[Removal]:
@@ -111,15 +110,6 @@ def _folders() -> list[Path]:
 
 def _name(folder: Path) -> str:
     return folder.name.removeprefix(_PREFIX).replace("--", "/")
-
-
-def _is_valid(name: str) -> bool:
-    """Whether a repository can have this name; otherwise its folder is none of the hub library's."""
-    try:
-        validate_repo_id(name)
-    except HFValidationError:
-        return False
-    return True
 
 
 def _model(folder: Path) -> CachedModel:

@@ -17,6 +17,7 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
+from ipcv.architecture.internals import attention_kernel
 from ipcv.architecture.preprocess import FrameSettings
 from ipcv.architecture.visual import VisualSpan
 from ipcv.errors import ModelError, first_line, memory_errors
@@ -57,7 +58,7 @@ def read_model(source: ModelSource) -> Loaded:
         device=str(found.device),
         dtype=found.dtype_name,
         quantization=found.quantization,
-        attention=network.config._attn_implementation,
+        attention=attention_kernel(network.config),
     )
     warnings = tuple(_notices(source.name, network, found.quantize))
     return Loaded(network, tokenizer, patches, facts, warnings, processor)

@@ -5,11 +5,9 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.backends.cuda import SDPAParams, can_use_flash_attention
-from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
-from transformers.utils.generic import is_flash_attention_requested
 
 from ipcv.architecture.encoder import Heads
+from ipcv.architecture.internals import kernel_function, torch_runs_flash, uses_flash_attention
 from ipcv.compression.compressors.packing import PackedSegments
 
 
@@ -20,7 +18,7 @@ def attend(attention: Any, heads: Heads, queries: PackedSegments, keys: PackedSe
     taken as they are by flash attention, where the model uses it, and by torch's own kernel, where it runs; else, and
     where segments are of one length, all go through torch's fused kernel at once, padded.
     """
-    if is_flash_attention_requested(attention.config):
+    if uses_flash_attention(attention.config):
         mixed = _flash(attention, heads, queries, keys, scale)
     elif not (queries.is_even and keys.is_even) and runs_packed(heads):
         mixed = _packed(heads, queries, keys, scale)
@@ -37,13 +35,11 @@ def runs_packed(heads: Heads) -> bool:
     """
     if not heads[0].is_cuda or heads[0].shape[-1] % 8 or torch.__version__ < "2.11":
         return False
-    query, key, value = (each.transpose(0, 1)[None] for each in heads)
-    return can_use_flash_attention(SDPAParams(query, key, value, None, 0.0, False, False))
+    return torch_runs_flash(*(each.transpose(0, 1)[None] for each in heads))
 
 
 def _flash(attention: Any, heads: Heads, queries: PackedSegments, keys: PackedSegments, scale: float) -> Tensor:
-    kernel = ALL_ATTENTION_FUNCTIONS[attention.config._attn_implementation]
-    mixed, _ = kernel(
+    mixed, _ = kernel_function(attention.config)(
         attention,
         *(each.transpose(0, 1)[None] for each in heads),
         attention_mask=None,

@@ -1,20 +1,19 @@
 """ToMe as hooks on a vision encoder: in every block similar tokens of a frame merge, and at the end they part again."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import groupby, pairwise
-from sys import modules
 from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
-from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 from ipcv.architecture.encoder import Encoder
 from ipcv.architecture.hooks import Handle, Override, installed
+from ipcv.architecture.internals import biased_kernel_function, rotary_function
 from ipcv.architecture.shapes import Need, VisionShape, linear
 from ipcv.compression.compressors.compressor import Compressor
 from ipcv.compression.compressors.encoder_flops import block_flops, ends_flops
@@ -180,9 +179,8 @@ class _Hooks:
         cos, sin = (
             torch.cat([group.frames.rotation[table].flatten(0, 1) for group in self.groups]) for table in (0, 1)
         )
-        rotate = modules[type(module).__module__].apply_rotary_pos_emb_vision
-        query, key = rotate(query, self.keys, cos, sin)
-        kernel, parts = _kernel(module), []
+        query, key = rotary_function(module, vision=True)(query, self.keys, cos, sin)
+        kernel, parts = biased_kernel_function(module), []
         for group, *qkv in zip(self.groups, *map(self.split, (query, key, value)), strict=True):
             bias = group.frames.bias
             mixed, _ = kernel(
@@ -223,13 +221,6 @@ class _Hooks:
         ]
         del self.groups
         return torch.cat(parts)
-
-
-def _kernel(module: Any) -> Callable[..., tuple[Tensor, Any]]:
-    """The attention function of `module` if it takes a bias on the logits, else torch's."""
-    if module.config._attn_implementation == "eager":
-        return modules[type(module).__module__].eager_attention_forward
-    return sdpa_attention_forward
 
 
 def merge_flops(shape: VisionShape, tokens: int, merged: int) -> int:

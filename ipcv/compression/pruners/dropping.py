@@ -8,7 +8,6 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from sys import modules
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
@@ -18,6 +17,15 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 from transformers import Cache, DynamicCache, PreTrainedModel
 
+from ipcv.architecture.internals import (
+    DEEPSTACK,
+    attention_kernel,
+    cut_to_window,
+    hold_beyond_window,
+    holds_window,
+    layer_cache,
+    rotary_function,
+)
 from ipcv.architecture.masks import attention_mask, kernel_mask, token_table
 from ipcv.architecture.shapes import keyless_layers, layer_windows
 from ipcv.compression.pruners.prompt_state import PromptState
@@ -96,8 +104,8 @@ class Dropping:
         self, _: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Before the layers: keep what they would add to visual tokens."""
-        self.taps = kwargs.get("deepstack_visual_embeds")
-        return args, kwargs | {"deepstack_visual_embeds": None}
+        self.taps = kwargs.get(DEEPSTACK)
+        return args, kwargs | {DEEPSTACK: None}
 
     def add_tap(
         self, index: int, _: nn.Module, __: tuple[Tensor, ...], kwargs: dict[str, Any], output: Tensor
@@ -107,7 +115,7 @@ class Dropping:
             return output
         passed = bisect_right(self.steps, index)
         whole = torch.arange(len(self.is_visual), device=output.device)
-        rows = self.kept[kwargs["past_key_values"]].left(passed) if passed else whole
+        rows = self.kept[layer_cache(kwargs)].left(passed) if passed else whole
         visual = self.is_visual[rows]
         left = (self.is_visual.cumsum(0) - 1)[rows[visual]]  # which of the visual tokens
         return output.index_add(1, visual.nonzero()[:, 0], self.taps[index][left].to(output.dtype)[None])
@@ -133,16 +141,16 @@ class Dropping:
 
     def hold_keys(self, index: int, _: nn.Module, __: tuple[Tensor, ...], kwargs: dict[str, Any]) -> None:
         """Let the cache hold a prompt's keys in a layer with a window, all of them, until tokens are chosen by them."""
-        cache = kwargs["past_key_values"]
+        cache = layer_cache(kwargs)
         held: Any = cache.layers[index:] if isinstance(cache, DynamicCache) else ()  # it may make them later
-        if held and held[0].is_sliding and held[0].get_seq_length() == 0:
-            held[0].activate_past_recording()
+        if held and holds_window(held[0]) and held[0].get_seq_length() == 0:
+            hold_beyond_window(held[0])
 
     def prune(
         self, index: int, layer: nn.Module, args: tuple[Tensor, ...], kwargs: dict[str, Any]
     ) -> tuple[tuple[Tensor, ...], dict[str, Any]]:
         """At a pruning layer: in a prompt's first pass choose what stays, and drop the other rows."""
-        cache = kwargs["past_key_values"]
+        cache = layer_cache(kwargs)
         if not isinstance(cache, DynamicCache):
             raise ValueError(  # noqa: TRY004 - a wrong setting, not a wrong type
                 f"pruning in the language model needs a DynamicCache (use_cache=True), got {type(cache).__name__}"
@@ -170,9 +178,8 @@ class Dropping:
         rows = passed[-1] if passed else torch.arange(len(self.is_visual), device=states.device)
         stays = self.stay(index, states, self.is_visual[rows], cache)
         before: Any = cache.layers[index - 1]
-        if self.windows[index - 1] and before.is_sliding:
-            before.crop(0)  # to its window: see `hold_keys`
-            before.record_past = False
+        if self.windows[index - 1] and holds_window(before):
+            cut_to_window(before)  # see `hold_keys`
         del self.before  # as large as the prompt
         self.kept[cache] = _Kept((*passed, rows[stays]), len(self.is_visual))
         return states[:, stays]
@@ -208,19 +215,18 @@ class Dropping:
     def rotated_query(self, index: int) -> Tensor:
         """The last token's query `[query heads, head_dim]` in a layer, rotated by the model's own function."""
         attention = self.layers[index].self_attn
-        rotate = modules[type(attention).__module__].apply_rotary_pos_emb
         count = self.model.config.get_text_config().num_attention_heads
         heads = self.query.view(1, 1, count, -1)[..., : attention.head_dim].transpose(1, 2)  # gates may be behind each
         if hasattr(attention, "q_norm"):
             heads = attention.q_norm(heads)
         cos, sin = (table[:, -1:] for table in self.rotation)
-        return rotate(heads, heads, cos, sin)[0][0, :, 0]
+        return rotary_function(attention)(heads, heads, cos, sin)[0][0, :, 0]
 
     def narrow(
         self, index: int, _: nn.Module, args: tuple[Tensor, ...], kwargs: dict[str, Any]
     ) -> tuple[tuple[Tensor, ...], dict[str, Any]]:
         """Leave the dropped tokens out of a layer's rotation tables and attention mask."""
-        cache, mask = kwargs["past_key_values"], kwargs["attention_mask"]
+        cache, mask = layer_cache(kwargs), kwargs["attention_mask"]
         kept = self.kept[cache]
         rows = kept.left(bisect_right(self.steps, index))
         narrowed: dict[str, Any] = {"position_ids": None}  # only read to find packed sequences, and there are none
@@ -230,7 +236,7 @@ class Dropping:
                 narrowed["attention_mask"] = mask[..., rows] if mask.ndim == 2 else mask[..., rows, :][..., rows]
         elif any(self.windows):
             mask = self.masked(index, rows, args[0].shape[1], cache)
-            narrowed["attention_mask"] = kernel_mask(mask, str(self.model.config._attn_implementation), args[0].dtype)
+            narrowed["attention_mask"] = kernel_mask(mask, attention_kernel(self.model.config), args[0].dtype)
         elif mask is not None and index not in self.keyless:
             # made for the first layer with keys and what that one holds: its columns for `rows`, then all later ones
             first = kept.left(bisect_right(self.steps, self.first))
@@ -248,5 +254,5 @@ class Dropping:
         later = torch.arange(length, length + seen - len(rows) + new, device=rows.device)
         numbers = torch.cat([rows, later])
         told = token_table(numbers, torch.zeros_like(numbers, dtype=torch.bool))
-        held = told[:, -window - new + 1 :] if window and cache.layers[index].is_sliding else told
+        held = told[:, -window - new + 1 :] if window and holds_window(cache.layers[index]) else told
         return attention_mask(told[:, -new:], held, window)[None, None]
