@@ -1,6 +1,6 @@
 """Measure the demo model on held-out questions: by itself on many, under many settings on some of them.
 
-Writes benchmark.json and benchmark.svg beside this script, and the tables into the README between its two marks.
+Writes benchmark.json and benchmark.svg beside this script, and its tables into examples/README.md, between two marks.
 
 Example: python examples/benchmark.py --questions 2002 --compared 550
 """
@@ -12,7 +12,7 @@ import time
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from publish import commit_date, machine, put_into_readme
+from publish import commit_date, machine, publish
 from pydantic import TypeAdapter
 
 import ipcv
@@ -30,7 +30,7 @@ MARKS = ("<!-- benchmark.json, by examples/benchmark.py -->\n", "<!-- end of ben
 
 
 def table(stored: dict) -> str:
-    """The README's block for what `benchmark.json` holds."""
+    """The tables of `examples/README.md`, from what `benchmark.json` holds."""
     reports = [TypeAdapter(Report).validate_python(report) for report in stored["reports"]]
     where = f"commit of {stored['commit_date']}, {stored['minutes']} minutes on {stored['machine']}"
     tables = "\n".join(map(report_table, reports))
@@ -65,7 +65,7 @@ def main() -> None:
     }
     JSON.write_text(json.dumps(stored, indent=1) + "\n", encoding="utf-8")
     plot(reports[1], PLOT)
-    put_into_readme(MARKS, table(stored))
+    publish(MARKS, table(stored))
     print(table(stored))
 
 

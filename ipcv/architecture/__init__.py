@@ -1,1 +1,1 @@
-"""What the model families have in common: encoders, shapes, positions, masks, hooks."""
+"""What the families have in common: encoders, sizes, positions, masks, and hooks on a model."""

@@ -1,1 +1,1 @@
-"""Many machines: workers on a Ray cluster."""
+"""Captioning on many machines: workers on a Ray cluster."""

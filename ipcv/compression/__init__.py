@@ -1,1 +1,1 @@
-"""The methods that save work, one file each, and the registry that names them."""
+"""The methods that save work, one file each; registry.py names them: a new method gets its line there."""

@@ -1,1 +1,1 @@
-"""Videos after the encoder, kept and found again."""
+"""Videos after the encoder, kept on disk and found again."""

@@ -1,4 +1,4 @@
-"""The model families that are known here: a file each, and all that differs between them is in it."""
+"""The model families as data, one file each: all that differs between them."""
 
 from collections.abc import Collection, Mapping
 from typing import TypeVar

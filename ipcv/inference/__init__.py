@@ -1,1 +1,1 @@
-"""One question, from opened videos to an answer."""
+"""One question, from opened videos to an answer: encode, prefill, generate."""

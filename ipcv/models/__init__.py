@@ -1,1 +1,1 @@
-"""A model by its name: found, fetched, placed and loaded, and its prompt."""
+"""A model by its name: found, fetched and loaded; prompt.py builds a prompt."""

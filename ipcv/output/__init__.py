@@ -1,1 +1,1 @@
-"""A run's results as files, so that it can be stopped and resumed."""
+"""Results as files: records.py writes a caption's line, and a run that was stopped goes on from them."""

@@ -1,1 +1,1 @@
-"""`ipcv caption`: what was asked for, and its run."""
+"""Running : what was asked for, and the run."""

@@ -1,1 +1,1 @@
-"""One module per command."""
+"""One module per command, with a page of its help beside it."""

@@ -1,1 +1,1 @@
-"""What a terminal shows, and what goes to stdout."""
+"""What a terminal shows on stderr, and what goes to stdout."""

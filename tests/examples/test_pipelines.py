@@ -1,4 +1,4 @@
-"""The README's shell lines about many videos, run as they stand."""
+"""The shell lines about many videos in `caption.md`, run as they stand."""
 
 import json
 import os
@@ -13,7 +13,7 @@ import pytest
 import webdataset
 
 ROOT = Path(__file__).parents[2]
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGE = (ROOT / "ipcv_cli/commands/caption.md").read_text(encoding="utf-8")
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +47,7 @@ def run(place, line, **changes):
 
 
 def lines():
-    block = README.partition("<!-- pipelines -->")[2].partition("<!-- end of pipelines -->")[0]
+    block = PAGE.partition("<!-- pipelines -->")[2].partition("<!-- end of pipelines -->")[0]
     return [line for line in block.splitlines() if line and line[0] not in "#`"]
 
 

@@ -1,1 +1,1 @@
-"""Methods inside the vision encoder's blocks."""
+"""Methods in the encoder's blocks: IPCV, whose selection.py decides which tokens to keep, and ToMe."""

@@ -1,1 +1,1 @@
-"""Methods inside the language model's layers."""
+"""Methods in the decoder's layers: which visual tokens the later layers see."""

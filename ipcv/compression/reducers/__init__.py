@@ -1,1 +1,1 @@
-"""Methods between the encoder and the language model."""
+"""Methods between encoder and language model: which visual tokens are in the prompt."""

@@ -1,0 +1,133 @@
+"""The project's pages: generated parts are up to date, links lead somewhere, commands have the options they show."""
+
+import json
+import re
+import shlex
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from ipcv_cli import reference
+from ipcv_cli.main import app
+
+ROOT = Path(__file__).parent.parent
+sys.path.append(str(ROOT / "examples"))
+import benchmark  # noqa: E402
+import fidelity  # noqa: E402
+import fidelity_clips  # noqa: E402
+import fidelity_report  # noqa: E402
+
+FOLDERS = ("ipcv", "ipcv_cli", "examples", "tests")
+PAGES = sorted([*ROOT.glob("*.md"), *(page for folder in FOLDERS for page in (ROOT / folder).rglob("*.md"))])
+NAMES = [str(page.relative_to(ROOT)) for page in PAGES]
+
+
+def prose(page: Path) -> str:
+    """The page without its blocks of code."""
+    return re.sub(r"^```.*?^```$", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+
+
+def links(page: Path) -> list[tuple[str, str]]:
+    """The file and the anchor of each link and picture on the page that leads to the project itself."""
+    targets = re.findall(r"\]\(([^)\s]+)\)", prose(page))
+    return [(path, anchor) for path, _, anchor in (target.partition("#") for target in targets) if ":" not in path]
+
+
+def anchors(page: Path) -> set[str]:
+    """What GitHub calls the page's headings in addresses."""
+    titles = re.findall(r"^#+ (.*)$", prose(page), flags=re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+def commands() -> list[list[str]]:
+    """Every `ipcv` command line in a block of shell lines on any page, in words, without what it is piped into."""
+    blocks = (re.findall(r"^```sh\n(.*?)^```$", page.read_text(encoding="utf-8"), flags=re.M | re.S) for page in PAGES)
+    lines = [line for found in blocks for block in found for line in block.splitlines() if not line.startswith("#")]
+    parts = [part.strip() for line in lines for part in re.split(r"\||&&", line)]
+    return [shlex.split(part)[1:] for part in dict.fromkeys(parts) if part.startswith("ipcv ")]
+
+
+@pytest.mark.parametrize(("page", "parts"), reference.pages(ROOT).items(), ids=lambda given: getattr(given, "stem", ""))
+def test_generated_parts_are_up_to_date(page, parts):
+    is_same = page.is_file() and page.read_text(encoding="utf-8") == reference.written(page, parts)
+    assert is_same, "run `python -m ipcv_cli.reference`"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=NAMES)
+def test_every_link_leads_somewhere(page):
+    for path, anchor in links(page):
+        target = page.parent / path if path else page
+        assert target.exists(), path
+        assert target.resolve().is_relative_to(ROOT.resolve()), path
+        assert not anchor or anchor in anchors(target), f"{path}#{anchor}"
+
+
+def test_every_page_is_found_from_the_readme():
+    found, new = set(), {ROOT / "README.md"}
+    while new:
+        page = new.pop()
+        found.add(page)
+        new |= {(page.parent / path).resolve() for path, _ in links(page) if path.endswith(".md")} - found
+    assert set(PAGES) - found <= {ROOT / "CHANGELOG.md"}
+
+
+def test_there_are_many_commands():
+    assert len(commands()) >= 20
+
+
+@pytest.mark.parametrize("words", commands(), ids=" ".join)
+def test_every_command_shown_has_only_options_that_exist(words):
+    command = max((name for name in reference.commands() if words[: len(name)] == [*name]), key=len)
+    text = CliRunner().invoke(app, [*command, "--help"], env={"COLUMNS": "200"}).stdout
+    assert all(re.search(rf"{option}\b", text) for option in words if option.startswith("--"))
+
+
+def test_every_folder_says_in_one_line_what_is_in_it():
+    for init in (init for name in ("ipcv", "ipcv_cli") for init in (ROOT / name).rglob("__init__.py")):
+        assert reference.first_line(init).endswith("."), init
+        assert len(reference.first_line(init)) <= 110, init
+
+
+def test_every_folder_and_file_of_the_library_has_its_place_in_the_tree():
+    there = {path.name for path in (ROOT / "ipcv").iterdir()}
+    assert there - {"__init__.py", "__pycache__", "py.typed"} == set(reference.STAGES)
+
+
+def test_a_page_without_its_marks_is_an_error(tmp_path):
+    page = tmp_path / "page.md"
+    page.write_text("# A page\n")
+    with pytest.raises(ValueError, match="lacks the comments that help goes between"):
+        reference.written(page, {"help": lambda: ""})
+
+
+def test_what_is_written_by_hand_stays(tmp_path):
+    page = tmp_path / "page.md"
+    first, last = reference.marks("help")
+    page.write_text(f"# A page\n\n{first}\nold\n{last}\n\nby hand\n")
+    assert reference.written(page, {"help": lambda: "new"}) == f"# A page\n\n{first}\n\nnew\n\n{last}\n\nby hand\n"
+
+
+def test_every_example_is_explained():
+    page = (ROOT / "examples/README.md").read_text(encoding="utf-8")
+    scripts = [path.name for path in (ROOT / "examples").iterdir() if path.suffix in (".py", ".slurm")]
+    assert [name for name in scripts if f"`{name}`" not in page] == []
+
+
+def test_the_benchmark_is_that_of_the_stored_report():
+    stored = json.loads(benchmark.JSON.read_text(encoding="utf-8"))
+    assert published(benchmark.MARKS) == benchmark.table(stored).strip()
+    assert [report["model"]["name"] for report in stored["reports"]] == ["demo", "demo"]
+
+
+def test_the_fidelity_is_that_of_the_stored_measurement():
+    stored = json.loads(fidelity.JSON.read_text(encoding="utf-8"))
+    assert published(fidelity.MARKS) == fidelity_report.table(stored).strip()
+    assert stored["onnx_difference"] <= fidelity_clips.TOLERANCE
+    assert (stored["command"], len(stored["rows"])) == ("python examples/fidelity.py", 35)
+
+
+def published(marks: tuple[str, str]) -> str:
+    page = (ROOT / "examples/README.md").read_text(encoding="utf-8")
+    return page.partition(marks[0])[2].partition(marks[1])[0].strip()
