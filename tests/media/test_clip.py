@@ -362,7 +362,7 @@ def test_what_is_not_a_readable_video_is_one_clear_line(films, tmp_path):
 def test_a_file_that_may_not_be_read_is_one_clear_line(films, tmp_path):
     code = """
 import os, sys
-import ipcv.video
+import ipcv.media.clip
 if os.getuid() == 0:
     os.seteuid(65534)
 try:
