@@ -540,7 +540,8 @@ def test_memory_does_not_grow_with_the_number_of_frames_nor_while_waiting(tmp_pa
     )
     code = """
 import sys, threading, time, psutil, torch, decord
-from ipcv.media.clip import *
+from ipcv.media.clip import open_video
+from ipcv.media.sampling import Sampling
 
 def peak(frames, wait):
     top, done = [0], threading.Event()
@@ -583,7 +584,8 @@ def test_nothing_is_written_to_the_terminal_whatever_the_file(films, tmp_path):
     code = """
 import sys
 from ipcv.errors import VideoError
-from ipcv.media.clip import *
+from ipcv.media.clip import open_video
+from ipcv.media.sampling import Sampling
 for path in sys.argv[1:]:
     try:
         with open_video(path, Sampling(fps=10)) as clip:
