@@ -71,3 +71,18 @@ def looped(heads: tuple[Tensor, Tensor, Tensor], queries: Sequence[int], keys: S
         shares = (torch.einsum("qhc,khc->hqk", q, k) * scale).softmax(-1)
         mixed.append(torch.einsum("hqk,khc->qhc", shares, v))
     return torch.cat(mixed)
+
+
+@contextmanager
+def hungry(module, bits):
+    """A model whose `module` also takes 2 to the power of `bits` of its tokens bytes, which the system may refuse."""
+
+    def allocate(_, args, kwargs):
+        states = args[0] if args else kwargs["inputs_embeds"]
+        torch.empty(int(2 ** bits(states.shape[-2])), dtype=torch.uint8)
+
+    handle = module.register_forward_pre_hook(allocate, with_kwargs=True)
+    try:
+        yield
+    finally:
+        handle.remove()

@@ -2,10 +2,11 @@
 
 from contextlib import nullcontext, suppress
 
+import pruned_runs
 import pytest
-import test_llm
 import tiny
 import torch
+from probes import error
 from transformers import DynamicCache
 
 from ipcv import Dart, FastV, V2Drop
@@ -59,7 +60,7 @@ def test_chunks_equal_one_piece(qwen2_vl, chunk, pruner, kernel):
         got, parts = run(qwen2_vl, chunk, pruner)
     finally:
         qwen2_vl.set_attn_implementation(before)
-    assert test_llm.lengths(parts) == test_llm.lengths(whole)
+    assert pruned_runs.lengths(parts) == pruned_runs.lengths(whole)
     for mine, theirs in zip(got, want, strict=True):
         torch.testing.assert_close(mine, theirs, atol=1e-4, rtol=1e-4)
     for mine, theirs in zip(parts.layers, whole.layers, strict=True):
@@ -68,9 +69,9 @@ def test_chunks_equal_one_piece(qwen2_vl, chunk, pruner, kernel):
 
 @pytest.mark.parametrize("pruner", PRUNERS, ids=str)
 def test_chunks_equal_the_method_written_naively(qwen2_vl, pruner):
-    want, _ = test_llm.oracle_run(qwen2_vl, PARTS, pruner, 3)
+    want, _ = pruned_runs.oracle_run(qwen2_vl, PARTS, pruner, 3)
     got, _ = run(qwen2_vl, 10, pruner)
-    assert all(test_llm.error(mine, naive) < 1e-5 for mine, naive in zip(got, want, strict=True))
+    assert all(error(mine, naive) < 1e-5 for mine, naive in zip(got, want, strict=True))
 
 
 @pytest.mark.parametrize("pruner", PRUNERS, ids=str)

@@ -3,17 +3,17 @@
 from contextlib import nullcontext
 from itertools import pairwise
 
+import family_cases
 import oracle
 import oracle_gemma
 import oracle_rivals
 import pytest
-import test_families
 import tiny_gemma
 import torch
+from flop_count import count
 from hypothesis import given
 from hypothesis import strategies as st
 from probes import attention, error, hooks
-from test_flops import count
 from tiny_gemma import SLIDING, WHOLE
 from transformers import DynamicCache
 
@@ -26,7 +26,7 @@ from ipcv.inference.generate import Chooser, decode, prefill
 from ipcv.inference.generate_batch import decode_together
 from ipcv.models.prompt import TEXT
 
-CASE = test_families.CASES["gemma3"]
+CASE = family_cases.CASES["gemma3"]
 AS_PUBLISHED = (SLIDING, SLIDING, WHOLE, SLIDING, WHOLE)  # layer 0 has a window
 LATE = (SLIDING, SLIDING, SLIDING, WHOLE, SLIDING)  # every layer that sees the whole prompt comes behind the pruning
 PRUNERS = [
@@ -47,13 +47,13 @@ def gemma(window=20, kinds=AS_PUBLISHED):
 
 def some(model, seed=0):
     """About half of the visual tokens of the prompt, as a mask."""
-    _, visual, _ = test_families.ask(CASE, model)
+    _, visual, _ = family_cases.ask(CASE, model)
     return torch.rand(len(visual), generator=torch.Generator().manual_seed(seed)) < 0.5
 
 
 def begun(model, stays=None, chunk=2048, after=5):
     """The prompt in its cache, in the way of `ipcv ask`, with those visual tokens that stay."""
-    prompt, visual, positions = test_families.ask(CASE, model, after=after)
+    prompt, visual, positions = family_cases.ask(CASE, model, after=after)
     stays = torch.ones(len(visual), dtype=torch.bool) if stays is None else stays
     rows = prompt.rows(stays)
     return prefill(model, prompt.only(rows), visual[stays], positions[:, rows], chunk=chunk)
@@ -74,7 +74,7 @@ def run(model, steps, stays=None, chunk=2048):
 
 def transformers_run(model, steps):
     """The same by transformers alone."""
-    prompt, _, _ = test_families.ask(CASE, model)
+    prompt, _, _ = family_cases.ask(CASE, model)
     inputs = {"pixel_values": CASE.input([CASE.grid]), "token_type_ids": prompt.types}
     cache = DynamicCache(config=model.config.text_config)
     logits = [model(input_ids=prompt.ids, **inputs, past_key_values=cache).logits[0, -1]]
@@ -85,7 +85,7 @@ def transformers_run(model, steps):
 
 def naive_run(model, pruner, steps, stays=None):
     """The same written naively, and how long each layer's cache is."""
-    prompt, visual, _ = test_families.ask(CASE, model)
+    prompt, visual, _ = family_cases.ask(CASE, model)
     if isinstance(pruner, V2Drop):
         both = type("Both", (oracle_gemma.LanguageModel, oracle_rivals.LanguageModel), {})
         language = both(model, steps=pruner.layers, shares=pruner.keep)
@@ -176,7 +176,7 @@ def test_pruning_in_transformers_own_generation_equals_the_naive_one(pruner, kin
 
 def test_a_cache_without_windows_is_pruned_as_well():
     model, pruner = gemma(30), Dart(keep=0.4, layer=1)
-    prompt, _, _ = test_families.ask(CASE, model)
+    prompt, _, _ = family_cases.ask(CASE, model)
     inputs = {"pixel_values": CASE.input([CASE.grid]), "token_type_ids": prompt.types}
     want, _ = naive_run(model, pruner, 1)
     with pruner(model):
@@ -223,7 +223,7 @@ def test_pieces_cut_no_picture_and_are_as_large_as_they_may_be(runs, most):
 def test_chunks_with_windows_cost_what_torch_counts(pruner, window, monkeypatch):
     model = gemma(window, (SLIDING,) * 5)
     monkeypatch.setattr("ipcv.compression.pruners.decoder_flops.CHUNK", 22)  # a picture with the words around it
-    shape, (prompt, visual, _) = TextShape.of(model.config.text_config), test_families.ask(CASE, model)
+    shape, (prompt, visual, _) = TextShape.of(model.config.text_config), family_cases.ask(CASE, model)
     length = prompt.ids.shape[1]
     caches = []
     eager, pruned = attention(model, "eager"), pruner(model) if pruner else nullcontext()
@@ -231,7 +231,7 @@ def test_chunks_with_windows_cost_what_torch_counts(pruner, window, monkeypatch)
         encoder, first, all_ = (
             count(part).get_total_flops()
             for part in (
-                lambda: test_families.ask(CASE, model),
+                lambda: family_cases.ask(CASE, model),
                 lambda: run(model, 0, chunk=22),
                 lambda: caches.append(run(model, 8, chunk=22)[1]),
             )

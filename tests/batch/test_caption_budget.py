@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from test_shortage import hungry
+from probes import hungry
 
 from ipcv import EVS, Options, Sampling
 from ipcv.batch.captioner import Captioner

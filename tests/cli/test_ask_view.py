@@ -9,8 +9,8 @@ from typing import TextIO
 
 import happenings
 import pytest
+from happenings import SUMMARY
 from terminals import Terminal
-from test_render import SUMMARY
 
 from ipcv.answer import Event, Warned
 from ipcv_cli.commands.ask import choose_writer, follow

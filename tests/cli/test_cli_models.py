@@ -13,9 +13,8 @@ import time
 import commands
 import jsonschema
 import pytest
-from hub_server import COMMIT, REPOSITORY, Hub
+from hub_server import COMMIT, REPOSITORY, Hub, redirect
 from terminals import Terminal
-from test_hub import redirect
 
 from ipcv.models.hub import find_folder
 from ipcv.models.hub_cache import cached_names

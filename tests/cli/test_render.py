@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import happenings
 import pytest
+from happenings import SUMMARY
 from rich.console import Console, RenderableType
 
 from ipcv.answer import Opened, StageDone
@@ -17,17 +18,6 @@ def shown(item: RenderableType, width: int = 100) -> str:
     return "\n".join(text.rstrip() for text in file.getvalue().splitlines())
 
 
-SUMMARY = """\
-demo on cpu, float32: 2 frames of 140 × 112
-stage          time    tokens in → computed         FLOPs  of dense    memory
-─────────────────────────────────────────────────────────────────────────────
-read        0.041 s                8 frames
-preprocess  0.010 s                8 frames
-encode       4.20 s     2,304 → 806 patches   47.00 GFLOP       47%
-prefill      1.50 s        640 → 352 tokens    9.00 GFLOP       90%  3.00 GiB
-generate     75.0 s                2 tokens    1.00 MFLOP      100%
-computed: 51% of the uncompressed FLOPs in all, 55% of the key-value cache
-measured: time, tokens, memory; computed from the model's configuration: FLOPs"""
 COMPARISON = [
     "measured: 2.10× as fast as uncompressed in encode, 1.25× in prefill, 1.50× in all",
     "measured: similarity of the visual embeddings 0.987; uncompressed, the answer is 'blue'",

@@ -4,16 +4,14 @@ The counter does not know the CPU's fused attention kernel (it counts 0 for it),
 batched products per attention, which it counts.
 """
 
-import math
-from collections.abc import Callable
 from contextlib import nullcontext
-from typing import Any
 
 import pytest
 import tiny
 import torch
+from flop_count import ELEMENTWISE, aten, count, count_pass
 from torch import Tensor
-from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
+from torch.utils.flop_counter import FlopCounterMode
 from transformers import DynamicCache, Qwen2VLForConditionalGeneration
 
 from ipcv import IPCV, Dart, FastV, ToMe, V2Drop
@@ -29,7 +27,6 @@ from ipcv.compression.pruners.decoder_flops import cache_share, cache_tokens, ch
 from ipcv.compression.pruners.prompt_state import PromptState
 from ipcv.families import qwen2_vl
 
-aten = torch.ops.aten
 Grids = list[tuple[int, int, int]]  # temporal patches (frames here), rows, columns
 
 IMAGE: Grids = [(1, 16, 16)]
@@ -60,31 +57,9 @@ def pixels(grid: Grids) -> Tensor:
     return values
 
 
-@torch.no_grad()
-def count(run: Callable[[], Any], also: dict[Any, Any] | None = None) -> FlopCounterMode:
-    with FlopCounterMode(display=False, custom_mapping=also) as counter:
-        run()
-    return counter
-
-
 def count_encoder(model, grid, compressor=None) -> tuple[FlopCounterMode, list[int]]:
     """The counter, and how many tokens each frame kept."""
     return count_pass(model, lambda: model.model.visual(pixels(grid), grid_thw=torch.tensor(grid)), compressor)
-
-
-def count_pass(model, run, compressor=None) -> tuple[FlopCounterMode, list[int]]:
-    """The same of any pass of an encoder."""
-    with compressor(model) if compressor else nullcontext([]) as passes:
-        counter = count(
-            run,
-            also={
-                aten._embedding_bag: rows_added,
-                aten._embedding_bag_forward_only: rows_added,
-                aten._scaled_dot_product_flash_attention_for_cpu: fused,
-                aten.add: biased_logits,
-            },
-        )
-    return counter, [kept for each in passes for kept in each.tolist()]
 
 
 class Chat:
@@ -108,46 +83,6 @@ class Chat:
     def generate(self, tokens: int) -> None:
         for _ in range(tokens - 1):
             self.run(torch.zeros(1, 1, dtype=torch.long))
-
-
-# what operations cost that the counter leaves out
-def rows_added(weight, indices, *more, **__) -> int:
-    """A sum, or with weights a product and a sum."""
-    is_weighted = len(more) > 4 and more[4] is not None
-    return (1 + is_weighted) * math.prod(indices) * weight[-1]
-
-
-def fused(query, key, value, *_, **__) -> int:
-    return sdpa_flop_count(query, key, value)
-
-
-def per_input(cost: int) -> Callable[..., int]:
-    return lambda shape, *_, **__: cost * math.prod(shape)
-
-
-def per_output(*_, out_val, **__) -> int:
-    return out_val.numel() if out_val.is_floating_point() else 0  # moving places about is no FLOP
-
-
-per_output._get_raw = True  # the counter then gives it tensors, not shapes
-
-
-def biased_logits(*_, out_shape, **__) -> int:
-    return math.prod(out_shape) if len(out_shape) == 4 else 0
-
-
-ELEMENTWISE = {
-    **dict.fromkeys([aten.sub, aten.add, aten.mul, aten.div, aten.exp], per_output),
-    **dict.fromkeys([aten.pow, aten.abs, aten.sum, aten.mean, aten.rsub, aten.minimum], per_input(1)),
-    aten.native_layer_norm: per_input(5),
-    aten.avg_pool2d: per_input(10),
-    aten.var: per_input(4),  # sum, difference, square, sum
-    aten.linalg_vector_norm: per_input(2),  # square, sum
-    aten.scatter_add: lambda _, __, ___, added, **____: math.prod(added),
-    aten._softmax: per_input(4),  # subtract, exponential, sum, division
-    aten._embedding_bag: rows_added,
-    aten._embedding_bag_forward_only: rows_added,
-}
 
 
 @pytest.mark.parametrize("grid", [IMAGE, CLIP, MIXED])

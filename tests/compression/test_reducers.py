@@ -4,10 +4,10 @@ import oracle
 import oracle_rivals
 import pytest
 import torch
+from flop_count import ELEMENTWISE, count
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from probes import OperatorCount
-from test_flops import ELEMENTWISE, count
 from torch import Tensor
 
 from ipcv import DTD, EVS, Dart, FastV, Options, Sampling, ToMe, V2Drop, VidCom2

@@ -8,17 +8,17 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import family_cases
+import family_folders
 import numpy as np
 import pytest
-import test_families
-import test_family_folders
 import tiny
 import tiny_qwen3_5
 import torch
 import torch.nn.functional as F
+from flop_count import LEFT_OUT, count
 from PIL import Image
 from probes import attention, error
-from test_flops import count
 from torch import Tensor
 from transformers import AddedToken, AutoTokenizer, DynamicCache, Qwen3_5MoeTextConfig, Qwen3_5TextConfig
 from transformers.models.qwen3_5 import modeling_qwen3_5
@@ -52,7 +52,7 @@ def model() -> Any:
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("qwen3_5")
-    test_family_folders.save(test_family_folders.CASES["qwen3_5"], path)
+    family_folders.save(family_folders.CASES["qwen3_5"], path)
     return path
 
 
@@ -162,10 +162,10 @@ def test_chunks_equal_one_piece_and_leave_the_same_keys_and_states(model, pruner
 @pytest.mark.parametrize("pruner", PRUNERS, ids=str)
 def test_states_know_of_the_kept_tokens_only(model, pruner):
     """They are those of the method written naively, behind the prompt and three more tokens."""
-    case = test_families.CASES["qwen3_5"]
-    _, language = test_families.naive_run(case, model, pruner, 3)
+    case = family_cases.CASES["qwen3_5"]
+    _, language = family_cases.naive_run(case, model, pruner, 3)
     with pruner(model) if pruner else nullcontext():
-        _, cache = test_families.run(model, *test_families.ask(case, model), 3)
+        _, cache = family_cases.run(model, *family_cases.ask(case, model), 3)
     assert sorted(language.states) == list(case.keyless)
     for layer, want in language.states.items():
         before, heads = states(cache.layers[layer])
@@ -191,11 +191,11 @@ def test_generate_gives_what_a_loop_over_the_model_gives(model, pruner, kernel):
 def test_written_together_the_numbers_are_those_written_alone(model):
     found: list[list[Tensor]] = []
     decodings: list[Decoding] = []
-    case = test_families.CASES["qwen3_5"]
+    case = family_cases.CASES["qwen3_5"]
     for words in (2, 9, 5):
-        asked = test_families.ask(case, model, before=3, after=words)
+        asked = family_cases.ask(case, model, before=3, after=words)
         with V2Drop(keep=(0.5, 0.5), layers=(1, 3))(model) if words == 9 else Dart()(model):
-            found.append(test_families.run(model, *asked, 5)[0])
+            found.append(family_cases.run(model, *asked, 5)[0])
             decodings.append(prefill(model, *asked))
 
     class Watching(Chooser):
@@ -266,7 +266,7 @@ def test_a_prompt_of_several_blocks_costs_what_torch_counts(model, pruner):
             model(**inputs, position_ids=positions, mm_encoder_outputs=encoded, use_cache=True, logits_to_keep=1)
 
     with attention(model, "eager"):
-        counter = count(once, also=test_families.LEFT_OUT)
+        counter = count(once, also=LEFT_OUT)
     assert prefill_flops(shape, length, visual, pruner) == pytest.approx(counter.get_total_flops(), rel=0.02)
 
 

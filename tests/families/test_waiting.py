@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 import torch
+from family_cases import CASES, Case
 from pretend import GPU, Pretended, pretended, to_gpu
 from probes import error
-from test_families import CASES, Case
 
 import ipcv
 from ipcv import IPCV, ToMe

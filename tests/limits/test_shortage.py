@@ -3,11 +3,10 @@
 import json
 import subprocess
 import sys
-from contextlib import contextmanager
 
 import commands
 import pytest
-import torch
+from probes import hungry
 
 from ipcv import MemoryExhaustedError, Options, Sampling
 from ipcv.answer import Opened, Warned
@@ -52,21 +51,6 @@ def limited(mebibytes):
     )
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout.splitlines()[-1])
-
-
-@contextmanager
-def hungry(module, bits):
-    """A model whose `module` also takes 2 to the power of `bits` of its tokens bytes, which the system may refuse."""
-
-    def allocate(_, args, kwargs):
-        states = args[0] if args else kwargs["inputs_embeds"]
-        torch.empty(int(2 ** bits(states.shape[-2])), dtype=torch.uint8)
-
-    handle = module.register_forward_pre_hook(allocate, with_kwargs=True)
-    try:
-        yield
-    finally:
-        handle.remove()
 
 
 def test_with_too_little_memory_the_frame_batch_is_halved_and_the_answer_is_that_of_the_smaller_one():

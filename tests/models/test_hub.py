@@ -6,7 +6,7 @@ import socket
 import threading
 
 import pytest
-from hub_server import COMMIT, REPOSITORY, Hub
+from hub_server import COMMIT, REPOSITORY, Hub, redirect
 
 from ipcv.errors import ModelError
 from ipcv.models.hub import DEFAULT_MODEL, download_size, find_folder, lacking
@@ -32,12 +32,6 @@ def hub(monkeypatch, files):
     with Hub(files) as hub:
         redirect(monkeypatch, hub.address)
         yield hub
-
-
-def redirect(monkeypatch, address):
-    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", address)
-    template = address + "/{repo_id}/resolve/{revision}/{filename}"
-    monkeypatch.setattr("huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE", template)
 
 
 @pytest.fixture

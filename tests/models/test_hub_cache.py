@@ -3,8 +3,7 @@
 import shutil
 
 import pytest
-from hub_server import COMMIT, REPOSITORY, Hub
-from test_hub import redirect
+from hub_server import COMMIT, REPOSITORY, Hub, redirect
 
 from ipcv.errors import ModelError
 from ipcv.models.catalog import list_models
