@@ -3,6 +3,9 @@
 import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import ClassVar, Literal
+
+ErrorKind = Literal["video", "model", "memory", "settings", "other"]
 
 # how torch, its allocators and the system put it where there is no exception class for it
 _NO_MEMORY = ("out of memory", "not enough memory", "can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED")
@@ -11,9 +14,13 @@ _NO_MEMORY = ("out of memory", "not enough memory", "can't allocate memory", "CU
 class IPCVError(Exception):
     """Base of every error that `ipcv` raises on purpose, apart from `ValueError` for bad settings."""
 
+    kind: ClassVar[ErrorKind] = "other"
+
 
 class VideoError(IPCVError):
     """The video cannot be read."""
+
+    kind = "video"
 
 
 class ReadTimeoutError(VideoError):
@@ -27,9 +34,13 @@ class ReaderCrashError(VideoError):
 class ModelError(IPCVError):
     """The model is not available here, or is of a family that is not supported."""
 
+    kind = "model"
+
 
 class MemoryExhaustedError(IPCVError):
     """The device or the host ran out of memory."""
+
+    kind = "memory"
 
 
 class ClusterError(IPCVError):
@@ -50,6 +61,16 @@ class SidecarError(IPCVError):
 
 class TooManyFailuresError(IPCVError):
     """More videos failed than were allowed to."""
+
+
+def error_kind(error: Exception) -> ErrorKind:
+    """What `error` is about, which exit codes go by."""
+    if isinstance(error, IPCVError):
+        return error.kind
+    if isinstance(error, MemoryError):
+        return "memory"
+    # subclasses of ValueError, such as decoding errors, are not about settings
+    return "settings" if type(error) is ValueError else "other"
 
 
 @contextmanager
@@ -80,4 +101,4 @@ def is_about_memory(error: Exception) -> bool:
     return any(sign in str(error) for sign in _NO_MEMORY) or str(error) == "could not create a primitive"
 
 
-OUT_OF_MEMORY = "out of memory while answering: lower --max-frames, --max-pixels or --frame-batch, or try --quant 4bit"
+OUT_OF_MEMORY = 'out of memory while answering: lower max_frames, max_pixels or frame_batch, or try `quant="4bit"`'

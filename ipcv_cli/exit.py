@@ -12,9 +12,12 @@ from typing import Any
 
 import typer
 
+from ipcv.errors import ErrorKind, IPCVError, error_kind
+from ipcv_cli.display.parameters import as_options
 from ipcv_cli.display.stdio import abandon
 
 ERROR, USAGE, PARTLY, VIDEO, MODEL, MEMORY, INTERRUPTED, TERMINATED = 1, 2, 3, 4, 5, 6, 130, 143
+EXIT_CODES: dict[ErrorKind, int] = {"video": VIDEO, "model": MODEL, "memory": MEMORY, "settings": USAGE, "other": ERROR}
 
 
 class UsageError(typer.TyperException):
@@ -95,7 +98,7 @@ def reported(
             traceback.print_exc()
         if isinstance(error, OSError):
             abandon(sys.stdout)
-        message, code = _message(error), _exit_code(error)
+        message, code = as_options(_message(error)), EXIT_CODES[error_kind(error)]
         complain(message, no_color=no_color)
         if tell:
             with suppress(OSError):  # a reader of stdout that is gone misses what stderr has said
@@ -110,21 +113,6 @@ def complain(message: str, *, no_color: bool = False) -> None:
     stderr_console(no_color=no_color).print(line("error", message), soft_wrap=True)
 
 
-def _exit_code(error: Exception) -> int:
-    if type(error) is ValueError:  # its subclasses, such as decoding errors, are not about settings
-        return USAGE
-    if isinstance(error, MemoryError):
-        return MEMORY
-    if isinstance(error, ImportError):
-        return ERROR
-    from ipcv.errors import MemoryExhaustedError, ModelError, VideoError
-
-    for kind, code in ((VideoError, VIDEO), (ModelError, MODEL), (MemoryExhaustedError, MEMORY)):
-        if isinstance(error, kind):
-            return code
-    return ERROR
-
-
 def _message(error: Exception) -> str:
     if isinstance(error, MemoryError):
         return "out of memory: use fewer frames (--max-frames), smaller ones (--max-pixels) or a smaller model"
@@ -134,6 +122,6 @@ def _message(error: Exception) -> str:
         return f"{os.fsdecode(error.filename)}: {error.strerror.lower()}; name another place, or make this one usable"
     if isinstance(error, ImportError):
         return f"cannot import what is needed ({error}): install ipcv again"
-    if type(error) is ValueError or type(error).__module__ == "ipcv.errors":
+    if isinstance(error, IPCVError) or error_kind(error) == "settings":
         return str(error)
     return f"{type(error).__name__}: {error} (this is a bug in ipcv or in a library; --debug shows where)"

@@ -7,7 +7,7 @@ from ipcv.answer import SCHEMA_VERSION, Answer
 from ipcv.batch.inputs import Item
 from ipcv.batch.presets import DEFAULT_PROMPT
 from ipcv.encodings import fingerprint
-from ipcv.errors import VideoError
+from ipcv.errors import ErrorKind, VideoError, error_kind
 from ipcv.media.segments import Segments
 from ipcv.options import Options
 
@@ -96,7 +96,8 @@ class Failed:
     item: Item
     key: str
     stage: FailedStage
-    error: str  # class of the exception
+    error: str  # class of the exception, for people
+    kind: ErrorKind
     message: str
 
 
@@ -133,4 +134,5 @@ def _content(item: Item) -> dict[str, Any]:
 
 def failure(item: Item, key: str, stage: FailedStage, error: Exception) -> Failed:
     """`error` as what became of `item`."""
-    return Failed(item=item, key=key, stage=stage, error=type(error).__name__, message=str(error) or repr(error))
+    name, kind, message = type(error).__name__, error_kind(error), str(error) or repr(error)
+    return Failed(item=item, key=key, stage=stage, error=name, kind=kind, message=message)

@@ -33,7 +33,7 @@ def write_world(folder: Path, clips: int, seed: int, *, overwrite: bool = False)
     names = [f"clip-{index:04}.mp4" for index in range(clips)]
     there = [name for name in (QUESTIONS_FILE, *names) if (folder / name).exists()]
     if there and not overwrite:
-        raise ValueError(f"{folder} has a {there[0]} already: choose another folder, or give --overwrite")
+        raise ValueError(f"{folder} has a {there[0]} already: choose another folder, or give `overwrite`")
     folder.mkdir(parents=True, exist_ok=True)
     _remove_old(folder)
     rng = np.random.default_rng([HELD_OUT_SEEDS.start, seed])

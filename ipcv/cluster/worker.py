@@ -64,7 +64,7 @@ class Worker:
         if differs := [f"{name} {found[name]} for {expected[name]}" for name in found if found[name] != expected[name]]:
             raise ModelError(
                 f"the machines of the cluster hold different models ({', '.join(differs)}): "
-                "give --revision, --dtype and --quant, or use machines of one kind"
+                "give `revision`, `dtype` and `quant`, or use machines of one kind"
             )
         cache = EncodingCache(*settings.cache, self._warnings.append) if settings.cache else None
         self._readers = Readers(settings.readers, settings.prefetch, settings.timeout)

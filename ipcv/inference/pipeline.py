@@ -191,7 +191,7 @@ class Pipeline:
         is_cut = len(decoding.tokens) == limit
         if is_cut:
             self.finish_reason = "length"
-            self.warnings.append(f"the answer was cut off at {limit} new tokens: raise --max-new-tokens")
+            self.warnings.append(f"the answer was cut off at {limit} new tokens: raise max_new_tokens")
         self.work.chosen = len(decoding.tokens) + (not is_cut)
 
     def result(

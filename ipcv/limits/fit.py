@@ -105,7 +105,7 @@ def fit(
             break
     if found is None:
         least = sizes.weights(width, quants[-1]) / GIB
-        ways = "a smaller model would" + (", or --quant 4bit" if sizes.linear and "4bit" not in quants else "")
+        ways = "a smaller model would" + (', or `quant="4bit"`' if sizes.linear and "4bit" not in quants else "")
         raise MemoryExhaustedError(
             f"the weights take {least:.2f} GiB, which with the work beside them do not fit into the "
             f"{free / GIB:.2f} GiB that are free: {ways}"

@@ -18,7 +18,7 @@ def free_memory(device: torch.device) -> tuple[int, str]:
         return torch.xpu.mem_get_info(device)[0], f"of {torch.xpu.get_device_name(device)}"
     found = [*_system(), *_groups(Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")), *_process()]
     if not found:
-        raise ValueError("it is not known here how much memory is free: choose the settings without --fit")
+        raise ValueError("it is not known here how much memory is free: choose the settings without `fit`")
     return min(found)
 
 

@@ -44,7 +44,7 @@ class Sizes:
         method, language = prequantized(config), find_language(config.model_type)
         if method and method not in AS_STORED:
             raise ValueError(
-                f"--fit does not know how much memory weights quantised by {method} need: some devices unpack them, "
+                f"`fit` does not know how much memory weights quantised by {method} need: some devices unpack them, "
                 f"unlike those of {', '.join(AS_STORED)}; leave it out"
             )
         whole = tuple(name.removeprefix("model.") for name in language.whole)  # files may have names without it

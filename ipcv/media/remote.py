@@ -74,7 +74,7 @@ def fetch(url: str, target: Path, limit: int) -> None:
 
 
 def _too_large(url: str, limit: int) -> VideoError:
-    return VideoError(f"{shown(url)} is larger than {limit:,} bytes: raise --max-download")
+    return VideoError(f"{shown(url)} is larger than {limit:,} bytes: raise max_download")
 
 
 def _open_system(url: str) -> tuple[Any, str]:

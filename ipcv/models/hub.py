@@ -191,5 +191,5 @@ def _pull(name: str, revision: str | None) -> str:
 
 def _unavailable(name: str, why: str) -> ModelError:
     folder = "" if name == DEFAULT_MODEL else " (nor is there a folder of that name)"
-    demo = f'model "{DEMO}" is bundled and needs no network (--model {DEMO})'
+    demo = f'model "{DEMO}" is bundled and needs no network (name="{DEMO}")'
     return ModelError(f"model {name!r} is not available: {why}{folder}; {demo}")

@@ -114,8 +114,8 @@ def _read_weights(found: ResolvedModel) -> PreTrainedModel:
     options = _read_options(found)
     try:
         with memory_errors(
-            f"the model in {str(folder)!r} does not fit into the memory of {found.device}: try quant 4bit or a "
-            "smaller model"
+            f"the model in {str(folder)!r} does not fit into the memory of {found.device}: "
+            'try `quant="4bit"` or a smaller model'
         ):
             loaded: Any = AutoModelForImageTextToText.from_pretrained(folder, output_loading_info=True, **options)
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:

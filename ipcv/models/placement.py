@@ -57,7 +57,7 @@ def choose_quantization(quant: Quant, device: torch.device, config: PretrainedCo
     """What "auto" stands for on `device`. Raises `ValueError` for a model that is quantised already."""
     if already := prequantized(config):
         if quant in ("4bit", "8bit"):
-            raise ValueError(f"this model's weights are quantised already ({already}): use quant auto")
+            raise ValueError(f'this model\'s weights are quantised already ({already}): use `quant="auto"`')
         return None
     if quant == "auto":
         return "4bit" if device.type in ("cuda", "xpu") else None

@@ -38,6 +38,7 @@ def failure_record(failed: Failed) -> Record:
         "video": failed.item.video,
         "stage": failed.stage,
         "error": failed.error,
+        "kind": failed.kind,
         "message": failed.message,
     }
 

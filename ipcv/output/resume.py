@@ -7,7 +7,7 @@ from typing import Any
 
 from ipcv.batch.inputs import Item
 from ipcv.batch.plan import Captioned, Failed, Outcome, Plan, WorkItem, describe, failure
-from ipcv.errors import SidecarError, TooManyFailuresError
+from ipcv.errors import ErrorKind, SidecarError, TooManyFailuresError
 from ipcv.output.failures import Failures
 from ipcv.output.journal import Journal, Record
 from ipcv.output.records import failure_record, records
@@ -27,7 +27,7 @@ class Tally:
     failed_before: int = 0  # known not to work, and not tried again
     flops: int = 0
     flops_dense: int = 0
-    errors: set[str] = field(default_factory=set)  # classes of what went wrong
+    errors: set[ErrorKind] = field(default_factory=set)  # what the failures are about
 
     @property
     def left(self) -> int:
@@ -63,7 +63,7 @@ class Batch:
                 self._refresh(work)
             elif not (self.retry_failed or self.overwrite) and self.failures.is_known(item.id, work.key):
                 self.tally.failed_before += 1
-                self.tally.errors.add(self.failures.records[item.id]["error"])
+                self.tally.errors.add(self.failures.records[item.id].get("kind", "other"))
             else:
                 if self.journal and item.id in self.journal.entries and not self.overwrite:
                     self.on_replace()
@@ -147,7 +147,7 @@ class Batch:
 
     def _fail(self, failed: Failed) -> None:
         self.tally.failed += 1
-        self.tally.errors.add(failed.error)
+        self.tally.errors.add(failed.kind)
         self.failures.add(failure_record(failed))
         self.on_failure(failed)
         if self.max_failures is not None and self.tally.failed > self.max_failures:

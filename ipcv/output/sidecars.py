@@ -42,7 +42,7 @@ class Sidecars:
             if kind not in WRITERS:
                 raise ValueError(f"side-car {kind!r} is not known: use {', '.join(WRITERS)}")
         if self.kinds and self.folder is None and any(is_remote(item.video) for item in self.items):
-            raise ValueError("remote videos have no place next to them: give --output-dir")
+            raise ValueError("remote videos have no place next to them: give output_dir")
         self.names.update(_unique(self.items, self.folder) if self.kinds else {})
 
     def paths(self, item: Item) -> list[Path]:
@@ -54,7 +54,7 @@ class Sidecars:
         for path in self.paths(item):
             if path.exists():
                 why = "it is not from this output"
-                ways = "move it and give --retry-failed, name an --output-dir, or give --overwrite"
+                ways = "move it and give retry_failed, name an output_dir, or give `overwrite`"
                 raise SidecarError(f"{shown(path)} is there already: {why}; {ways}")
 
     def write(self, item: Item, records: Sequence[Record]) -> None:

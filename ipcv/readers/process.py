@@ -3,7 +3,7 @@
 `python -m ipcv.readers.process CONNECTION SCRATCH` takes `ReadJob`s from the connection whose file descriptor is
 CONNECTION, and copies remote files into the folder SCRATCH. It sends `("ready",)` once. For each job it sends
 `("clip", span, facts, times, size, warnings, share)`, `("frames", array)` and `("closed", facts, warnings)` for each
-clip, and in the end `("end",)` or `("failed", class, message)`.
+clip, and in the end `("end",)` or `("failed", kind, class, message)`.
 """
 
 import os
@@ -14,7 +14,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from ipcv.errors import first_line
+from ipcv.errors import error_kind, first_line
 from ipcv.readers.job import ReadJob
 
 Message = tuple[Any, ...]
@@ -54,7 +54,7 @@ def serve(job: ReadJob, scratch: Path, connection: "Connection[Message, ReadJob]
     except (BrokenPipeError, ConnectionResetError):
         raise
     except Exception as error:  # belongs to the video, and the other side reports it
-        connection.send(("failed", type(error).__name__, str(error) or first_line(error)))
+        connection.send(("failed", error_kind(error), type(error).__name__, str(error) or first_line(error)))
     else:
         connection.send(("end",))
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
 
-from ipcv.errors import MemoryExhaustedError, ReaderCrashError, VideoError
+from ipcv.errors import ErrorKind, MemoryExhaustedError, ReaderCrashError, VideoError
 from ipcv.media.clip import Clip
 from ipcv.media.frames import FrameSize, FrameStream, VideoFacts
 from ipcv.readers.job import ClipRead, ReadJob
@@ -51,7 +51,7 @@ class Reading:
             finally:
                 del message  # its traceback holds this frame: a cycle would keep the whole stream of readings alive
         if message[0] == "failed":
-            raise _error(self.job, message[1], message[2])
+            raise _error(self.job, *message[1:])
         return message
 
     def put(self, message: Any) -> None:
@@ -81,9 +81,10 @@ class _Piped:
             yield from batch
 
 
-def _error(job: ReadJob, kind: str, message: str) -> Exception:
-    if kind == "MemoryError":
-        return MemoryExhaustedError(f"out of memory while reading {shown(job.video)}: lower --max-pixels")
-    if kind == "VideoError":
+def _error(job: ReadJob, kind: ErrorKind, name: str, message: str) -> Exception:
+    """The error of a reader process, which sends its `name` and not its class: that may not exist here."""
+    if kind == "memory":
+        return MemoryExhaustedError(f"out of memory while reading {shown(job.video)}: lower max_pixels")
+    if kind == "video":
         return VideoError(message)
-    return ValueError(message) if kind == "ValueError" else RuntimeError(f"{kind}: {message}")
+    return ValueError(message) if kind == "settings" else RuntimeError(f"{name}: {message}")

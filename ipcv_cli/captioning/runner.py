@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 from ipcv.text import visible
 from ipcv_cli.captioning.engines import Engine, engine
 from ipcv_cli.captioning.request import Places, Requests, Wanted
-from ipcv_cli.exit import MEMORY, PARTLY, VIDEO, leaving_at_once
+from ipcv_cli.exit import EXIT_CODES, PARTLY, leaving_at_once
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from ipcv.batch.plan import Outcome, Plan, WorkItem
     from ipcv.output.resume import Batch
     from ipcv_cli.display.caption_view import BatchView
-
-UNREADABLE = {"VideoError", "ReadTimeoutError", "ReaderCrashError"}
 
 
 def run_batch(
@@ -149,8 +147,7 @@ def _code(batch: "Batch") -> int:
     if not tally.failed + tally.failed_before:
         return 0
     if tally.left == tally.done == tally.done_before == 0:  # all that there is has failed
-        if tally.errors <= UNREADABLE:
-            return VIDEO
-        if tally.errors == {"MemoryExhaustedError"}:
-            return MEMORY
+        for kind in ("video", "memory"):
+            if tally.errors == {kind}:
+                return EXIT_CODES[kind]
     return PARTLY

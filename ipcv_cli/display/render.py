@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ipcv.text import visible
+from ipcv_cli.display.parameters import as_options
 from ipcv_cli.display.stdio import Stderr
 
 if TYPE_CHECKING:
@@ -34,8 +35,8 @@ def is_terminal(stream: TextIO | None) -> bool:
 
 
 def line(kind: str, message: str) -> Text:
-    """`ipcv: kind: message` on one line, whatever the message holds."""
-    return Text.assemble("ipcv: ", (f"{kind}:", STYLES.get(kind, "dim")), " ", visible(message))
+    """`ipcv: kind: message` on one line, whatever the message holds, with options for the library's parameters."""
+    return Text.assemble("ipcv: ", (f"{kind}:", STYLES.get(kind, "dim")), " ", visible(as_options(message)))
 
 
 class Progress:

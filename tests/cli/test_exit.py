@@ -9,7 +9,7 @@ import sys
 import pytest
 import typer
 
-from ipcv.errors import IPCVError, MemoryExhaustedError, ModelError, VideoError
+from ipcv.errors import IPCVError, MemoryExhaustedError, ModelError, ReaderCrashError, VideoError
 from ipcv_cli.display.stdout import write
 from ipcv_cli.exit import UsageError, first_interrupt, leaving_at_once, reported
 
@@ -18,8 +18,9 @@ from ipcv_cli.exit import UsageError, first_interrupt, leaving_at_once, reported
     ("error", "code", "message"),
     [
         (VideoError("clip.mp4 is empty: copy it again"), 4, "clip.mp4 is empty: copy it again"),
-        (ModelError("no model 'x': try --model demo"), 5, "no model 'x': try --model demo"),
-        (MemoryExhaustedError("out of memory: lower --max-frames"), 6, "out of memory: lower --max-frames"),
+        (ModelError("no model 'x': try name=\"demo\""), 5, "no model 'x': try --model demo"),
+        (MemoryExhaustedError("out of memory: lower max_frames"), 6, "out of memory: lower --max-frames"),
+        (ReaderCrashError("the reader of clip.mp4 ended"), 4, "the reader of clip.mp4 ended"),
         (IPCVError("something else"), 1, "something else"),
         (ValueError("keep=2 must be at most 1"), 2, "keep=2 must be at most 1"),
         (ImportError("no libx"), 1, "cannot import what is needed (no libx): install ipcv again"),

@@ -156,7 +156,7 @@ def test_a_prompt_longer_than_the_context_is_a_warning(demo, clip, monkeypatch):
 def test_an_answer_that_is_cut_off_says_so(demo, clip):
     answer = demo.ask(clip, "Describe the video.", Options(max_new_tokens=2))
     assert answer.finish_reason == "length"
-    assert answer.warnings[-1] == "the answer was cut off at 2 new tokens: raise --max-new-tokens"
+    assert answer.warnings[-1] == "the answer was cut off at 2 new tokens: raise max_new_tokens"
     whole = demo.ask(clip, "Describe the video.")
     assert whole.finish_reason == "stop"
     assert not any("cut off" in warning for warning in whole.warnings)
@@ -227,7 +227,7 @@ def test_running_out_of_memory_says_what_would_help(demo, clip, error):
 
     handle = demo.loaded.network.model.visual.register_forward_pre_hook(full)
     try:
-        with pytest.raises(MemoryExhaustedError, match="--max-frames"):
+        with pytest.raises(MemoryExhaustedError, match="max_frames"):
             demo.ask(clip, COLOUR)
     finally:
         handle.remove()

@@ -62,7 +62,7 @@ def test_with_too_little_memory_the_frame_batch_is_halved_and_the_answer_is_that
 
 
 def test_with_next_to_none_it_is_given_up_with_advice():
-    assert "lower --max-frames, --max-pixels or --frame-batch" in limited(2)["exhausted"]
+    assert "lower max_frames, max_pixels or frame_batch" in limited(2)["exhausted"]
 
 
 def test_with_enough_nothing_is_halved():

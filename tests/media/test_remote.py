@@ -89,7 +89,7 @@ def test_a_copy_is_bounded(store, tmp_path, clips, address):
     for url in ("memory://store/sub/0.mp4", f"{address}/0.mp4"):
         fetch(url, tmp_path / "copy", size)
         assert (tmp_path / "copy").read_bytes() == (clips / "0.mp4").read_bytes()
-        with pytest.raises(VideoError, match=f"is larger than {size - 1:,} bytes: raise --max-download"):
+        with pytest.raises(VideoError, match=f"is larger than {size - 1:,} bytes: raise max_download"):
             fetch(url, tmp_path / "copy", size - 1)
 
 

@@ -106,7 +106,7 @@ def test_every_file_that_the_index_names_is_needed(files):
 @pytest.mark.parametrize(
     ("name", "revision", "why"),
     [
-        ("models/qwen", None, r"no such repository.*nor is there a folder of that name.*--model demo"),
+        ("models/qwen", None, r'no such repository.*nor is there a folder of that name.*name="demo"'),
         (REPOSITORY, "v9", r"no revision 'v9'"),
         ("owner/a--b", None, r"Cannot have -- or \.\. in repo_id"),
     ],

@@ -95,5 +95,5 @@ def test_an_unchanged_file_is_left_alone(tmp_path):
 def test_wrong_kinds_and_remote_videos_without_a_folder_are_refused(tmp_path):
     with pytest.raises(ValueError, match="side-car 'docx' is not known"):
         Sidecars(kinds=("docx",))
-    with pytest.raises(ValueError, match="give --output-dir"):
+    with pytest.raises(ValueError, match="give output_dir"):
         Sidecars(kinds=("txt",), items=(item("https://host/a.mp4"),))

@@ -1,0 +1,35 @@
+"""Messages of the library in the words of the command line: `max_pixels` becomes `--max-pixels`."""
+
+import re
+
+# parameters that messages name, and that the command line has an option for; those with "_" are told from plain words
+PARAMETERS = (
+    *("max_frames", "max_pixels", "max_visual_tokens", "frame_batch", "max_new_tokens", "batch_size"),
+    *("max_download", "max_failures", "output_dir", "retry_failed", "cache_limit"),
+    *("device", "dtype", "fit", "fps", "offline", "overwrite", "quant", "revision", "seed", "temperature"),
+    *("actors", "prefetch", "readers", "timeout"),
+)
+OPTIONS = {name: f"--{name.replace('_', '-')}" for name in PARAMETERS} | {"name": "--model"}
+
+QUOTES = "\"'"
+_NAMES = "|".join(OPTIONS)
+_VALUE = r"""=(?P<value>"[^"]*"|'[^']*'|[^\s,;:`]+)"""
+_PARAMETER = re.compile(rf"(?<![\w./=\\'\"-])(?P<tick>`?)(?P<name>{_NAMES})(?:{_VALUE})?(?P=tick)(?![\w./=\\'\"-])")
+
+
+def as_options(message: str) -> str:
+    """`message` with options in place of the library's parameters.
+
+    A parameter is recognised by an underscore, a value or backticks: other words may be plain English.
+
+    >>> as_options('lower max_pixels, try `quant="4bit"`, or do without `fit`: batch_size=0 must be at least 1')
+    'lower --max-pixels, try --quant 4bit, or do without --fit: --batch-size 0 must be at least 1'
+    """
+    return _PARAMETER.sub(_option, message)
+
+
+def _option(found: re.Match[str]) -> str:
+    name, value = found["name"], found["value"]
+    if not (found["tick"] or value or "_" in name):
+        return found[0]
+    return OPTIONS[name] if value in (None, "True") else f"{OPTIONS[name]} {value.strip(QUOTES)}"
