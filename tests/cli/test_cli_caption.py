@@ -292,7 +292,7 @@ def test_two_runs_on_one_output_exclude_each_other(videos, capsys):
         (["-o", "videos/0.mp4"], "is no line of captions: name another output"),
         (["--parquet", "x.parquet"], "give -o as well"),
         (["--timeout", "5"], "a timeout needs reader processes"),
-        (["--batch-size", "0"], "batch_size=0 must be at least 1"),
+        (["--batch-size", "0"], "--batch-size 0 must be at least 1"),
         (["--keep", "2"], "keep=2.0 must be"),
         (["--layer", "77"], "past the encoder's last block"),
         (["--max-download", "much"], "'much' is not a size"),
