@@ -1,30 +1,48 @@
-"""What a user chose for a question."""
+"""What a user chose for a question. Imports no torch: the methods among the options bring it when they are made."""
 
 import math
 from dataclasses import dataclass, field
+from functools import partial
+from typing import Annotated, Any, ClassVar, Union
 
-from ipcv.compression.compressors.ipcv_compressor import IPCV
-from ipcv.compression.compressors.tome import ToMe
-from ipcv.compression.pruners.dart import Dart
-from ipcv.compression.pruners.fastv import FastV
-from ipcv.compression.pruners.v2drop import V2Drop
-from ipcv.compression.reducers.dtd import DTD
-from ipcv.compression.reducers.evs import EVS
-from ipcv.compression.reducers.vidcom2 import VidCom2
+from ipcv.compression import registry
+from ipcv.compression.compressors.compressor import Compressor
+from ipcv.compression.method import Place
+from ipcv.compression.pruners.pruner import Pruner
+from ipcv.compression.reducers.reducer import Reducer
 from ipcv.media.sampling import Sampling
+
+PIXELS = 448 * 448  # per frame, unless asked for otherwise
+
+
+@dataclass(frozen=True)
+class OneOf:
+    """Tells pydantic that a field holds one of the registered methods of a place, or None."""
+
+    place: Place
+
+    def __get_pydantic_core_schema__(self, _: Any, handler: Any) -> Any:
+        """The schema of the union of these methods' classes."""
+        return handler.generate_schema(Union[(*registry.classes(self.place), None)])
 
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
     """How a question is answered. The defaults are those of the command line. Bad values raise `ValueError`."""
 
+    kind: ClassVar[str] = "options"  # in cache keys: never changed
+
     sampling: Sampling = field(default_factory=Sampling)  # which frames
     max_pixels: int | None = None  # per frame, after resizing; None: 448 x 448, or less if the model's limit is lower
     max_visual_tokens: int | None = None  # in the prompt, of all videos; None: what the model's context leaves
     frame_batch: int = 16  # frames encoded at a time
-    compressor: IPCV | ToMe | None = field(default_factory=IPCV)  # None: the encoder computes every token
-    reducer: EVS | VidCom2 | DTD | None = None  # None: every visual token is in the prompt
-    pruner: Dart | FastV | V2Drop | None = field(default_factory=Dart)  # None: the language model sees every token
+    compressor: Annotated[Compressor | None, OneOf("compressor")] = field(  # None: the encoder computes every token
+        default_factory=partial(registry.default, "compressor")
+    )
+    reducer: Annotated[Reducer | None, OneOf("reducer")] = None  # None: every visual token is in the prompt
+    pruner: Annotated[Pruner | None, OneOf("pruner")] = field(  # None: the language model sees every token
+        default_factory=partial(registry.default, "pruner")
+    )
     system: str | None = None  # system prompt; None: whatever the model's chat template does without one
     max_new_tokens: int = 512
     temperature: float = 0.0  # 0: always the most likely token
@@ -44,6 +62,3 @@ class Options:
             raise ValueError(f"temperature={self.temperature} must be a number, 0 or more")
         if not 0 <= self.seed < 2**63:
             raise ValueError(f"seed={self.seed} must be a whole number from 0 to 2**63 - 1")
-
-
-PIXELS = 448 * 448  # per frame, unless asked for otherwise

@@ -2,8 +2,9 @@
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_origin
 
+from ipcv.compression.registry import DEFAULTS, maker, settings_of
 from ipcv_cli.exit import UsageError
 
 if TYPE_CHECKING:
@@ -85,29 +86,39 @@ def compression(
     """
     blocks_seen = int(stabilize) if stabilize and stabilize.isdecimal() else stabilize
     encoder = given(keep=keep, quality=quality, layer=layer, stabilize=blocks_seen, neighbors=neighbors)
-    language = given(keep=llm_keep, layer=llm_layer)
-    blocks = [(f"--{name}", value) for name, value in encoder.items()]
-    layers = [(f"--llm-{name}", value) for name, value in language.items()]
+    between, language = given(keep=reducer_keep), given(keep=llm_keep, layer=llm_layer)
     if no_compress:
         methods = [("--method", method), ("--reducer", reducer), ("--llm-pruner", llm_pruner)]
-        exclude("--no-compress", *methods, *blocks, ("--reducer-keep", reducer_keep), *layers)
+        settings = (*_flags("--", encoder), *_flags("--reducer-", between), *_flags("--llm-", language))
+        exclude("--no-compress", *methods, *settings)
         return {"compressor": None, "reducer": None, "pruner": None}
     if quality is not None:
         exclude("--quality", ("--keep", keep), ("--method paper", method == "paper"))
-    if method == "tome":
-        exclude("--method tome", *(each for each in blocks if each[0] != "--keep"))
-    if llm_pruner in ("v2drop", "none"):
-        exclude(f"--llm-pruner {llm_pruner}", *layers)
     if reducer_keep is not None and reducer in (None, "none"):
         raise UsageError("--reducer-keep says how much --reducer keeps: name one, as in --reducer evs")
-
-    from ipcv.compression.registry import ENCODER, LANGUAGE, VISUAL
-
     return {
-        "compressor": ENCODER[method or "coverage"](**encoder),
-        "reducer": None if reducer in (None, "none") else VISUAL[reducer](**given(keep=reducer_keep)),
-        "pruner": None if llm_pruner == "none" else LANGUAGE[llm_pruner or "dart"](**language),
+        "compressor": _method("--method", method or DEFAULTS["compressor"], "--", encoder),
+        "reducer": _method("--reducer", reducer or DEFAULTS["reducer"], "--reducer-", between),
+        "pruner": _method("--llm-pruner", llm_pruner or DEFAULTS["pruner"], "--llm-", language),
     }
+
+
+def _flags(prefix: str, settings: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    """Settings as options with their values."""
+    return [(f"{prefix}{name}", value) for name, value in settings.items()]
+
+
+def _method(option: str, name: str | None, prefix: str, settings: dict[str, Any]) -> Any:
+    """The method called `name`, which `option` chose, with these settings. Raises `UsageError` for settings it lacks.
+
+    Settings of several values, as V2Drop has them per step, cannot be given on the command line.
+    """
+    if name is None:
+        return None
+    known = {} if name == "none" else settings_of(name)
+    able = [each for each, kind in known.items() if get_origin(kind) is not tuple]
+    exclude(f"{option} {name}", *_flags(prefix, {each: settings[each] for each in settings if each not in able}))
+    return None if name == "none" else maker(name)(**settings)
 
 
 def encoding_cache(where: str, limit: str, warn: Callable[[str], None]) -> "EncodingCache | None":

@@ -3,11 +3,21 @@
 Where an option was not given it is `None` and the library's default applies; the help only repeats that default.
 """
 
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from ipcv.compression.registry import names
 from ipcv_cli import completion
+
+if TYPE_CHECKING:
+    CompressorName = str
+    ReducerName = str
+    PrunerName = str
+else:  # the registered methods
+    CompressorName = Literal[names("compressor")]
+    ReducerName = Literal[(*names("reducer"), "none")]
+    PrunerName = Literal[(*names("pruner"), "none")]
 
 DEFAULT_MODEL = "Qwen/Qwen2-VL-2B-Instruct"
 MODEL, FRAMES, COMPRESSION, ANSWER, OUTPUT = "Model", "Frames", "Compression", "Answer", "Output"  # panels of the help
@@ -109,10 +119,10 @@ NoCompress = Annotated[
     ),
 ]
 Method = Annotated[
-    Literal["coverage", "paper", "tome"] | None,
+    CompressorName | None,
     option(
         COMPRESSION,
-        "How the encoder saves work: IPCV by coverage, IPCV as in its paper, or ToMe (--keep only).",
+        "How the encoder saves work; `ipcv methods` describes each method.",
         "--method",
         metavar=None,
         default="coverage",
@@ -161,7 +171,7 @@ Neighbors = Annotated[
     ),
 ]
 Reducer = Annotated[
-    Literal["evs", "vidcom2", "dtd", "none"] | None,
+    ReducerName | None,
     option(COMPRESSION, "What leaves visual tokens out of the prompt.", "--reducer", metavar=None, default="none"),
 ]
 ReducerKeep = Annotated[
@@ -174,7 +184,7 @@ ReducerKeep = Annotated[
     ),
 ]
 LlmPruner = Annotated[
-    Literal["dart", "fastv", "v2drop", "none"] | None,
+    PrunerName | None,
     option(
         COMPRESSION,
         "What prunes visual tokens in the language model; v2drop does so in three layers, as published.",

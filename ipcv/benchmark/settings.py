@@ -1,19 +1,18 @@
 """Settings to compare, from one line of text such as `dense,paper@0.2,paper+dart:layer=2,evs@0.3,frames@0.5`."""
 
-from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin
 
-from ipcv.compression.registry import ENCODER, LANGUAGE, METHODS, VISUAL
+from ipcv.compression import registry
 from ipcv.options import Options
 
 ClipVariant = Literal["frames", "file", "grey", "other"]
 
 PLACES = (  # what each part changes: there can be one each
     {"dense": "compressor"}
-    | METHODS
+    | {method: registry.place_of(method) for method in registry.METHODS}
     | {"frames": "frames", "pixels": "pixels", "file": "clip", "grey": "clip", "other": "clip"}
 )
 
@@ -32,11 +31,10 @@ class Setting:
 def parse_settings(text: str) -> tuple[Setting, ...]:
     """The settings in `text`, with commas between them. Raises `ValueError` for what makes no sense.
 
-    A setting is `dense`, or parts joined by `+`: `coverage` (`IPCV()`), `paper` (`IPCV.paper()`) or `tome` in the
-    encoder; `evs`, `vidcom2` or `dtd` between it and the language model; `dart`, `fastv` or `v2drop` there; `frames`
-    and `pixels` (fewer of them), `file` (through an mp4 file), `grey` and `other` (a grey clip, or that of another
-    question). `@0.35` after a part is the share that it keeps, `:layer=4` sets any other field of its class; several
-    values of one field have slashes between them, as in `v2drop@0.5/0.3:layers=2/4`.
+    A setting is `dense`, or parts joined by `+`: at most one registered compressor, reducer and pruner by its name;
+    `frames` and `pixels` (fewer of them); `file` (through an mp4 file), `grey` or `other` (a grey clip, or that of
+    another question). `@0.35` after a part is the share that it keeps, `:layer=4` sets any other setting of the method;
+    several values of one setting have slashes between them, as in `v2drop@0.5/0.3:layers=2/4`.
 
     >>> [setting.name for setting in parse_settings("dense,paper@0.2:stabilize=3+dart")]
     ['dense', 'paper@0.2:stabilize=3+dart']
@@ -82,9 +80,8 @@ def _read_part(part: str, name: str) -> tuple[str, dict[str, str]]:
 
 
 def _with_part(setting: Setting, method: str, values: dict[str, str]) -> Setting:
-    if method in METHODS:
-        built = _build((ENCODER | VISUAL | LANGUAGE)[method], values)
-        changed: dict[str, Any] = {METHODS[method]: built}
+    if method in registry.METHODS:
+        changed: dict[str, Any] = {PLACES[method]: _build(method, values)}
         return replace(setting, options=replace(setting.options, **changed))
     if method in ("frames", "pixels"):
         if set(values) != {"keep"}:
@@ -99,13 +96,13 @@ def _with_part(setting: Setting, method: str, values: dict[str, str]) -> Setting
     return replace(setting, shown=shown.get(method, setting.shown))
 
 
-def _build(method: Callable[..., Any], values: dict[str, str]) -> Any:
-    """A compressor, reducer or pruner with the fields in `values`, each read as its type."""
-    kinds = {each.name: each.type for each in fields(method()) if each.init}
+def _build(method: str, values: dict[str, str]) -> Any:
+    """The method of this name with the settings in `values`, each read as its type."""
+    kinds = registry.settings_of(method)
     unknown = [key for key in values if key not in kinds]
     if unknown:
         raise ValueError(f"{unknown[0]!r} is not known; known: {', '.join(kinds)}")
-    return method(**{key: _read(value, kinds[key]) for key, value in values.items()})
+    return registry.maker(method)(**{key: _read(value, kinds[key]) for key, value in values.items()})
 
 
 def _read(text: str, kind: Any) -> Any:

@@ -1,19 +1,65 @@
-"""Every method by its name."""
+"""Every method by its name. A method's class is imported when it is first asked for: most bring torch along."""
 
 from collections.abc import Callable
+from dataclasses import fields
+from functools import reduce
+from importlib import import_module
+from typing import Any, cast, get_args
 
-from ipcv.compression.compressors.ipcv_compressor import IPCV
-from ipcv.compression.compressors.tome import ToMe
-from ipcv.compression.pruners.dart import Dart
-from ipcv.compression.pruners.fastv import FastV
-from ipcv.compression.pruners.v2drop import V2Drop
-from ipcv.compression.reducers.dtd import DTD
-from ipcv.compression.reducers.evs import EVS
-from ipcv.compression.reducers.vidcom2 import VidCom2
+from ipcv.compression.method import Method, Place
 
-ENCODER: dict[str, Callable[..., IPCV | ToMe]] = {"coverage": IPCV, "paper": IPCV.paper, "tome": ToMe}
-VISUAL: dict[str, Callable[..., EVS | VidCom2 | DTD]] = {"evs": EVS, "vidcom2": VidCom2, "dtd": DTD}
-LANGUAGE: dict[str, Callable[..., Dart | FastV | V2Drop]] = {"dart": Dart, "fastv": FastV, "v2drop": V2Drop}
-METHODS = (  # and the field of `Options` that each sets
-    dict.fromkeys(ENCODER, "compressor") | dict.fromkeys(VISUAL, "reducer") | dict.fromkeys(LANGUAGE, "pruner")
-)
+METHODS = {  # name on the command line: module below this folder, and the class in it or the function that makes one
+    "coverage": "compressors.ipcv_compressor:IPCV",
+    "paper": "compressors.ipcv_compressor:IPCV.paper",
+    "tome": "compressors.tome:ToMe",
+    "evs": "reducers.evs:EVS",
+    "vidcom2": "reducers.vidcom2:VidCom2",
+    "dtd": "reducers.dtd:DTD",
+    "dart": "pruners.dart:Dart",
+    "fastv": "pruners.fastv:FastV",
+    "v2drop": "pruners.v2drop:V2Drop",
+}
+DEFAULTS: dict[Place, str | None] = {"compressor": "coverage", "reducer": None, "pruner": "dart"}
+PLACES: tuple[Place, ...] = get_args(Place)
+
+
+def place_of(name: str) -> Place:
+    """Where the method called `name` acts: each place has a folder of its own."""
+    return next(place for place in PLACES if METHODS[name].startswith(f"{place}s."))
+
+
+def names(place: Place) -> tuple[str, ...]:
+    """The names of all methods of a place."""
+    return tuple(name for name in METHODS if place_of(name) == place)
+
+
+def method_class(name: str) -> type[Method]:
+    """The class of the method called `name`; presets share one."""
+    return _found(name, 1)
+
+
+def classes(place: Place) -> tuple[type[Method], ...]:
+    """The classes of all methods of a place, each once."""
+    return tuple(dict.fromkeys(map(method_class, names(place))))
+
+
+def maker(name: str) -> Callable[..., Any]:
+    """The class or classmethod that makes the method called `name` from its settings."""
+    return _found(name, None)
+
+
+def settings_of(name: str) -> dict[str, Any]:
+    """The settings of the method called `name` and their types."""
+    return {each.name: each.type for each in fields(cast(Any, method_class(name))) if each.init}
+
+
+def default(place: Place) -> Any:
+    """The method that is used at a place where none was asked for; None: nothing is done there."""
+    name = DEFAULTS[place]
+    return None if name is None else maker(name)()
+
+
+def _found(name: str, depth: int | None) -> Any:
+    """What stands in `METHODS` for a name, as far as `depth` names into its module."""
+    module, _, path = METHODS[name].partition(":")
+    return reduce(getattr, path.split(".")[:depth], import_module(f"ipcv.compression.{module}"))

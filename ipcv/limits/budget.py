@@ -2,16 +2,18 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
-from ipcv.compression.reducers.evs import EVS
+from ipcv.compression import registry
+from ipcv.compression.reducers.reducer import Reducer
 
 PICTURE = 128  # visual tokens of a picture (a temporal patch) down to which pixels go first, as in Qwen's own tools
+REDUCER = "evs"  # leaves tokens out of the prompt where no other method was asked to
 KEEP = 0.25  # share of visual tokens down to which keep goes
 ORDER = (
     "frames, evenly over the clip, to one per second",
     f"pixels, to {PICTURE} visual tokens a picture",
-    f"keep, what the reducer leaves in the prompt (evs if there is none), to {KEEP}",
+    f"keep, what the reducer leaves in the prompt ({REDUCER} if there is none), to {KEEP}",
     "frames, evenly, to as few as it takes",
     "pixels, to the least that the model takes",
 )
@@ -56,10 +58,10 @@ class Share:
     text: int = 0  # tokens, at most, of the text that the prompt has for each picture, such as its time
     lowered: tuple[Lowered, ...] = ()  # in the order in which it was done
 
-    def reducer(self, given: Any) -> Any:
+    def reducer(self, given: Reducer | None) -> Reducer | None:
         """The reducer in place of the one `given` in the settings."""
         keep = [each.after for each in self.lowered if each.what == "keep"]
-        return (given or EVS()).at(keep[-1]) if keep else given
+        return reducer_or_default(given).at(keep[-1]) if keep else given
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,6 +85,14 @@ class Budget:
             asked=sum(share.asked for share in shares),
             text=text,
         )
+
+
+def reducer_or_default(given: Reducer | None) -> Reducer:
+    """The reducer that leaves tokens out where there is no room for all: the one `given`, if any."""
+    if given is not None:
+        return given
+    reducer: Reducer = registry.maker(REDUCER)()
+    return reducer
 
 
 def allot(asked: Sequence[int], limit: int) -> list[int]:

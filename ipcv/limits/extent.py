@@ -6,9 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from ipcv.architecture.preprocess import FrameSettings
-from ipcv.compression.reducers.evs import EVS
 from ipcv.compression.reducers.reducer import Reducer
-from ipcv.limits.budget import KEEP, PICTURE, Limit, Lowered, What
+from ipcv.limits.budget import KEEP, PICTURE, Limit, Lowered, What, reducer_or_default
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,7 +83,7 @@ def meet(
 
 def _amount(extent: Extent, what: What) -> float:
     if what == "keep":
-        keep = getattr(extent.reducer, "keep", None)  # of DTD by threshold there is none
+        keep = extent.reducer.keep if extent.reducer else None  # a reducer may go by something else
         return 1.0 if keep is None else keep
     return extent.frames if what == "frames" else extent.pixels
 
@@ -110,7 +109,7 @@ def _fewer_pixels(extent: Extent, limit: Limit, least: int) -> Extent:
 def _fewer_kept(extent: Extent, limit: Limit) -> Extent:
     """The largest share that fits, in hundredths, but `KEEP` at least."""
     now = _amount(extent, "keep")
-    reducer: Reducer = extent.reducer or EVS()
+    reducer = reducer_or_default(extent.reducer)
     for hundredths in range(min(99, math.ceil(100 * now) - 1), round(100 * KEEP) - 1, -1):
         fewer = replace(extent, reducer=reducer.at(hundredths / 100))
         if fewer.fits(limit):

@@ -5,9 +5,18 @@ from typing import Annotated
 
 import typer
 
+from ipcv.compression.method import Place
+from ipcv.compression.registry import names
 from ipcv_cli import choices, startup
 from ipcv_cli import options as opt
 from ipcv_cli.exit import INTERRUPTED, first_interrupt, leaving_at_once, reported
+
+
+def _any_of(place: Place) -> str:
+    """The names of a place's methods in a sentence."""
+    *others, last = names(place)
+    return f"{', '.join(others)} or {last}"
+
 
 SETTINGS = "dense,coverage,coverage+dart,paper,grey"
 
@@ -30,10 +39,10 @@ def bench(
             "-s",
             metavar="LIST",
             help="What to compare, with commas between; the first is what the others are compared with. dense, or "
-            "parts joined by +: coverage (the default), paper or tome in the encoder; evs, vidcom2 or dtd after it; "
-            "dart, fastv or v2drop in the language model; frames or pixels (fewer of them); file (through an mp4 "
-            "file); grey or other (a grey clip, or another one). coverage@0.2 keeps a fifth, coverage:layer=4 sets a "
-            "field.",
+            f"parts joined by +: {_any_of('compressor')} in the encoder; {_any_of('reducer')} after it; "
+            f"{_any_of('pruner')} in the language model; frames or pixels (fewer of them); file (through an mp4 "
+            "file); grey or other (a grey clip, or another one). coverage@0.2 keeps a fifth, coverage:layer=4 sets "
+            "another of its settings.",
         ),
     ] = SETTINGS,
     plot: Annotated[
