@@ -14,6 +14,8 @@ from pathlib import Path
 
 import typer
 
+from ipcv.compression.method import Method, Place
+from ipcv.compression.registry import METHODS, method_class, place_of
 from ipcv_cli.main import app
 
 WIDTH = 100
@@ -40,7 +42,9 @@ STAGES = (  # of `ipcv`, each above all that it imports
     "files.py",
     "demo",
 )
-PLACES = {  # by the field of `Options` that a method sets: where it works, and the option that chooses it
+PLACES: dict[
+    Place, tuple[str, str]
+] = {  # by the field of `Options` that a method sets: where it works, and the option that chooses it
     "compressor": ("encoder blocks", "--method"),
     "reducer": ("the prompt", "--reducer"),
     "pruner": ("decoder layers", "--llm-pruner"),
@@ -140,27 +144,20 @@ def methods() -> str:
     rows = ["| works in | name | method | chosen by |", "|---|---|---|---|"]
     for field, name, method in _methods():
         place, option = PLACES[field]
-        paper = getattr(method, "paper", "")
-        source = (
-            f"[{method.__name__}](https://arxiv.org/abs/{paper})"
-            if isinstance(paper, str) and paper
-            else method.__name__
-        )
+        source = f"[{method.__name__}](https://arxiv.org/abs/{method.arxiv})"
         rows.append(f"| {place} | `{name}` | {source}: {_summary(method)} | `{option} {name}` |")
     return "\n".join(rows)
 
 
 def departures() -> str:
     """For each method where it departs from its paper."""
-    return "\n".join(f"- `{name}`: {getattr(method, 'departures', '')}" for _, name, method in _methods())
+    return "\n".join(f"- `{name}`: {method.departures or 'none that is known'}" for _, name, method in _methods())
 
 
-def _methods() -> Iterator[tuple[str, str, type]]:
+def _methods() -> Iterator[tuple[Place, str, type[Method]]]:
     """The field of `Options`, the name and the class of each method."""
-    from ipcv.compression.registry import ENCODER, LANGUAGE, METHODS, VISUAL
-
-    for name, make in {**ENCODER, **VISUAL, **LANGUAGE}.items():
-        yield METHODS[name], name, type(make())
+    for name in METHODS:
+        yield place_of(name), name, method_class(name)
 
 
 def _summary(method: type) -> str:
