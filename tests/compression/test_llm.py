@@ -255,16 +255,14 @@ def test_two_prompts_can_be_decoded_in_turns(qwen2_vl, pruner):
 
 def test_no_prompt_is_held_after_its_cache_is_gone(qwen2_vl):
     with Dart(keep=0.5, layer=2)(qwen2_vl):
-        (hooks,) = [
-            hook.func.__self__
-            for hook in qwen2_vl.model.language_model.layers[2]._forward_pre_hooks.values()
-            if isinstance(hook, partial)
-        ]
+        layer = qwen2_vl.model.language_model.layers[2]
+        prune, *_ = [hook for hook in layer._forward_pre_hooks.values() if isinstance(hook, partial)]
+        kept = prune.func.__self__.prompts.kept
         _, cache = run(qwen2_vl, MIXED)
-        assert len(hooks.kept) == 1
+        assert len(kept) == 1
         del cache
         gc.collect()
-        assert len(hooks.kept) == 0
+        assert len(kept) == 0
 
 
 # --------------------------------------------------------------------------------- generate, kernels, number types

@@ -35,10 +35,9 @@ class Pruner(Method):
         language = find_language(model.config.model_type)
         shape = language.decoder(model.config.get_text_config())
         self.check(shape)
-        layers = model.get_decoder().layers
         steps = self.steps(shape.layers, shape.keyless)
-        hooks = Dropping(self, model, layers, steps, has_newlines=language.newline is not None)
-        with installed(hooks, layers) if self.prunes else nullcontext():
+        hooks = Dropping(self.choose, model, shape, steps, has_newlines=language.newline is not None)
+        with installed(hooks, hooks.layers) if self.prunes else nullcontext():
             yield
 
     @property
