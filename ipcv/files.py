@@ -1,4 +1,4 @@
-"""Files that are whole or not there at all, whatever happens."""
+"""Writing files so that a crash leaves the old file or the new one, never half of one."""
 
 import os
 import tempfile
@@ -10,9 +10,9 @@ from typing import BinaryIO
 
 @contextmanager
 def replaced(path: Path) -> Iterator[BinaryIO]:
-    """A file to write that takes the place of `path` at the end of the `with`, on the disk for good.
+    """Open a file to write, which replaces `path` at the end of the `with` and is then safe on the disk.
 
-    If anything goes wrong, `path` is as it was and nothing is left beside it.
+    After an error `path` is as it was, and nothing is left beside it.
     """
     handle, name = tempfile.mkstemp(prefix=".ipcv-", suffix=".tmp", dir=path.parent)
     part = Path(name)
@@ -30,7 +30,7 @@ def replaced(path: Path) -> Iterator[BinaryIO]:
 
 
 def sync_folder(folder: Path) -> None:
-    """See to it that names in `folder` survive a loss of power, where the system can do that."""
+    """Make names in `folder` survive a loss of power, on systems that can."""
     if os.name == "posix":
         handle = os.open(folder, os.O_RDONLY)
         try:

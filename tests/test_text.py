@@ -2,11 +2,11 @@
 
 import pytest
 
-from ipcv.text import visible
+from ipcv.text import shown, visible
 
 
 @pytest.mark.parametrize(
-    ("text", "shown"),
+    ("text", "escaped"),
     [
         ("a red circle", "a red circle"),
         ("ein grüner Kreis, 圆, 🔴", "ein grüner Kreis, 圆, 🔴"),
@@ -20,9 +20,21 @@ from ipcv.text import visible
         ("bad\udcff.mp4", r"bad\udcff.mp4"),  # an undecodable byte in a file name
     ],
 )
-def test_control_characters_appear_as_escapes(text, shown):
-    assert visible(text) == shown
+def test_control_characters_appear_as_escapes(text, escaped):
+    assert visible(text) == escaped
 
 
 def test_those_that_are_wanted_stay():
     assert visible("a\n\tb\r\x1b", keep="\n\t") == "a\n\tb\\r\\x1b"
+
+
+FAMILY = "\U0001f469\u200d\U0001f467"  # a woman and a girl, joined into one picture
+
+
+@pytest.mark.parametrize("hidden", ["\xa0", "\u200b", "\u200d", "\x1b", "\u202e", "\udcff"])
+def test_a_name_shows_all_that_would_be_hidden(hidden):
+    assert shown(f"a{hidden}b.mp4") == f"a{ascii(hidden)[1:-1]}b.mp4"
+
+
+def test_a_sentence_keeps_what_belongs_to_its_writing():
+    assert visible(f"ten\xa0km, {FAMILY}") == f"ten\xa0km, {FAMILY}"

@@ -1,4 +1,4 @@
-"""From a video file, or frames in memory, to timed frames in batches that a thread reads one ahead."""
+"""A clip: the chosen frames of a video file, an image or an array, in batches that a thread reads ahead."""
 
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -17,7 +17,7 @@ from ipcv.media.probe import IndexedVideo, probe
 from ipcv.media.sampling import Sampling, choose
 
 __all__ = ["Clip", "Sampling", "VideoFacts", "clip_from_frames", "open_video"]
-DECORD_WORK = 4096  # frames: PyAV, which streams, reads a clip for which decord would decode more
+DECORD_WORK = 4096  # frames that decord may decode for a clip; above, PyAV reads it, which decodes each frame once
 Resize = Callable[[int, int, int], FrameSize]  # (height, width) as displayed, frames -> (height, width) wanted
 
 
@@ -29,7 +29,7 @@ def open_video(
     frame_batch: int = 16,
     multiple: int = 2,
 ) -> "Clip":
-    """A clip of the file, or of one that is probed already, sampled by timestamp; only its first frame is decoded yet.
+    """Open a video file as a clip, sampled by timestamp. Its first frame alone is decoded yet.
 
     `resize(height, width, frames)` gives the size of the frames handed out; their count is a multiple of `multiple`.
     Raises `VideoError` if the file cannot be read or `sampling` starts after its end.
@@ -52,7 +52,7 @@ def clip_from_frames(
     frame_batch: int = 16,
     multiple: int = 2,
 ) -> "Clip":
-    """A clip of all `frames` (uint8 RGB [n, height, width, 3]), shown at `times` seconds (None: two per second)."""
+    """Make a clip of `frames` (uint8 RGB [n, height, width, 3]), shown at `times` seconds (None: two per second)."""
     _check_batch(frame_batch, multiple)
     if frames.ndim != 4 or frames.shape[-1] != 3 or frames.dtype != np.uint8 or 0 in frames.shape:
         raise ValueError(f"frames must be uint8 of shape [n, height, width, 3], not {frames.dtype} {frames.shape}")
@@ -78,7 +78,7 @@ def clip_from_image(
     multiple: int = 2,
     warnings: Sequence[str] = (),
 ) -> "Clip":
-    """A clip of one `picture` (uint8 RGB [height, width, 3]), `multiple` times, as models take an image."""
+    """Make a clip of one `picture` (uint8 RGB [height, width, 3]), `multiple` times, as models take an image."""
     height, width = picture.shape[:2]
     size = _size(resize, height, width, multiple)
     source = _Picture(picture, facts, size, multiple, list(warnings))
@@ -116,17 +116,17 @@ class Clip:
 
     @property
     def facts(self) -> VideoFacts:
-        """What the video is; `reader` is the one in use, final once iteration has ended."""
+        """Facts about the video. `reader` names the decoder in use, which is final once iteration has ended."""
         return self._source.facts
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What the answer should not hide; complete once iteration has ended."""
+        """Warnings about the file and the choice of frames, complete once iteration has ended."""
         return tuple(dict.fromkeys(self._source.warnings))
 
     @property
     def read_seconds(self) -> float:
-        """How long reading has been at work so far, opening included and waiting excluded."""
+        """Seconds that reading has worked so far, opening included and waiting excluded."""
         return sum(self._spent)
 
     def __iter__(self) -> Iterator[FrameArray]:
@@ -161,7 +161,7 @@ class _Source(Protocol):
 
 
 class _File:
-    """A file read through decord; through PyAV from where decord fails, or where it would take long."""
+    """A file read through decord, or through PyAV from where decord fails and where it would take long."""
 
     def __init__(
         self, video: IndexedVideo, size: FrameSize, positions: Sequence[int], frame_batch: int, warnings: list[str]
@@ -189,7 +189,7 @@ class _File:
             yield from self._fall_back(done)
 
     def _fall_back(self, done: int) -> FrameStream:
-        """The frames that are left, through PyAV."""
+        """Read the frames that are left through PyAV."""
         since = f" from frame {done + 1} on" if done else ""
         self.facts = replace(self.facts, reader="pyav")
         self.warnings.append(f"read with PyAV{since}, because {self._objection}")
@@ -204,7 +204,7 @@ class _File:
 
 
 class _Memory:
-    """Frames that are already here."""
+    """Frames in memory."""
 
     def __init__(
         self, frames: FrameArray, size: FrameSize, positions: Sequence[int], times: Sequence[float], warnings: list[str]
@@ -233,7 +233,7 @@ class _Memory:
 
 
 class _Picture:
-    """One picture that is already here, as often as it is wanted."""
+    """One picture in memory, handed out several times."""
 
     def __init__(
         self, picture: FrameArray, facts: VideoFacts, size: FrameSize, count: int, warnings: list[str]

@@ -1,4 +1,4 @@
-"""Opening a video file with PyAV, and clear words for what is wrong with it."""
+"""Opening a video file with PyAV, and saying in one line what is wrong with it."""
 
 import os
 import stat
@@ -34,7 +34,7 @@ def check_file(path: Path) -> None:
 
 
 def open_container(path: Path) -> InputContainer:
-    """The file by its absolute path, so that no name is taken for a protocol. Raises `VideoError`."""
+    """Open the file by its absolute path, so that no name is taken for a protocol. Raises `VideoError`."""
     try:
         return av.open(str(path.absolute()), metadata_errors="replace")
     except (av.error.FFmpegError, OSError) as error:
@@ -42,7 +42,7 @@ def open_container(path: Path) -> InputContainer:
 
 
 def video_stream(container: InputContainer, path: Path) -> VideoStream:
-    """The main moving-picture stream, decoding in a few threads. Raises `VideoError` if there is none."""
+    """Find the main moving-picture stream and let it decode in a few threads. Raises `VideoError` if there is none."""
     stream = container.streams.best("video")
     if not isinstance(stream, VideoStream) or stream.disposition & Disposition.attached_pic:
         kinds = ", ".join(sorted({str(other.type) for other in container.streams if other is not stream}))
@@ -59,13 +59,13 @@ def video_stream(container: InputContainer, path: Path) -> VideoStream:
 
 
 def packets(container: InputContainer, stream: VideoStream) -> Iterator["Packet[VideoStream]"]:
-    """The compressed frames in the file's order; where a damaged container breaks, they end."""
+    """Yield the compressed frames in the file's order, as far as a damaged container can be read."""
     with suppress(av.error.FFmpegError, IndexError):  # PyAV's IndexError: a stream turns up in the middle
         yield from container.demux(stream)
 
 
 def pictures(container: InputContainer, stream: VideoStream) -> Iterator[VideoFrame]:
-    """The frames that can be decoded, in display order from here on; damaged packets are passed over."""
+    """Decode from here on, in display order, passing over damaged packets."""
     for packet in packets(container, stream):
         yield from _decoded(packet.decode)
     yield from _decoded(stream.codec_context.decode)  # what a container that broke off left in the decoder
@@ -83,7 +83,7 @@ def codec_name(stream: VideoStream) -> str:
 
 
 def explain(path: Path, error: Exception) -> str:
-    """One line: what, why, what would work."""
+    """Say in one line what is wrong with a file, why, and what would work."""
     name = shown(path)
     if isinstance(error, FileNotFoundError):
         hint = "download the video first" if ":/" in str(path) else "check the path"
@@ -96,7 +96,7 @@ def explain(path: Path, error: Exception) -> str:
 
 
 def _damage(path: Path) -> str:
-    """What an unreadable file looks like from its first bytes."""
+    """Say what an unreadable file is, judged by its first bytes."""
     with path.open("rb") as file:
         head = file.read(1024)
     if head[4:8] in (b"ftyp", b"moov", b"mdat", b"wide", b"free"):

@@ -1,4 +1,4 @@
-"""Two ways to decode chosen frames of a video, in display order and at the size asked for: decord and PyAV."""
+"""Decoding chosen frames of a video at a wanted size, by decord or by PyAV."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -24,7 +24,7 @@ class DecordError(Exception):
 
 
 def decord_frames(video: IndexedVideo, size: FrameSize, batches: Sequence[Sequence[int]]) -> FrameStream:
-    """Frames [height, width, 3] at ascending positions, one by one, through decord. Raises `DecordError`.
+    """Yield the frames [height, width, 3] at ascending positions through decord. Raises `DecordError`.
 
     decord decodes ahead into memory without limit while nobody takes its frames, so it is stopped before the last frame
     of a batch is handed out. The next batch is decoded from its key frame on: `decord_work` says what that comes to.
@@ -39,7 +39,7 @@ def decord_frames(video: IndexedVideo, size: FrameSize, batches: Sequence[Sequen
 
 
 def decord_work(video: IndexedVideo, batches: Sequence[Sequence[int]]) -> int:
-    """How many frames `decord_frames` decodes, each at full cost: it scales all of them to hand out some."""
+    """Count the frames that `decord_frames` decodes and scales on its way to the wanted ones."""
     keys = np.union1d(0, np.searchsorted(video.pts, video.keys))
     work = 0
     for batch in batches:
@@ -51,7 +51,7 @@ def decord_work(video: IndexedVideo, batches: Sequence[Sequence[int]]) -> int:
 
 
 class _DecordReader:
-    """A decord reader that moves forward to wanted frames, from a key frame on where that saves decoding.
+    """A decord decoder that moves forward to wanted frames, and jumps to a key frame where that saves decoding.
 
     It takes every frame on the way: decord's own skipping (`get_batch`, `seek_accurate`) gives up without an error
     when the decoder is slow, as on a busy machine, and hands out whichever frame comes next.
@@ -66,7 +66,7 @@ class _DecordReader:
         self._frame: Any = None  # the one before it
 
     def at(self, position: int) -> FrameArray:
-        """The frame at `position`, which is not before the last one asked for."""
+        """Decode up to `position`, which is not before the last one asked for, and return the frame there."""
         with _reasons():
             key = int(self._keys[np.searchsorted(self._keys, position, side="right") - 1])
             if key > self._next:
@@ -81,7 +81,7 @@ class _DecordReader:
         return frame
 
     def rest(self) -> None:
-        """Stop decoding ahead until the next frame is asked for, which may be any."""
+        """Stop decoding ahead. Any frame may be asked for next."""
         with _reasons():
             self._reader.seek(0)  # ends decord's decoding thread; it starts again with the next frame
         self._next = 0
@@ -105,7 +105,7 @@ def _decord_reader(video: IndexedVideo, size: FrameSize) -> Any:
 
 
 def _even(times: NDArray[np.float64]) -> bool:
-    """Whether frames follow one another at one rate, but for stamps rounded to a millisecond."""
+    """Whether frames follow each other at one rate, apart from rounding to milliseconds."""
     ideal = np.linspace(times[0], times[-1], len(times))
     apart = (times[-1] - times[0]) / max(len(times) - 1, 1)
     return bool(np.all(np.abs(times - ideal) <= 0.1 * apart + 1e-3))
@@ -113,7 +113,7 @@ def _even(times: NDArray[np.float64]) -> bool:
 
 @contextmanager
 def _reasons() -> Iterator[None]:
-    """Whatever goes wrong in decord, as a `DecordError` of one line."""
+    """Turn every error of decord into a `DecordError` of one line."""
     try:
         yield
     except DecordError:
@@ -127,13 +127,13 @@ def _reasons() -> Iterator[None]:
 
 
 def _first_line(error: Exception) -> str:
-    """decord's reason without its source position and stack."""
+    """Cut the source position and the stack off decord's message."""
     lines = [line.rsplit(": ", 1)[-1].strip() for line in str(error).splitlines()]
     return shown(next((line for line in lines if len(line) > 1), type(error).__name__))[:160]
 
 
 def pyav_frames(video: IndexedVideo, size: FrameSize, positions: Sequence[int], gaps: Gaps) -> FrameStream:
-    """Frames [height, width, 3] at ascending positions, one by one, through PyAV.
+    """Yield the frames [height, width, 3] at ascending positions through PyAV.
 
     A frame that cannot be decoded is replaced by the one before it (or after it, at the start) and noted in `gaps`.
     Raises `VideoError` where nothing can be decoded.
@@ -151,7 +151,7 @@ def pyav_frames(video: IndexedVideo, size: FrameSize, positions: Sequence[int], 
 
 
 class _Stream:
-    """A decoder that moves forward to wanted frames, from a key frame on where that saves decoding."""
+    """A PyAV decoder that moves forward to wanted frames, and jumps to a key frame where that saves decoding."""
 
     def __init__(self, video: IndexedVideo) -> None:
         self._video = video
@@ -170,7 +170,7 @@ class _Stream:
         self._next: Stamped | None = next(self._frames, None)
 
     def _stamped(self) -> Iterator[Stamped]:
-        """Decoded frames with their place in the index: by their own time, or by counting where they have none."""
+        """Yield decoded frames with their ticks: their own, or those of the index by counting where they have none."""
         for count, frame in enumerate(pictures(self._container, self._stream)):
             if not self._video.exact:
                 yield int(self._video.pts[min(count, len(self._video.pts) - 1)]), frame
@@ -181,7 +181,7 @@ class _Stream:
         self._container.close()
 
     def at(self, wanted: int) -> Stamped:
-        """The frame on display at `wanted` ticks (not before the last one asked for), else the first after it."""
+        """Find the frame on display at `wanted` ticks (not before the last one asked for), else the first after it."""
         self._skip_to(wanted)
         while self._next is not None and self._next[0] <= wanted:
             self._now, self._next = self._next, next(self._frames, None)
@@ -219,14 +219,14 @@ class _Stream:
 
 
 def _upright(frame: VideoFrame, size: FrameSize, rotation: int) -> FrameArray:
-    """The picture [height, width, 3] as displayed, scaled as decord scales (bicubic)."""
+    """Turn a picture upright and scale it as decord does (bicubic): [height, width, 3]."""
     height, width = size if rotation % 180 == 0 else size[::-1]
     stored = _resized(frame, height, width)
     return np.ascontiguousarray(np.rot90(stored, -rotation // 90))
 
 
 def scaled(picture: FrameArray, size: FrameSize) -> FrameArray:
-    """A picture [height, width, 3] in memory, scaled like one from a file."""
+    """Scale a picture [height, width, 3] in memory as one from a file is scaled."""
     if picture.shape[:2] == size:
         return picture
     return _resized(VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24"), *size)

@@ -1,4 +1,4 @@
-"""What the readers of files share: facts about a video, and pictures as arrays."""
+"""Types for everything that reads media: facts about a video, and pictures as arrays."""
 
 from collections.abc import Generator
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ MediaKind = Literal["video", "image"]
 
 @dataclass(frozen=True)
 class VideoFacts:
-    """What the video is. Sizes are as displayed: turned upright, with square pixels."""
+    """Facts about a video. Sizes are as displayed: turned upright, with square pixels."""
 
     path: str
     duration: float  # seconds until the last frame disappears

@@ -1,4 +1,4 @@
-"""An image file as a picture in memory, upright and on white, with facts as of a video of one frame."""
+"""Reading an image file as one upright picture, transparent parts on white."""
 
 import warnings
 from pathlib import Path
@@ -15,12 +15,15 @@ ENDINGS = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 
 
 def is_image(path: str | Path) -> bool:
-    """Whether a file's name says that it is an image."""
+    """Whether a file is an image, judged by the ending of its name."""
     return Path(path).suffix.lower() in ENDINGS
 
 
 def read_image(path: str | Path) -> tuple[FrameArray, VideoFacts, tuple[str, ...]]:
-    """The picture (uint8 RGB [height, width, 3]), what it is, and warnings. Raises `VideoError`."""
+    """Read a picture (uint8 RGB [height, width, 3]), its facts as a video of one frame, and warnings.
+
+    Raises `VideoError`.
+    """
     path = Path(path)
     check_file(path)
     try:
@@ -55,7 +58,7 @@ def read_image(path: str | Path) -> tuple[FrameArray, VideoFacts, tuple[str, ...
 
 
 def _on_white(image: Image.Image) -> FrameArray:
-    """Its pixels; what is transparent is white."""
+    """Lay transparent parts on white, and return the pixels."""
     if image.has_transparency_data:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)

@@ -1,4 +1,4 @@
-"""A thread that turns single frames into batches, one batch ahead of whoever uses them."""
+"""A thread that reads frames in batches, at most one batch ahead of their use."""
 
 import queue
 import threading
@@ -15,7 +15,7 @@ _PATIENCE = 5.0  # seconds that closing waits for a decoder; a stuck one is left
 
 
 class ReadAhead:
-    """One pass over the frames in a thread that stays at most one batch ahead."""
+    """One pass over a stream of frames, read by a thread of its own."""
 
     def __init__(self, frames: Callable[[], FrameStream], count: int, batch: int, spent: list[float]) -> None:
         self._sizes = [min(batch, count - first) for first in range(0, count, batch)]
@@ -35,7 +35,7 @@ class ReadAhead:
             yield batch
 
     def close(self) -> None:
-        """End the thread, which closes what it reads from; whoever waits for a batch gets a `RuntimeError`."""
+        """End the thread and close the source. Anyone who waits for a batch gets a `RuntimeError`."""
         self._stop.set()
         self._permit.release()
         self._thread.join(_PATIENCE)
@@ -48,7 +48,7 @@ class ReadAhead:
             self._done.put(error)
 
     def _batches(self, frames: FrameStream) -> Iterator[FrameArray]:
-        """Stacked batches; the source is closed before the last one is handed over."""
+        """Yield stacked batches. The source is closed before the last one is handed over."""
         last = len(self._sizes) - 1
         with closing(frames):
             for index, size in enumerate(self._sizes):

@@ -1,4 +1,4 @@
-"""What a video file holds, known before a reader opens it: facts, frame times, and clear words for what is wrong."""
+"""Looking into a video file before decoding: its facts, the time of every frame, and whether decord can read it."""
 
 import math
 from dataclasses import dataclass, field
@@ -28,9 +28,9 @@ class IndexedVideo:
 
     path: Path
     facts: VideoFacts
-    pts: NDArray[np.int64]  # [frames] when each appears, in ticks; dts where the container keeps no pts
-    keys: NDArray[np.int64]  # those of the frames that decode on their own
-    times: NDArray[np.float64]  # [frames] the same in seconds of source time
+    pts: NDArray[np.int64]  # [frames] ticks at which each appears; dts where the container keeps no pts
+    keys: NDArray[np.int64]  # ticks of the key frames
+    times: NDArray[np.float64]  # [frames] seconds of source time at which each appears
     exact: bool  # whether pts are what decoded frames will carry
     warnings: tuple[str, ...]
     objection: str | None  # why decord would hand out wrong frames of this file
@@ -38,12 +38,12 @@ class IndexedVideo:
 
 @dataclass
 class _Contents:
-    """One pass over the compressed stream."""
+    """Stamps and counts from one pass over the compressed stream."""
 
     tick: Fraction  # seconds
     exact: bool = True  # the stamps are what decoded frames will carry
     stamps: list[int] = field(default_factory=list)  # ticks at which each shown frame appears, ascending
-    keys: list[int] = field(default_factory=list)  # those of key frames
+    keys: list[int] = field(default_factory=list)  # ticks of key frames
     stays: int = 0  # ticks for which the last frame is shown
     untimed: bool = False  # there are no stamps: frames are counted
     hidden: int = 0  # frames that an edit list cuts away
@@ -71,7 +71,7 @@ def probe(path: str | Path) -> IndexedVideo:
 
 
 def _index(container: InputContainer, stream: VideoStream) -> _Contents:
-    """When every frame is shown, from the packets alone."""
+    """Read from the packets alone when every frame is shown."""
     found = _Contents(stream.time_base or _TICK)
     decoding: list[int] = []  # when each is decoded: all that some containers say
     total, latest, key = 0, -math.inf, math.inf
@@ -100,7 +100,7 @@ def _index(container: InputContainer, stream: VideoStream) -> _Contents:
 
 
 def _count_frames(found: _Contents, decoding: list[int], total: int, stream: VideoStream) -> None:
-    """Stamps for a stream without any for display: frames appear in the order and at the pace of their decoding."""
+    """Make up stamps for a stream that has none for display: frames appear in the order and pace of their decoding."""
     found.exact = False
     found.stamps = decoding
     if len(decoding) < total:
@@ -112,7 +112,7 @@ def _count_frames(found: _Contents, decoding: list[int], total: int, stream: Vid
 def _describe(
     path: Path, container: InputContainer, stream: VideoStream, contents: _Contents, frame: VideoFrame
 ) -> IndexedVideo:
-    """The index in source time, and the facts as a player would show them."""
+    """Put the stamps into source time, and the facts as a player would show them."""
     pts = np.array(contents.stamps, dtype=np.int64)
     origin = (container.start_time or 0) / av.time_base if contents.exact else float(pts[0] * contents.tick)
     times = np.maximum(pts * float(contents.tick) - origin, 0.0)
@@ -142,7 +142,7 @@ def _describe(
 
 
 def _doubts(container: InputContainer, stream: VideoStream, contents: _Contents, facts: VideoFacts) -> tuple[str, ...]:
-    """Warnings: frame times that had to be made up; pictures that end well before the announced length."""
+    """Warn of frame times that had to be made up, and of pictures that end well before the announced length."""
     if contents.untimed:
         return (f"the file does not say when its frames are shown: taken as {facts.fps:g} per second",)
     if stream.duration is not None:
@@ -155,7 +155,7 @@ def _doubts(container: InputContainer, stream: VideoStream, contents: _Contents,
 
 
 def _objection(container: InputContainer, stream: VideoStream, contents: _Contents) -> str | None:
-    """Why decord (3.4) would hand out the wrong frames or none; each of these was seen to happen."""
+    """Say why decord (3.4) would hand out wrong frames or none. Each of these cases was seen to happen."""
     codec = codec_name(stream)
     if not set(container.format.name.split(",")) & set(_INDEXED):
         return f"it cannot seek in {container.format.name} files"

@@ -1,4 +1,4 @@
-"""Videos behind a URL, through fsspec: which there are, what identifies them, and a local copy to read."""
+"""Videos behind URLs, through fsspec: listing them, telling whether they changed, copying them to a local file."""
 
 from collections.abc import Callable, Iterator
 from hashlib import blake2b
@@ -18,9 +18,9 @@ def is_remote(path: str) -> bool:
 
 
 def list_remote(url: str, wanted: Callable[[str], bool]) -> Iterator[tuple[str, str]]:
-    """URLs, and paths for their side-cars, of a URL: itself; what a pattern matches; or all under one that ends with /.
+    """List URLs, with paths for their side-cars: itself, all that a pattern matches, or all under one that ends with /.
 
-    Raises `VideoError` if that cannot be listed.
+    Raises `VideoError` if they cannot be listed.
     """
     if not url.endswith("/") and "*" not in url:
         yield url, url.rpartition("/")[2] or "video"
@@ -37,7 +37,7 @@ def list_remote(url: str, wanted: Callable[[str], bool]) -> Iterator[tuple[str, 
 
 
 def identity_of_remote(url: str) -> dict[str, Any]:
-    """Size and whatever else its store says that tells versions of a remote file apart. Raises `VideoError`."""
+    """Collect what tells versions of a remote file apart: its size, and the marks of its store. Raises `VideoError`."""
     system, path = _open_system(url)
     try:
         info = system.info(path)

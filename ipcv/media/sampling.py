@@ -1,4 +1,4 @@
-"""Which frames of a video to read: a pure choice of timestamps."""
+"""Choosing which frames of a video are read, by their timestamps alone."""
 
 import math
 import re
@@ -39,14 +39,14 @@ class Sampling:
 
 @dataclass(frozen=True)
 class Choice:
-    """The frames to read, and what the caller should know about the choice."""
+    """The frames to read, and warnings about the choice."""
 
     positions: tuple[int, ...]  # into the frame times, ascending; a last one may be repeated to fill a pair
     warnings: tuple[str, ...]
 
 
 def parse_time(text: str) -> float:
-    """Seconds from `90`, `1:30` or `0:01:30.5`; `ValueError` for anything else.
+    """Read `90`, `1:30` or `0:01:30.5` as seconds. Raises `ValueError` for anything else.
 
     >>> parse_time("0:01:30.5")
     90.5
@@ -63,7 +63,7 @@ def parse_time(text: str) -> float:
 
 
 def choose(times: Sequence[float], sampling: Sampling, *, duration: float | None = None, multiple: int = 2) -> Choice:
-    """The frames on display at every `1/fps` seconds, or evenly over the clip where `max_frames` is fewer.
+    """Choose the frames on display at every `1/fps` seconds, or `max_frames` evenly over the clip if that is fewer.
 
     `times`: when each frame appears, in seconds, ascending, at any spacing; `duration`: when the last one disappears.
     No frame is taken twice, however long it stays on display, unless there are too few for a `multiple`.
@@ -95,14 +95,14 @@ def choose(times: Sequence[float], sampling: Sampling, *, duration: float | None
 
 
 def _at_fps(shown: Times, fps: float) -> Positions:
-    """Frames on display at 0, 1/fps, 2/fps … seconds, each once; `shown`: when each appears, on that clock."""
+    """Find the frames on display at 0, 1/fps, 2/fps … seconds, each once; `shown`: when each appears, on that clock."""
     tick = np.maximum(np.ceil((shown - ROUNDING) * fps), 0)  # the first one at which the frame is there
     until = np.append(tick[1:], tick[-1] + 1)
     return np.flatnonzero((tick < until) & (tick <= (max(shown[-1], 0.0) + ROUNDING) * fps))
 
 
 def _span(shown: Times, sampling: Sampling) -> tuple[int, int]:
-    """First and last frame of the clip: the one on display at its start, and the last to appear before its end."""
+    """Find the clip's first frame, on display at its start, and its last, the last to appear before its end."""
     first = 0 if sampling.start is None else int(np.searchsorted(shown, sampling.start + ROUNDING, side="right")) - 1
     last = len(shown) - 1 if sampling.end is None else int(np.searchsorted(shown, sampling.end - ROUNDING)) - 1
     first = max(first, 0)
@@ -110,7 +110,7 @@ def _span(shown: Times, sampling: Sampling) -> tuple[int, int]:
 
 
 def _fill(chosen: list[int], last: int, multiple: int) -> int:
-    """Add frames near the end until the count is a `multiple`; how many of them had to be repeats."""
+    """Add frames near the end until the count is a `multiple`. Return how many of them are repeats."""
     repeats = 0
     while len(chosen) % multiple:
         between = (chosen[-2] + chosen[-1]) // 2 if len(chosen) > 1 else chosen[-1]

@@ -1,4 +1,4 @@
-"""The parts of a video that get a caption each."""
+"""Dividing a video into parts that get a caption each: windows of a fixed length, or scenes."""
 
 import re
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ class Segments:
 
     @classmethod
     def parse(cls, text: str) -> "Segments":
-        """From `10s`, `1:30` or `scenes`. Raises `ValueError`."""
+        """Read `10s`, `1:30` or `scenes`. Raises `ValueError`."""
         if text == SCENES:
             return cls()
         try:
@@ -35,12 +35,12 @@ class Segments:
             raise ValueError(f"segments {text!r} are not known: write 10s, 1:30 or {SCENES} ({error})") from error
 
     def spans(self, path: Path, start: float, end: float) -> list[Span]:
-        """The parts of the file between `start` and `end`. Raises `VideoError`."""
+        """Divide the file between `start` and `end` (seconds). Raises `VideoError`."""
         return scenes(path, start, end) if self.seconds is None else windows(self.seconds, start, end)
 
 
 def windows(seconds: float, start: float, end: float) -> list[Span]:
-    """Windows of a fixed length; the last one is what is left.
+    """Divide `start` to `end` into windows of a fixed length; the last one may be shorter.
 
     >>> windows(10, 0, 25)
     [(0, 10), (10, 20), (20, 25)]
@@ -52,7 +52,7 @@ def windows(seconds: float, start: float, end: float) -> list[Span]:
 
 
 def scenes(path: Path, start: float, end: float) -> list[Span]:
-    """Cut where the content changes at once (PySceneDetect's ContentDetector); one span if it never does."""
+    """Cut where the content changes at once (PySceneDetect's ContentDetector). Without a change, that is one span."""
     scenedetect: Any = import_scenedetect()
     try:
         video = scenedetect.open_video(str(path.absolute()), backend="pyav")

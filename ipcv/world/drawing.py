@@ -1,4 +1,4 @@
-"""Covered shares of pixels: shapes by signed distance, boxes and letters by area. Coordinates are frame fractions."""
+"""Drawing shapes, boxes and letters: the share of each pixel that they cover. Coordinates are frame fractions."""
 
 from collections.abc import Callable
 
@@ -50,7 +50,7 @@ BORDER = 0.024  # of a tag, around its code
 
 
 def shape_cover(shape: str, centre: tuple[float, float], radius: float, tilt: float, size: int) -> Cover:
-    """What a shape of `radius`, turned by `tilt` radians, covers of a frame of `size` × `size` pixels."""
+    """Compute what a shape of `radius`, turned by `tilt` radians, covers of a frame of `size` × `size` pixels."""
     reach = 1.5 * radius
     rows, columns = (
         slice(max(0, int((c - reach) * size)), max(0, min(size, int((c + reach) * size) + 2))) for c in centre[::-1]
@@ -63,12 +63,12 @@ def shape_cover(shape: str, centre: tuple[float, float], radius: float, tilt: fl
 
 
 def box_cover(centre: tuple[float, float], half: tuple[float, float], size: int) -> Cover:
-    """What an upright box covers; `half` is half its width and half its height."""
+    """Compute what an upright box covers; `half` is half its width and half its height."""
     return _bitmap_cover(np.ones((1, 1), np.float32), centre, half, size)
 
 
 def code_cover(code: str, centre: tuple[float, float], size: int) -> Cover:
-    """What the ink of the glyphs of `code` covers, in a line around `centre`."""
+    """Compute what the letters and digits of `code` cover, written in a line around `centre`."""
     width, height = code_half(code)
     return _bitmap_cover(_bitmap(code), centre, (width, height), size)
 
@@ -79,11 +79,11 @@ def code_half(code: str) -> tuple[float, float]:
 
 
 def enlarge(grid: Floats, size: int) -> Floats:
-    """A [g, g, 3] grid interpolated linearly to [size, size, 3]."""
+    """Interpolate a grid [g, g, 3] linearly to [size, size, 3]."""
     cells = len(grid)
     at = np.linspace(0, cells - 1, size)
     weights = np.maximum(1 - np.abs(at[:, None] - np.arange(cells)), 0).astype(np.float32)
-    for _ in range(2):  # enlarge the first axis, swap the two, and the same again
+    for _ in range(2):  # enlarge the first axis, swap the axes, twice
         grid = (weights @ grid.reshape(cells, -1)).reshape(size, -1, 3).swapaxes(0, 1)
     return grid
 
@@ -96,7 +96,7 @@ def paint(frame: Floats, cover: Cover, rgb: tuple[float, float, float]) -> None:
 
 
 def _bitmap(code: str) -> Floats:
-    """The ink of a code, [7, 6 n - 1]: glyphs with a pixel of space between them."""
+    """Draw a code as a bitmap [7, 6 n - 1]: glyphs with a pixel of space between them."""
     rows = [
         [int(GLYPHS[glyph][row], 32) >> bit & 1 for glyph in code for bit in (5, 4, 3, 2, 1, 0)] for row in range(7)
     ]
@@ -104,14 +104,14 @@ def _bitmap(code: str) -> Floats:
 
 
 def _bitmap_cover(bitmap: Floats, centre: tuple[float, float], half: tuple[float, float], size: int) -> Cover:
-    """Area of each pixel of a frame that the ink of `bitmap`, stretched over a box, covers."""
+    """Compute how much of each pixel the ink of `bitmap` covers when it is stretched over a box."""
     columns, across = _overlaps(bitmap.shape[1], centre[0], half[0], size)
     rows, down = _overlaps(bitmap.shape[0], centre[1], half[1], size)
     return rows, columns, down @ bitmap @ across.T
 
 
 def _overlaps(cells: int, centre: float, half: float, size: int) -> tuple[slice, Floats]:
-    """The pixels along an axis that a row of cells touches, and how much of each pixel each cell covers."""
+    """Find the pixels along an axis that a row of cells touches, and how much of each pixel each cell covers."""
     edges = np.linspace((centre - half) * size, (centre + half) * size, cells + 1)
     pixels = slice(max(0, int(edges[0])), max(0, min(size, int(edges[-1]) + 1)))
     left = np.arange(pixels.start, pixels.stop)[:, None]

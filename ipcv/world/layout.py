@@ -1,4 +1,4 @@
-"""Where the things and tags of a scene go, so that they stay in the frame and mostly apart."""
+"""Placing the things and tags of a scene so that they stay in the frame and mostly apart."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -30,7 +30,7 @@ def lay_out(
     tags: Sequence[Tag],
     pillar: Pillar | None,
 ) -> list[Path2D] | None:
-    """Paths of the things and the tags that stay in the frame and mostly apart; `None` if one found no room."""
+    """Find paths for the things and the tags that stay in the frame and mostly apart; `None` if one found no room."""
     moments = np.linspace(0, seconds, MOMENTS)
     shifts = np.array([camera.at(time) for time in moments])
     placed: list[_Placed] = []
@@ -51,7 +51,7 @@ def lay_out(
 
 
 def _kind(item: Tag | Thing) -> CastKind:
-    """What it may overlap: a thing that moves, and to which nothing else happens, may pass others."""
+    """Say which items it may overlap: a thing that moves, and to which nothing else happens, may pass others."""
     if isinstance(item, Tag):
         return "tag"
     return "passing" if item.event is None and item.motion != "still" else "alone"
@@ -60,7 +60,7 @@ def _kind(item: Tag | Thing) -> CastKind:
 def _place(
     rng: Generator, kind: CastKind, path: Path2D, way: Floats, half: Floats, placed: Sequence["_Placed"]
 ) -> "_Placed | None":
-    """A start for an item whose centre goes `way` [moments, 2] from there; `None` if none of the tried ones is free."""
+    """Find a start for an item whose centre goes `way` [moments, 2] from there; `None` if no tried one is free."""
     low, high = half + EDGE - way.min(0), 1 - half - EDGE - way.max(0)
     if (low >= high).any():
         return None

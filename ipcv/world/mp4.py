@@ -1,4 +1,4 @@
-"""Clips of the procedural world as files, with questions and answers."""
+"""Writing a clip of the demo world as an mp4 file."""
 
 from fractions import Fraction
 from pathlib import Path
@@ -9,7 +9,7 @@ FILE_FPS = 16.0  # frames per second of a file
 
 
 def write_clip(path: Path | str, clip: SceneClip) -> None:
-    """Write evenly spaced frames as an H.264 mp4 file at their own rate; yuv420p, so their side has to be even.
+    """Write evenly spaced frames as an H.264 mp4 file at their own rate. It is yuv420p, so their side has to be even.
 
     Raises `ValueError` for a single frame, which has no rate.
     """

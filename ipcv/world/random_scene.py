@@ -1,4 +1,4 @@
-"""Scenes of the procedural world, drawn from a seed."""
+"""Making up a scene of the demo world from a seed."""
 
 from dataclasses import replace
 
@@ -31,7 +31,7 @@ LAYOUTS = 12  # before other items are drawn
 
 
 def make_scene(seed: int) -> Scene:
-    """The scene of a seed.
+    """Make the scene of a seed.
 
     One to four objects of different colours, up to two tags, and now and then a pillar that hides what passes behind.
     """
@@ -57,7 +57,7 @@ def make_scene(seed: int) -> Scene:
 
 
 def make_clip(seed: int, *, size: int | None = None, fps: float = FPS) -> SceneClip:
-    """The whole scene of `seed` at `fps` frames per second, `size` × `size` pixels (as the scene says if `None`).
+    """Render the scene of `seed` at `fps` frames per second, `size` × `size` pixels (`None`: the scene's own size).
 
     >>> make_clip(7, size=112).frames.shape[1:]
     (112, 112, 3)
@@ -77,7 +77,7 @@ def _camera(rng: Generator, seconds: float) -> Camera:
 
 
 def _things(rng: Generator, seconds: float) -> tuple[Thing, ...]:
-    """Objects that have no place yet, and their events."""
+    """Draw the objects and their events; they have no place yet."""
     count = int(rng.integers(1, MOST + 1))
     colours = rng.permutation(list(COLOURS)).tolist()
     shapes = rng.choice(list(SHAPES), count).tolist()
@@ -112,7 +112,7 @@ def _things(rng: Generator, seconds: float) -> tuple[Thing, ...]:
 
 
 def _events(rng: Generator, seconds: float, count: int, colours: list[str]) -> list[SceneEvent | None]:
-    """What happens to each of `count` objects: nothing, one event to one, or the same coming or going of two."""
+    """Draw what happens: nothing, one event to one of `count` objects, or two objects that both come or both go."""
     events: list[SceneEvent | None] = [None] * count
     chance = rng.random()
     if chance < 0.25:

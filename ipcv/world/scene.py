@@ -1,4 +1,4 @@
-"""A procedural video world with exact ground truth: coloured objects and tags before a background, filmed by a camera.
+"""A scene of the demo world: coloured objects and tags before a background, filmed by a camera, all of it known.
 
 One number, the seed, fixes a scene; a scene renders at any moment and any size, so the same motion can be sampled at
 2 frames per second for a model or written at 16 frames per second to a real file. Coordinates and speeds are in
@@ -91,11 +91,11 @@ class Thing:
 
     @property
     def motion(self) -> str:
-        """Which way it moves at first."""
+        """Its direction before it bounces."""
         return self.path.motion
 
     def happens(self, name: EventName) -> bool:
-        """Whether the event `name` is what happens to it."""
+        """Whether the event `name` happens to it."""
         return self.event is not None and self.event.name == name
 
     def is_there(self, time: float) -> bool:
@@ -210,7 +210,7 @@ class Scene:
         return SceneClip(frames=frames, times=times)
 
     def seen(self, thing: Thing) -> list[float]:
-        """The moments of the scene's clip, at `FPS`, at which a thing is there."""
+        """List the moments of the scene's clip, at `FPS`, at which a thing is there."""
         return [time for time in np.arange(0, self.seconds, 1 / FPS).tolist() if thing.is_there(time)]
 
     def shift(self, time: float, size: int) -> tuple[float, float]:
@@ -229,7 +229,7 @@ class Scene:
     def covers(
         self, time: float, shift: tuple[float, float], size: int
     ) -> Iterator[tuple[Thing | Pillar | Tag, Cover]]:
-        """What there is at `time` in the order in which it is painted, and what each covers of a frame."""
+        """Yield the items that are there at `time`, in the order of painting, and what each covers of a frame."""
         for item in (*self.things, *((self.pillar,) if self.pillar else ()), *self.tags):
             if isinstance(item, Thing):
                 if item.is_there(time):
@@ -248,6 +248,6 @@ def paint_tag(frame: Floats, tag: Tag, time: float, shift: tuple[float, float]) 
 
 
 def _shifted(path: Path2D, time: float, shift: tuple[float, float]) -> tuple[float, float]:
-    """Where a centre is in the frame."""
+    """Find where a centre is in the frame, which the camera shifts."""
     x, y = path.at(time)
     return x + shift[0], y + shift[1]
