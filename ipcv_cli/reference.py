@@ -5,17 +5,19 @@ A generated part stands between two comments that name it. Everything else on a 
 
 import ast
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from functools import partial
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import typer
 
-from ipcv.compression.method import Method, Place
-from ipcv.compression.registry import METHODS, method_class, place_of
+from ipcv.compression.method import Place
+from ipcv.compression.registry import METHODS, maker, method_class, place_of
 from ipcv_cli.main import app
 
 WIDTH = 100
@@ -42,9 +44,7 @@ STAGES = (  # of `ipcv`, each above all that it imports
     "files.py",
     "demo",
 )
-PLACES: dict[
-    Place, tuple[str, str]
-] = {  # by the field of `Options` that a method sets: where it works, and the option that chooses it
+PLACES: dict[Place, tuple[str, str]] = {  # in words, and the option that chooses a method there
     "compressor": ("encoder blocks", "--method"),
     "reducer": ("the prompt", "--reducer"),
     "pruner": ("decoder layers", "--llm-pruner"),
@@ -142,26 +142,22 @@ def first_line(module: Path) -> str:
 def methods() -> str:
     """A row for each method that `ipcv bench` and `ipcv ask` know by name."""
     rows = ["| works in | name | method | chosen by |", "|---|---|---|---|"]
-    for field, name, method in _methods():
-        place, option = PLACES[field]
-        source = f"[{method.__name__}](https://arxiv.org/abs/{method.arxiv})"
-        rows.append(f"| {place} | `{name}` | {source}: {_summary(method)} | `{option} {name}` |")
+    for name in METHODS:
+        place, option = PLACES[place_of(name)]
+        source = f"[{maker(name).__qualname__}](https://arxiv.org/abs/{method_class(name).arxiv})"
+        rows.append(f"| {place} | `{name}` | {source}: {_summary(maker(name))} | `{option} {name}` |")
     return "\n".join(rows)
 
 
 def departures() -> str:
     """For each method where it departs from its paper."""
-    return "\n".join(f"- `{name}`: {method.departures or 'none that is known'}" for _, name, method in _methods())
+    classes = dict.fromkeys(map(method_class, METHODS))
+    return "\n".join(f"- **{each.__name__}**: {each.departures or 'nowhere that is known'}." for each in classes)
 
 
-def _methods() -> Iterator[tuple[Place, str, type[Method]]]:
-    """The field of `Options`, the name and the class of each method."""
-    for name in METHODS:
-        yield place_of(name), name, method_class(name)
-
-
-def _summary(method: type) -> str:
-    line = (method.__doc__ or "").splitlines()[0].rstrip(".")
+def _summary(method: Callable[..., Any]) -> str:
+    """The first line of a method's docstring as the end of a sentence, without the paper's number."""
+    line = re.sub(r" \([^()]*arXiv [\d.]+\)", "", (method.__doc__ or "").splitlines()[0]).rstrip(".")
     return line[:1].lower() + line[1:]
 
 

@@ -59,7 +59,7 @@ class IPCV(Compressor):
 
     @classmethod
     def paper(cls, **changes: Any) -> "IPCV":
-        """The paper's method, with any field changed by name."""
+        """As published: keep the tokens that a block changed most; any field can be changed by name."""
         paper: dict[str, Any] = {
             "keep": 0.35,
             "layer": 3,
