@@ -36,6 +36,19 @@ def encoder_outputs(outputs: dict[MediaKind, Any]) -> dict[str, Any]:
     return {"mm_encoder_outputs": outputs}
 
 
+def encoder_output(tokens: Any, deepstack: list[Any] | None = None) -> Any:
+    """Visual tokens in the form of an encoder's own output, with DeepStack's features where the family has them.
+
+    From transformers 5.24 on this has to be a `ModelOutput`, which the models convert to a tuple.
+    """
+    from transformers.modeling_outputs import BaseModelOutputWithPooling
+
+    output: Any = BaseModelOutputWithPooling(pooler_output=tokens)
+    if deepstack is not None:
+        output.deepstack_features = deepstack
+    return output
+
+
 def holds_window(layer: Any) -> bool:
     """Whether one layer of a cache holds no more than a window of tokens."""
     return bool(layer.is_sliding)

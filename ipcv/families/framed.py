@@ -1,12 +1,12 @@
 """What families share whose encoders take frames of one size, one a row."""
 
-from types import SimpleNamespace
 from typing import Any
 
 from torch import Tensor
 
 from ipcv.architecture.encoder import Heads
 from ipcv.architecture.grids import Grid
+from ipcv.architecture.internals import encoder_output
 from ipcv.architecture.visual import Visual
 
 
@@ -28,5 +28,5 @@ def visual(tokens: Tensor) -> Visual:
 
 
 def taken(visual: Visual) -> Any:
-    """The same as that encoder's output."""
-    return SimpleNamespace(pooler_output=visual.tokens[None])
+    """Wrap `visual` as the model's forward expects encoder output."""
+    return encoder_output(visual.tokens[None])

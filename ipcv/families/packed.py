@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from functools import partial
-from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -11,6 +10,7 @@ from torch import Tensor
 
 from ipcv.architecture.encoder import Attention, Encoder, Heads
 from ipcv.architecture.grids import Grid, sent
+from ipcv.architecture.internals import encoder_output
 from ipcv.architecture.shapes import VisionShape
 from ipcv.architecture.visual import Visual
 from ipcv.families.family import Language
@@ -68,8 +68,8 @@ def _grid_arrives(_: Any, args: tuple[Tensor], named: dict[str, Any]) -> tuple[t
 
 
 def taken(visual: Visual) -> Any:
-    """The same as that encoder's output."""
-    return SimpleNamespace(pooler_output=[visual.tokens], deepstack_features=[[each] for each in visual.taps])
+    """Wrap `visual` as the model's forward expects encoder output."""
+    return encoder_output([visual.tokens], [[each] for each in visual.taps])
 
 
 LANGUAGE = partial(Language, encode=encode, taken=taken, whole=("model.visual", "lm_head"))

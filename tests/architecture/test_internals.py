@@ -128,3 +128,11 @@ def test_a_cache_is_passed_under_the_name_that_the_model_takes() -> None:
 def test_a_layers_cache_is_found_under_either_name(name: str) -> None:
     cache = DynamicCache()
     assert internals.layer_cache({"attention_mask": None, name: cache}) is cache
+
+
+def test_encoder_output_is_what_a_model_can_turn_into_a_tuple() -> None:
+    tokens, features = torch.zeros(3, 2), [torch.ones(3, 2)]
+    output = internals.encoder_output([tokens], [features])
+    assert output.pooler_output == [tokens]
+    assert output.deepstack_features == [features]
+    assert output.to_tuple() == ([tokens],)
