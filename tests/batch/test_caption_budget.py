@@ -155,7 +155,7 @@ def test_the_same_command_goes_on_and_another_budget_begins_anew(videos, capsys)
 
 
 def test_nonsense_is_code_2_before_anything_is_done(videos, capsys):
-    for value, says in (("0", "max_visual_tokens=0 must be at least 1"), ("many", "Input should be a valid integer")):
+    for value, says in (("0", "--max-visual-tokens 0 must be at least 1"), ("many", "Input should be a valid integer")):
         caption(videos, "--max-visual-tokens", value, code=2)
         assert says in capsys.readouterr().err
 
