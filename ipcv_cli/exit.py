@@ -27,18 +27,17 @@ class UsageError(typer.TyperException):
 
 
 @contextmanager
-def leaving_at_once(tidy: Callable[[], None] | None = None) -> Iterator[None]:
-    """While libraries are imported, a model is read or files are fetched, an interrupt ends the process on the spot.
+def leaving_at_once() -> Iterator[None]:
+    """Ctrl-C and SIGTERM end the process on the spot: for work that takes an exception badly and has written nothing.
 
-    As an exception it would meet compiled code that aborts, libraries that take it for a broken installation, or
-    threads that are waited for. Nothing has been written by then; a status line is wiped and the cursor shown again.
-    With `tidy`, which removes what was written, being asked to end does the same.
+    Compiled code may abort, a library may take the exception for a broken installation, and threads that fetch files
+    would be waited for. The status line is wiped and the cursor shown first.
     """
     before: dict[signal.Signals, Any] = {}
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # else it is to be ignored, or somebody else's
-        before[signal.SIGINT] = signal.signal(signal.SIGINT, partial(_leave, tidy, INTERRUPTED))
-    if tidy and callable(signal.getsignal(signal.SIGTERM)):  # that of `ipcv_cli.main.run`
-        before[signal.SIGTERM] = signal.signal(signal.SIGTERM, partial(_leave, tidy, TERMINATED))
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # else it is ignored, or somebody else's
+        before[signal.SIGINT] = signal.signal(signal.SIGINT, partial(_leave, INTERRUPTED))
+    if callable(signal.getsignal(signal.SIGTERM)):  # the handler of `ipcv_cli.main.run`
+        before[signal.SIGTERM] = signal.signal(signal.SIGTERM, partial(_leave, TERMINATED))
     try:
         yield
     finally:
@@ -46,31 +45,27 @@ def leaving_at_once(tidy: Callable[[], None] | None = None) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _leave(tidy: Callable[[], None] | None, code: int, *_: object) -> None:
-    try:
-        if tidy:
-            tidy()
-    finally:
-        if os.isatty(2):
-            os.write(2, b"\r\x1b[2K\x1b[?25h")
-        os._exit(code)
+def _leave(code: int, *_: object) -> None:
+    if os.isatty(2):
+        os.write(2, b"\r\x1b[2K\x1b[?25h")
+    os._exit(code)
 
 
 @contextmanager
 def first_interrupt() -> Iterator[Callable[[], bool]]:
-    """Take the first interrupt for a wish to stop, of which the function that this gives tells; the next ends all."""
+    """The first Ctrl-C only sets a flag, which the yielded function returns; the second raises as usual."""
     before = signal.getsignal(signal.SIGINT)
-    wished = False
+    is_set = False
 
     def note(*_: object) -> None:
-        nonlocal wished
-        wished = True
+        nonlocal is_set
+        is_set = True
         signal.signal(signal.SIGINT, before)
 
-    if before is signal.default_int_handler:  # else it is to be ignored, or somebody else's
+    if before is signal.default_int_handler:  # else it is ignored, or somebody else's
         signal.signal(signal.SIGINT, note)
     try:
-        yield lambda: wished
+        yield lambda: is_set
     finally:
         signal.signal(signal.SIGINT, before)
 

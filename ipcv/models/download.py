@@ -1,23 +1,21 @@
-"""A repository of the Hugging Face hub brought into the cache as it is now: measured first, then fetched."""
+"""Fetch a model from the Hugging Face hub as it is there now, after measuring how much that is."""
 
 import shutil
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from huggingface_hub import HfApi, hf_hub_download, snapshot_download
+from huggingface_hub import DryRunFileInfo, HfApi, hf_hub_download, snapshot_download
 from huggingface_hub.errors import DryRunError
-from huggingface_hub.file_download import DryRunFileInfo
 from huggingface_hub.utils.tqdm import tqdm
 
 from ipcv.errors import ModelError
 from ipcv.models.checkpoints import KNOWN
 from ipcv.models.hub import CONFIG, FILES, check_online, fetch, hub_errors, model_type
-from ipcv.models.hub_cache import cache_folder, repository_folder
+from ipcv.models.hub_cache import cache_folder
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,35 +29,14 @@ class Download:
     missing: int  # bytes of those that are not in the cache
 
     def fetch(self, progress: Callable[[int], None] = lambda _: None) -> Path:
-        """Fetch the files, but for those that are there, and give their folder. Errors as of `plan`.
+        """Fetch the files that are missing, and return their folder. Errors as of `plan`.
 
-        A copy of what the branch was before stays in use until all of it is there. `progress` gets the bytes that have
-        come so far, again and again, from several threads.
+        An older copy of the branch stays in use until all of the new one is there. Files that came before a fetch
+        broke off are kept and not fetched again. `progress` gets the bytes that have come so far, from any thread.
         """
         refused = partial(_refused, self.name)
         fetch(self.name, self.commit, refused, _counting(progress))
-        return fetch(self.name, self.revision, refused, _counting(lambda _: None))  # which moves the branch
-
-
-class Unfinished:
-    """The files of a repository that are being fetched from now on: broken off, they are of no use to anyone."""
-
-    def __init__(self, name: str) -> None:
-        self._blobs = repository_folder(name) / "blobs"
-        self._before = self._files()
-
-    def discard(self) -> None:
-        """Remove them; those of earlier runs stay, as another process may be fetching them.
-
-        Other threads are still at work, and may begin another file meanwhile: it is looked for twice.
-        """
-        for _ in range(2):
-            for file in self._files() - self._before:
-                with suppress(OSError):  # it has just come to its end, or the system keeps it for a process that writes
-                    file.unlink()
-
-    def _files(self) -> set[Path]:
-        return set(self._blobs.glob("*.incomplete"))
+        return fetch(self.name, self.revision, refused, _counting(lambda _: None))  # points the branch to the commit
 
 
 def plan(name: str, *, revision: str | None = None) -> Download:

@@ -15,6 +15,7 @@ from huggingface_hub.errors import (
     GatedRepoError,
     HfHubHTTPError,
     HFValidationError,
+    IncompleteSnapshotError,
     LocalEntryNotFoundError,
     RepositoryNotFoundError,
     RevisionNotFoundError,
@@ -122,10 +123,11 @@ def cached(name: str, revision: str | None) -> tuple[Path | None, str | None]:
     """The cached snapshot, and what it lacks."""
     try:
         folder = Path(snapshot_download(name, revision=revision, allow_patterns=FILES, local_files_only=True))
-    except LocalEntryNotFoundError as error:
-        # the hub library knows a snapshot to be incomplete if it has the repository's list of files
-        partial = getattr(error, "snapshot_path", None)
-        return (Path(partial), lacking(Path(partial)) or "some files are missing") if partial else (None, None)
+    except IncompleteSnapshotError as error:  # by the repository's list of files, if that is in the cache
+        folder = Path(error.snapshot_path)
+        return folder, lacking(folder) or "some files are missing"
+    except LocalEntryNotFoundError:
+        return None, None
     except HFValidationError as error:
         raise _unavailable(name, first_line(error)) from error
     return folder, lacking(folder)

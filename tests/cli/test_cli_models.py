@@ -76,10 +76,6 @@ def wait_for(condition):
         time.sleep(0.02)
 
 
-def unfinished(cache):
-    return list(cache.glob("*/blobs/*.incomplete"))
-
-
 # -------------------------------------------------------------------------------------------------------- listing
 
 
@@ -87,8 +83,10 @@ def unfinished(cache):
 def test_the_list_is_a_table_that_says_what_it_counts(words, folder, cache, capsys):
     shutil.copytree(cache / "models--owner--model", cache / "models--owner--part", symlinks=True)
     (cache / "models--owner--part" / "snapshots" / COMMIT / "tokenizer_config.json").unlink()
-    shutil.copytree(cache / "models--owner--model", cache / "models--owner--broken")
-    shutil.rmtree(cache / "models--owner--broken" / "snapshots")
+    shutil.copytree(cache / "models--owner--model", cache / "models--owner--other", symlinks=True)
+    config = cache / "models--owner--other" / "snapshots" / COMMIT / "config.json"
+    config.unlink()
+    config.write_text('{"model_type": "bert"}')
     assert main(words) == 0
     out, err = capsys.readouterr()
     assert err == ""
@@ -123,7 +121,7 @@ def test_the_list_needs_neither_torch_nor_a_network(cache):
 
 def test_names_in_the_cache_cannot_command_the_terminal(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "a\x1b[2Jb"))
-    (tmp_path / "a\x1b[2Jb" / "models--owner--c\x1b[2Jd").mkdir(parents=True)
+    (tmp_path / "a\x1b[2Jb" / "models--owner--c\x1b[2Jd" / "snapshots").mkdir(parents=True)
     assert main(["models"]) == 0
     assert main(["models", "rm", "owner/x"]) == 5
     out, err = capsys.readouterr()
@@ -217,19 +215,24 @@ def test_a_person_is_asked(typed, code, hub, cache):
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_an_interrupt_ends_fetching_at_once_and_leaves_no_half_file(number, code, hub, cache):
+def test_an_interrupt_ends_fetching_at_once_and_the_next_pull_goes_on(number, code, hub, cache):
     hub.stalled = ("model.safetensors",)
+    others = {file.name for file in hub.folder.iterdir()} - {"README.md", "model.safetensors"}
+    folder = cache / "models--owner--model" / "snapshots" / COMMIT
     with Terminal() as terminal:
         process = start(hub, cache, "models", "pull", REPOSITORY, stdout=subprocess.PIPE, stderr=terminal.file)
-        wait_for(lambda: unfinished(cache))
+        wait_for(lambda: "model.safetensors" in hub.sent and {file.name for file in folder.iterdir()} == others)
         process.send_signal(number)
         out, _ = process.communicate(timeout=20)
     assert (process.returncode, out) == (code, b"")
-    assert unfinished(cache) == []
     assert terminal.screen.replace("\n", "") == f"ipcv: fetching: owner/model, 14.83 MB, to {cache}"
     assert terminal.cursor_is_visible
     hub.stalled = ()
+    hub.sent.clear()
     assert main(["models", "pull", REPOSITORY]) == 0
+    assert {*hub.sent} & others <= {"config.json"}  # which is read before anything is fetched
+    assert main(["models", "rm", REPOSITORY, "--yes"]) == 0
+    assert not [path for path in cache.glob("models--*/**/*") if path.is_file()]
 
 
 @pytest.mark.parametrize(
@@ -266,7 +269,6 @@ def test_a_full_disk_is_one_line_and_code_5(hub, cache):
     assert (done.returncode, done.stdout) == (5, "")
     message = f"no space is left in {cache}: make room (`ipcv models rm` frees some), or set HF_HOME to a folder"
     assert done.stderr == f"ipcv: error: cannot fetch 'owner/model': {message} that has more\n"
-    assert unfinished(cache) == []
 
 
 def test_debug_shows_where_an_error_came_from(hub, capsys):

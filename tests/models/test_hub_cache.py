@@ -8,7 +8,7 @@ from hub_server import COMMIT, REPOSITORY, Hub, redirect
 from ipcv.errors import ModelError
 from ipcv.models.catalog import list_models
 from ipcv.models.checkpoints import DEMO, KNOWN
-from ipcv.models.download import Unfinished, plan
+from ipcv.models.download import plan
 from ipcv.models.hub import find_cached, find_folder
 from ipcv.models.hub_cache import cached_models, cached_names, plan_removal
 
@@ -100,16 +100,6 @@ def test_fetching_goes_on_where_it_broke_off(hub):
     assert hub.sent.count("model.safetensors") == 1
     assert "tokenizer.json" not in hub.sent
     assert plan(REPOSITORY).missing == 0
-
-
-def test_what_an_interruption_leaves_of_a_file_is_discarded_and_nothing_else(hub, cache):
-    pull()
-    blobs = cache / "models--owner--model" / "blobs"
-    (blobs / "a.1.incomplete").touch()
-    unfinished, before = Unfinished(REPOSITORY), set(blobs.iterdir())
-    (blobs / "b.2.incomplete").touch()
-    unfinished.discard()
-    assert set(blobs.iterdir()) == before
 
 
 def test_a_gated_repository_says_what_to_do_and_nothing_is_fetched(hub):
@@ -236,9 +226,9 @@ def test_what_cannot_be_asked_is_counted_and_not_listed(hub, cache):
     bert = pull() / "config.json"
     bert.unlink()
     bert.write_text('{"model_type": "bert"}')
+    renamed(cache, "a/b/c")
     (cache / "models--broken").mkdir()
-    (cache / "models--a--b--c").mkdir()
-    (cache / "datasets--owner--model").mkdir()
+    (cache / "datasets--owner--model" / "snapshots").mkdir(parents=True)
     listing = list_models()
     assert (listing.others, [model.name for model in listing.models if model.cached]) == (2, [])
     assert listing.others_size >= size(hub) - 3000
@@ -260,33 +250,37 @@ def test_a_model_is_removed_with_all_of_its_revisions_and_nothing_else(hub, cach
     assert {path: path.read_bytes() for path in before} == before
 
 
-def test_what_an_interruption_leaves_can_be_removed(hub, cache):
-    blobs = cache / "models--owner--half" / "blobs"
-    blobs.mkdir(parents=True)
-    (blobs / "a.1.incomplete").write_bytes(bytes(10))
-    (removal,) = plan_removal(["owner/half"])
-    assert removal.size == 10
+def test_what_an_interruption_leaves_is_in_the_list_and_can_be_removed(hub, cache):
+    hub.lost = ("model.safetensors",)
+    with pytest.raises(ModelError, match="try again later"):
+        pull()
+    (cache / "models--owner--model" / "blobs" / "a.1.incomplete").write_bytes(bytes(10))
+    (model,) = cached_models()
+    (removal,) = plan_removal([REPOSITORY])
+    assert (model.path, model.lacks) == (None, "no model.safetensors")
+    assert model.size == removal.size > 10
     removal.execute()
     assert cached_names() == []
+    assert not [path for path in cache.glob("models--*/**/*") if path.is_file()]
 
 
-def test_files_outside_of_the_cache_stay(hub, cache, tmp_path):
-    weights = pull() / "model.safetensors"
-    outside = tmp_path / "outside"
-    outside.mkdir()
-    (outside / "file").write_text("mine")
-    weights.unlink()
-    weights.symlink_to(outside / "file")
-    (cache / "models--owner--linked").symlink_to(outside, target_is_directory=True)
-    moved = shutil.copytree(cache / "models--owner--model", tmp_path / "moved", symlinks=True)
-    (cache / "models--owner--moved").symlink_to(moved, target_is_directory=True)
-    removals = plan_removal([REPOSITORY, "owner/linked", "owner/moved"])
-    assert [removal.size for removal in removals][1:] == [0, 0]
-    for removal in removals:
+def test_what_stays_though_it_was_to_be_removed_is_an_error(hub, cache, monkeypatch):
+    pull()
+    monkeypatch.setattr("shutil.rmtree", lambda *_, **__: None)
+    (removal,) = plan_removal([REPOSITORY])
+    with pytest.raises(ModelError, match=r"not all of 'owner/model' can be removed from .*models--owner--model"):
         removal.execute()
+
+
+def test_files_outside_of_the_cache_stay(hub, tmp_path):
+    weights = pull() / "model.safetensors"
+    (tmp_path / "mine").write_text("mine")
+    weights.unlink()
+    weights.symlink_to(tmp_path / "mine")
+    (removal,) = plan_removal([REPOSITORY])
+    removal.execute()
     assert cached_names() == []
-    assert (outside / "file").read_text() == "mine"
-    assert (moved / "snapshots" / COMMIT / "config.json").is_file()
+    assert (tmp_path / "mine").read_text() == "mine"
 
 
 def test_a_model_that_is_not_there_is_an_error_that_names_those_that_are(hub, cache):
