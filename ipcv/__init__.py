@@ -5,6 +5,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ipcv.answer import Answer, Event
+    from ipcv.batch.engine import EngineSettings, LocalEngine
+    from ipcv.batch.inputs import Inputs
+    from ipcv.batch.plan import Captioned, Failed, Plan
     from ipcv.compression.compressors.ipcv_compressor import IPCV
     from ipcv.compression.compressors.tome import ToMe
     from ipcv.compression.pruners.dart import Dart
@@ -21,29 +24,37 @@ if TYPE_CHECKING:
     from ipcv.media.sampling import Sampling
     from ipcv.models.source import ModelSource
     from ipcv.options import Options
+    from ipcv.output.caption import caption
 
 __all__ = [
     "DTD",
     "EVS",
     "IPCV",
     "Answer",
+    "Captioned",
     "Dart",
     "Encoded",
+    "EngineSettings",
     "Event",
+    "Failed",
     "FastV",
     "Fit",
     "IPCVError",
+    "Inputs",
+    "LocalEngine",
     "MemoryExhaustedError",
     "Model",
     "ModelError",
     "ModelSource",
     "Options",
+    "Plan",
     "Sampling",
     "TimedFrames",
     "ToMe",
     "V2Drop",
     "VidCom2",
     "VideoError",
+    "caption",
     "fit_to_device",
     "load",
 ]
@@ -51,6 +62,9 @@ __all__ = [
 _MODULES = {  # and the names that are theirs
     "answer": ("Answer", "Event"),
     "compression.compressors.ipcv_compressor": ("IPCV",),
+    "batch.engine": ("EngineSettings", "LocalEngine"),
+    "batch.inputs": ("Inputs",),
+    "batch.plan": ("Captioned", "Failed", "Plan"),
     "encodings.encoded": ("Encoded",),
     "errors": ("IPCVError", "MemoryExhaustedError", "ModelError", "VideoError"),
     "limits.fit": ("Fit", "fit_to_device"),
@@ -58,6 +72,7 @@ _MODULES = {  # and the names that are theirs
     "compression.pruners.fastv": ("FastV",),
     "compression.pruners.v2drop": ("V2Drop",),
     "options": ("Options",),
+    "output.caption": ("caption",),
     "inference.load": ("load",),
     "inference.model": ("Model", "TimedFrames"),
     "models.source": ("ModelSource",),

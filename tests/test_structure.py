@@ -17,7 +17,6 @@ LONG_MODULES = {
 }
 LONG_FUNCTIONS = {
     "ipcv/limits/fit.py fit_to_device",
-    "ipcv_cli/captioning/runner.py _batch",
     "ipcv_cli/choices.py compression",
     "ipcv_cli/commands/ask.py ask",
     "ipcv_cli/commands/bench.py bench",

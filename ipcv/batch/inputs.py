@@ -1,4 +1,4 @@
-"""What to caption: files, folders, lists and manifests, as items in a stable order."""
+"""The videos of a run: files, folders, URLs and manifests, turned into a list of items in a stable order."""
 
 import json
 import os
@@ -10,6 +10,7 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
+from ipcv.errors import VideoError
 from ipcv.media.remote import is_remote, list_remote
 from ipcv.media.sampling import parse_time
 from ipcv.text import shown
@@ -34,8 +35,41 @@ class Item:
     problem: str | None = None  # why there is nothing to read, where that is known already
 
 
+@dataclass(frozen=True, kw_only=True)
+class Inputs:
+    """The videos of a run. `collect` finds them."""
+
+    sources: tuple[str, ...]  # files, folders (all the way down), URLs and manifests (`.jsonl`)
+    glob: tuple[str, ...] = ()  # in folders, take the files that match one of these, whatever their ending
+    exclude: tuple[str, ...] = ()  # in folders, leave out what matches one of these
+    shard: tuple[int, int] | None = None  # part (1, 4), say, of four: one for each machine, each with an own output
+    limit: int | None = None  # only the first so many
+
+    @classmethod
+    def of(cls, inputs: "str | Path | Iterable[str | Path] | Inputs") -> "Inputs":
+        """Inputs from one source, from several, or as they are."""
+        if isinstance(inputs, Inputs):
+            return inputs
+        return cls(sources=tuple(map(str, [inputs] if isinstance(inputs, str | Path) else inputs)))
+
+    def __post_init__(self) -> None:
+        if self.limit is not None and self.limit < 1:
+            raise ValueError(f"limit={self.limit} must be at least 1")
+        if self.shard:
+            check_shard(*self.shard)
+
+    def collect(self) -> tuple[list[Item], list[Item]]:
+        """All items, and those of this run. Raises `ValueError`, and `VideoError` if there are none."""
+        everything = collect(self.sources, take=self.glob, leave=self.exclude)
+        if self.sources and not everything:
+            ways = "name others, or give `glob` a pattern such as '*'"
+            raise VideoError(f"no video in {', '.join(map(shown, self.sources))}: {ways}")
+        chosen = shard(everything, *self.shard) if self.shard else everything
+        return everything, chosen[: self.limit]
+
+
 def collect(sources: Iterable[str], *, take: Sequence[str] = (), leave: Sequence[str] = ()) -> list[Item]:
-    """The items of files, folders (all the way down), URLs and manifests (`.jsonl`), in that order, each id once.
+    """List the items of files, folders (all the way down), URLs and manifests (`.jsonl`), in that order, each id once.
 
     In a folder, files with a video's ending are taken, or those that match one of the patterns `take`; nothing that
     matches one of `leave`, and nothing hidden. A pattern with a slash is matched against the path under the folder,
@@ -66,9 +100,14 @@ def split_list(data: bytes, *, nul: bool) -> list[str]:
 
 def shard(items: Iterable[Item], index: int, count: int) -> list[Item]:
     """Part `index` of `count`, from 1: by a hash of the id, so that a video stays where it is when others come."""
+    check_shard(index, count)
+    return [item for item in items if _number(item.id) % count == index - 1]
+
+
+def check_shard(index: int, count: int) -> None:
+    """Raise `ValueError` unless there is a part `index` of `count`."""
     if not 1 <= index <= count:
         raise ValueError(f"shard {index}/{count} makes no sense: write 1/4 to 4/4 for four parts")
-    return [item for item in items if _number(item.id) % count == index - 1]
 
 
 def _number(text: str) -> int:

@@ -1,4 +1,4 @@
-"""A Ray cluster: the one there is, or one started here; how many workers it gets, and what each of them."""
+"""A Ray cluster, joined or started here, and how many workers it gets with how much of it each."""
 
 import logging
 import os
@@ -27,13 +27,13 @@ _QUIET = {
 
 @dataclass(frozen=True, kw_only=True)
 class WorkerPlan:
-    """How many workers a cluster gets, and what each of them gets of it."""
+    """The number of workers on a cluster, and the resources of each."""
 
     count: int
     gpus: float
     cpus: int
-    room: int  # for how many of them the cluster is large enough
-    neighbors: int  # how many of them there are at most on one GPU, or on one machine if they have none
+    room: int  # workers for which the cluster is large enough
+    neighbors: int  # workers on one GPU at most, or on one machine if they have none
 
 
 def import_ray() -> Any:
@@ -49,10 +49,10 @@ def import_ray() -> Any:
 
 
 class Cluster:
-    """Connected for the length of a `with`; with so many `actors` and `gpus` for each, or as many as it has room for.
+    """A Ray cluster with `actors` workers and `gpus` for each, by default as many as it has room for.
 
-    It is the cluster of `RAY_ADDRESS`, or that which `ray start` has made on this machine, or else one that is started
-    here and ends with the `with`. Raises `ClusterError` if there is none to be had, `ValueError` for wrong numbers.
+    A `with` connects to the cluster of `RAY_ADDRESS`, or to the one that `ray start` has made on this machine, or
+    starts one that ends with the `with`. Raises `ClusterError` if none can be had, and `ValueError` for wrong numbers.
     """
 
     def __init__(self, *, actors: int | None = None, gpus: float | None = None) -> None:
@@ -83,8 +83,8 @@ class Cluster:
     ) -> None:
         self._disconnect()
 
-    def hire(self, settings: WorkerSettings) -> Any:
-        """A new worker, once there is room for it: the handle of its actor. It ends with the cluster's `with`."""
+    def start_worker(self, settings: WorkerSettings) -> Any:
+        """Start a worker as soon as there is room for it, and return its actor. It ends with the cluster's `with`."""
         actor = self.ray.remote(Worker).options(
             num_cpus=self.share.cpus, num_gpus=self.share.gpus, max_concurrency=2, max_restarts=0, max_task_retries=0
         )
@@ -100,7 +100,7 @@ class Cluster:
             raise ClusterError(f"no Ray cluster can be had: {first_line(error)}") from error
 
     def _start(self, quiet: dict[str, Any]) -> bool:
-        """Start a cluster here, unless one that `ray start` has made runs here; whether it was started."""
+        """Start a cluster, and return whether that was needed: `ray start` may have made one on this machine."""
         threads = torch.get_num_threads()  # as many as the model would use in this process
         cpus = max(threads, self._actors or 1)
         try:
@@ -134,7 +134,7 @@ def share(nodes: Sequence[Mapping[str, float]], actors: int | None, gpus: float 
 
 @contextmanager
 def _own_signals() -> Iterator[None]:
-    """Ray puts a handler of its own in the place of that for SIGTERM; put ours back."""
+    """Put our handler of SIGTERM back, which Ray replaces."""
     before = signal.getsignal(signal.SIGTERM)
     try:
         yield

@@ -45,7 +45,7 @@ class EncodingCache:
     An entry that is damaged counts as missing and is removed. The folder is made with the first entry.
     """
 
-    def __init__(self, folder: Path, limit: int = LIMIT, warn: Callable[[str], None] = lambda _: None) -> None:
+    def __init__(self, folder: Path, limit: int = LIMIT, warn: Callable[[str], object] = lambda _: None) -> None:
         self.folder, self.limit, self._warn = folder, limit, warn
 
     def load(self, key: str, video: str) -> Encoded | None:

@@ -1,10 +1,11 @@
-"""A batch that can be stopped and taken up again: what is left to do, and where results go."""
+"""The memory of a run: which videos are done or have failed, which are left, and where each result goes."""
 
 import errno
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
+from ipcv.batch.engine import Warn
 from ipcv.batch.inputs import Item
 from ipcv.batch.plan import Captioned, Failed, Outcome, Plan, WorkItem, describe, failure
 from ipcv.errors import ErrorKind, SidecarError, TooManyFailuresError
@@ -13,12 +14,13 @@ from ipcv.output.journal import Journal, Record
 from ipcv.output.records import failure_record, records
 from ipcv.output.sidecars import Sidecars
 
+Forecast = Literal["done", "failed", "todo"]
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @dataclass
 class Tally:
-    """How far a batch has come. FLOPs are computed, over all that this run did."""
+    """How far a run has come. FLOPs are computed, over all videos that this run captioned."""
 
     total: int
     done: int = 0  # in this run
@@ -34,71 +36,90 @@ class Tally:
         """Videos that have not been looked at."""
         return self.total - self.done - self.done_before - self.failed - self.failed_before
 
+    def count(self, state: Forecast) -> None:
+        """Count an item more, of which nothing but its state before the run is known."""
+        self.total += 1
+        self.done_before += state == "done"
+        self.failed_before += state == "failed"
+
 
 @dataclass(kw_only=True)
 class Batch:
-    """Items on their way to an output."""
+    """The items of a run, and their output."""
 
     items: Sequence[Item]
     plan: Plan
-    model: dict[str, Any]  # `identity.model`
+    model: dict[str, Any]  # as `fingerprint.model` describes it
     journal: Journal | None  # None: nothing is remembered
     failures: Failures
     sidecars: Sidecars
-    emit: Callable[[list[Record]], None] = lambda _: None  # also gets the lines of every video that is done
-    on_failure: Callable[[Failed], None] = lambda _: None  # gets every video that failed
-    on_replace: Callable[[], None] = lambda: None  # called for every video whose lines are about other settings
-    overwrite: bool = False  # do what is done again
-    retry_failed: bool = False  # and what has failed
+    warn: Warn
+    overwrite: bool = False  # do again what is done
+    retry_failed: bool = False  # do again what has failed
     max_failures: int | None = None
 
     def __post_init__(self) -> None:
         self.tally = Tally(len(self.items))
+        self._events: list[Outcome] = []
 
     def todo(self) -> Iterator[WorkItem]:
-        """What is left to do, in order; side-cars of what is done already are made if they are missing."""
+        """Yield the work that is left, in order, and mend the side-cars of what is done already."""
         for item in self.items:
             work = describe(self.plan, self.model, item)
-            if not self.overwrite and self.journal and self.journal.is_done(item.id, work.key):
-                self._refresh(work)
-            elif not (self.retry_failed or self.overwrite) and self.failures.is_known(item.id, work.key):
-                self.tally.failed_before += 1
-                self.tally.errors.add(self.failures.records[item.id].get("kind", "other"))
-            else:
-                if self.journal and item.id in self.journal.entries and not self.overwrite:
-                    self.on_replace()
-                yield self._checked(work)
+            match self._state(work):
+                case "done":
+                    self._refresh(work)
+                case "failed":
+                    self.tally.failed_before += 1
+                    self.tally.errors.add(self.failures.records[item.id].get("kind", "other"))
+                case "todo":
+                    if self.journal and item.id in self.journal.entries and not self.overwrite:
+                        self.warn(
+                            f"{self.journal.path} has captions from other settings or contents: they are replaced"
+                        )
+                    yield self._checked(work)
 
-    def forecast(self) -> Iterator[tuple[Item, str]]:
-        """What would become of every item: done, failed (and not to be tried again), or todo."""
+    def forecast(self) -> Iterator[tuple[Item, Forecast]]:
+        """Yield what `todo` would make of every item, without doing anything."""
         for item in self.items:
-            work = describe(self.plan, self.model, item)
-            if not self.overwrite and self.journal and self.journal.is_done(item.id, work.key):
-                self.tally.done_before += 1
-                yield item, "done"
-            elif not (self.retry_failed or self.overwrite) and self.failures.is_known(item.id, work.key):
-                self.tally.failed_before += 1
-                yield item, "failed"
-            else:
-                yield item, "todo"
+            yield item, self._state(describe(self.plan, self.model, item))
 
     def take(self, outcome: Outcome) -> None:
-        """Bring an outcome to where it belongs.
-
-        Raises `OSError` where there is no room left, `TooManyFailuresError`.
-        """
+        """Write an outcome to where it belongs. Raises `OSError` if there is no room left."""
+        if isinstance(outcome, Failed):
+            self._fail(outcome)
+            return
+        self._events.append(outcome)
         if isinstance(outcome, Captioned):
             self._write(outcome)
-        elif isinstance(outcome, Failed):
-            self._fail(outcome)
+
+    def events(self) -> list[Outcome]:
+        """Return what has happened since the last call: what `take` got, and side-cars that could not be written."""
+        events, self._events = self._events, []
+        return events
+
+    def check_failures(self) -> None:
+        """Raise `TooManyFailuresError` if more than `max_failures` videos have failed."""
+        if self.max_failures is not None and self.tally.failed > self.max_failures:
+            raise TooManyFailuresError(f"stopped after {self.tally.failed} failures: {self.max_failures} are allowed")
 
     def tidy(self) -> None:
-        """Remove what has been replaced."""
+        """Remove lines that later ones have replaced."""
         if self.journal:
             self.journal.tidy()
         self.failures.tidy()
 
+    def _state(self, work: WorkItem) -> Forecast:
+        """Whether this very work is done already, has failed already, or is to be done."""
+        name = work.item.id
+        if not self.overwrite and self.journal and self.journal.is_done(name, work.key):
+            return "done"
+        if not (self.retry_failed or self.overwrite) and self.failures.is_known(name, work.key):
+            return "failed"
+        return "todo"
+
     def _refresh(self, work: WorkItem) -> None:
+        """Count a video that is done already, and write its side-cars where they are missing or differ."""
         self.tally.done_before += 1
         self.failures.drop(work.item.id)
         if self.journal and self.sidecars.kinds:
@@ -108,7 +129,7 @@ class Batch:
                 self._fail(failed)
 
     def _checked(self, work: WorkItem) -> WorkItem:
-        """`work`, or its failure if a file is in the way that no caption of ours has written."""
+        """Return `work`, as failed if a side-car's place is taken by a file that no run on this output has written."""
         journal, name = self.journal, work.item.id
         ours = self.overwrite or not journal or name in journal.entries or name in journal.unfinished
         if work.failed or ours:
@@ -125,7 +146,6 @@ class Batch:
         if self.journal:
             self.journal.append(lines)
         self.failures.drop(done.item.id)
-        self.emit(lines)
         for part in done.parts:
             for stage in part.answer.stages:
                 self.tally.flops += stage.flops or 0
@@ -149,6 +169,4 @@ class Batch:
         self.tally.failed += 1
         self.tally.errors.add(failed.kind)
         self.failures.add(failure_record(failed))
-        self.on_failure(failed)
-        if self.max_failures is not None and self.tally.failed > self.max_failures:
-            raise TooManyFailuresError(f"stopped after {self.tally.failed} failures: {self.max_failures} are allowed")
+        self._events.append(failed)

@@ -1,1 +1,1 @@
-"""Running : what was asked for, and the run."""
+"""The run of `ipcv caption`: its options in the library's terms, its engines, and what it shows."""

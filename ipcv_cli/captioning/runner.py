@@ -1,153 +1,99 @@
-"""The run of a batch: what `ipcv caption` does once it knows what is wanted."""
+"""The run of `ipcv caption`: shows what the library's run yields, and turns it into an exit code."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, closing
-from itertools import chain
-from typing import TYPE_CHECKING, Any, cast
+import sys
+from collections.abc import Callable
+from contextlib import closing
+from typing import TYPE_CHECKING
 
+from ipcv.errors import TooManyFailuresError
 from ipcv.text import visible
-from ipcv_cli.captioning.engines import Engine, engine
-from ipcv_cli.captioning.request import Places, Requests, Wanted
-from ipcv_cli.exit import EXIT_CODES, PARTLY, leaving_at_once
+from ipcv_cli.display.render import is_terminal
+from ipcv_cli.exit import EXIT_CODES, PARTLY
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
-
-    from ipcv.batch.inputs import Item
-    from ipcv.batch.plan import Outcome, Plan, WorkItem
-    from ipcv.output.resume import Batch
+    from ipcv.output.caption import CaptionRun
+    from ipcv.output.journal import Record
+    from ipcv.output.resume import Tally
     from ipcv_cli.display.caption_view import BatchView
 
-
-def run_batch(
-    wanted: Wanted, requests: Requests, places: Places, view: "BatchView", *, dry_run: bool, no_color: bool
-) -> int:
-    """Caption what is wanted, or say what would be; the exit code."""
-    with leaving_at_once():
-        everything, items = wanted.items()
-        plan = requests.plan()
-        if not everything:
-            return _nothing(wanted, view)
-        if not dry_run:
-            places.check()
-    with ExitStack() as stack:
-        with leaving_at_once():
-            chosen = engine(requests, plan, view, stack, dry_run=dry_run, no_color=no_color)
-        batch = _batch(everything, items, plan, chosen.identity, requests, places, view, stack, dry_run=dry_run)
-        if dry_run:
-            return _forecast(batch, view)
-        return _work(batch, chosen, places, view)
+Emit = Callable[[list["Record"]], None]  # brings the lines of a video to stdout
 
 
-def _batch(
-    everything: Sequence["Item"],
-    items: Sequence["Item"],
-    plan: "Plan",
-    identity: dict[str, Any],
-    requests: Requests,
-    places: Places,
-    view: "BatchView",
-    stack: ExitStack,
-    *,
-    dry_run: bool,
-) -> "Batch":
-    """The items with their output, which is held until `stack` ends."""
-    from ipcv.output.failures import Failures
-    from ipcv.output.journal import Journal
-    from ipcv.output.resume import Batch
-    from ipcv.output.sidecars import Sidecars
+def follow(run: "CaptionRun", view: "BatchView", emit: Emit) -> int:
+    """Do the run, show it, and return its exit code."""
+    from ipcv.batch.plan import Captioned, Failed
+    from ipcv.output.caption import Begun
+    from ipcv.output.records import records
 
-    journal = Journal(places.journal) if places.journal else None
-    if journal and dry_run:
-        journal.look()
-    elif journal:
-        stack.enter_context(journal)
-        if journal.repaired:
-            view.warn(f"{journal.path}: {journal.repaired} bytes that an earlier run left unfinished are removed")
-        if places.output is None:
-            view.say("output", str(journal.path))
-    kinds = tuple(dict.fromkeys(places.sidecars))
-    return Batch(
-        items=items,
-        plan=plan,
-        model=identity,
-        journal=journal,
-        failures=Failures(places.failures_file()),
-        sidecars=Sidecars(kinds=kinds, folder=places.folder, items=tuple(everything)),
-        emit=places.emit(),
-        on_failure=view.failed,
-        on_replace=lambda: view.warn(
-            f"{places.journal} has captions from other settings or contents: they are replaced"
-        ),
-        overwrite=requests.overwrite,
-        retry_failed=requests.retry_failed,
-        max_failures=requests.max_failures,
-    )
-
-
-def _work(batch: "Batch", chosen: Engine, places: Places, view: "BatchView") -> int:
-    """Everything there is to do; the exit code."""
-    from ipcv.errors import TooManyFailuresError
-
-    view.begin(batch.tally)
+    tally: Tally | None = None
     ended = "interrupted"
     try:
-        with closing(_outcomes(batch.todo(), chosen)) as outcomes:
-            for outcome in outcomes:
-                batch.take(outcome)
-                view.show(outcome)
+        with closing(iter(run)) as events:
+            for event in events:
+                if isinstance(event, Begun):
+                    tally = event.tally
+                    _begin(run, view, tally)
+                    continue
+                if isinstance(event, Captioned):
+                    emit(records(event))
+                elif isinstance(event, Failed):
+                    view.failed(event)
+                view.show(event)
         ended = "done"
     except TooManyFailuresError as error:
         ended = "stopped"
         view.error(str(error))
     finally:
-        view.end(ended, batch.failures.path if batch.failures.records else None, resumable=batch.journal is not None)
-    batch.tidy()
-    if places.parquet and batch.journal and ended == "done":
-        from ipcv.output.parquet import write_parquet
-
-        write_parquet(places.parquet, batch.journal.records())
-    return _code(batch)
+        if tally:
+            places = run.places
+            view.end(ended, places.failures_file if run.has_failures else None, resumable=places.journal is not None)
+    return exit_code(tally) if tally else 0
 
 
-def _outcomes(works: Iterator["WorkItem"], chosen: Engine) -> "Generator[Outcome, None, None]":
-    """What becomes of every one of `works`. What cannot be opened fails without a model, which takes time to load."""
-    for work in works:
-        if not work.failed:
-            outcomes = chosen.outcomes(chain([work], works))
-            with closing(cast("Generator[Outcome, None, None]", outcomes)):
-                yield from outcomes
-            return
-        yield work.failed
-
-
-def _forecast(batch: "Batch", view: "BatchView") -> int:
+def forecast(run: "CaptionRun", view: "BatchView") -> int:
     """List what is done, what has failed and what is left, without doing anything."""
+    from ipcv.output.resume import Tally
     from ipcv_cli.display.stdout import write
 
-    view.begin(batch.tally)
-    for item, state in batch.forecast():
+    tally = Tally(0)
+    for item, state in run.forecast():
+        tally.count(state)
         write(f"{state}\t{visible(item.id)}\n")
+    view.begin(tally)
     view.end("dry run", None, resumable=False)
     return 0
 
 
-def _nothing(wanted: Wanted, view: "BatchView") -> int:
-    """There is no video: an empty list is done at once, a folder without any is an error."""
-    if "-" in wanted.sources:
-        view.say("done", "the list is empty")
-        return 0
-    from ipcv.errors import VideoError
+def emitter(*, to_stdout: bool, as_json: bool) -> Emit:
+    """A function that writes lines to stdout, for people if it is a terminal; or to nowhere."""
+    if not to_stdout:
+        return lambda _: None
+    from ipcv.output.journal import line
+    from ipcv_cli.display.stdout import write
 
-    raise VideoError(f"no video in {', '.join(map(visible, wanted.sources))}: name others, or give --glob '*'")
+    if as_json or not is_terminal(sys.stdout):
+        return lambda lines: write(b"".join(map(line, lines)).decode())
+    return lambda lines: write("".join(map(_readable, lines)))
 
 
-def _code(batch: "Batch") -> int:
-    tally = batch.tally
+def exit_code(tally: "Tally") -> int:
+    """0 if nothing failed. If nothing else is left, the code of what all failed of; 3 for everything in between."""
     if not tally.failed + tally.failed_before:
         return 0
-    if tally.left == tally.done == tally.done_before == 0:  # all that there is has failed
+    if tally.left == tally.done == tally.done_before == 0:
         for kind in ("video", "memory"):
             if tally.errors == {kind}:
                 return EXIT_CODES[kind]
     return PARTLY
+
+
+def _begin(run: "CaptionRun", view: "BatchView", tally: "Tally") -> None:
+    if run.places.output is None and run.places.journal:
+        view.say("output", str(run.places.journal))
+    view.begin(tally)
+
+
+def _readable(record: "Record") -> str:
+    """A caption for people."""
+    span = f" [{record['start']:.1f} to {record['end']:.1f} s]" if record["parts"] > 1 else ""
+    return f"{visible(record['id'])}{span}: {visible(record['answer'])}\n"

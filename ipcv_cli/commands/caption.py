@@ -1,5 +1,7 @@
 """`ipcv caption`: captions for any number of videos, as JSON lines and files beside them; stopped, it goes on."""
 
+import sys
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -7,6 +9,7 @@ import typer
 
 from ipcv_cli import choices, startup
 from ipcv_cli import options as opt
+from ipcv_cli.display.render import is_terminal
 from ipcv_cli.exit import leaving_at_once, reported
 
 INPUT, BATCH, CLUSTER = "Videos", "Batch", "Cluster"
@@ -179,34 +182,54 @@ def caption(
             choices.exclude("--segments", ("--cache", cache != "off"))
         if fail_fast:
             choices.exclude("--fail-fast", ("--max-failures", max_failures))
-        from ipcv_cli.captioning.request import Places, Requests, Wanted
-        from ipcv_cli.captioning.runner import run_batch
+        from ipcv_cli.captioning import request, runner
         from ipcv_cli.display.caption_view import BatchView
 
-        places = Places(
-            output=output, json=json, sidecars=sidecar or [], folder=output_dir, parquet=parquet, failures=failures
-        )
-        wanted = Wanted(sources, nul=nul, glob=glob or [], exclude=exclude or [], limit=limit, shard=shard)
-        with BatchView(quiet=quiet, no_color=no_color, shared=places.shares_terminal) as view:
+        to_stdout = json or output == Path("-") or (output is None and not sidecar)
+        with BatchView(quiet=quiet, no_color=no_color, shared=to_stdout and is_terminal(sys.stdout)) as view:
             with leaving_at_once():
                 startup.prepare(offline=offline, bars=view.animated, debug=debug)
-                requests = Requests(
-                    options=choices.answer_options(context.params),
-                    prompt=prompt,
-                    preset=preset,
-                    questions=question or [],
-                    segments=segments,
+                from ipcv import caption as caption_run
+                from ipcv.batch.engine import EngineSettings
+                from ipcv.encodings.cache import parse_size
+                from ipcv_cli.captioning.engines import choose_engine
+
+                inputs = request.inputs(
+                    sources, nul=nul, glob=glob or [], exclude=exclude or [], limit=limit, shard=shard
+                )
+                plan = request.plan(choices.answer_options(context.params), prompt, preset, question or [], segments)
+                store = choices.encoding_cache(cache, cache_limit, view.warn)
+                settings = EngineSettings(
                     source=choices.model_source(context.params),
-                    cache=choices.encoding_cache(cache, cache_limit, view.warn),
                     readers=readers,
                     prefetch=prefetch,
                     timeout=timeout,
                     batch_size=batch_size,
-                    max_download=max_download,
+                    max_download=parse_size(max_download),
+                    cache=store.folder if store else None,
+                    cache_limit=store.limit if store else 0,
+                )
+                machines = choices.cluster(engine, actors, gpus_per_actor, device)
+            if not inputs.sources:
+                view.say("done", "the list is empty")
+                return
+            with ExitStack() as stack:
+                run = caption_run(
+                    inputs,
+                    output,
+                    plan,
+                    engine=choose_engine(settings, machines, view, stack, no_color=no_color),
+                    sidecars=sidecar or [],
+                    output_dir=output_dir,
+                    parquet=parquet,
+                    failures=failures,
                     overwrite=overwrite,
                     retry_failed=retry_failed,
                     max_failures=0 if fail_fast else max_failures,
-                    cluster=choices.cluster(engine, actors, gpus_per_actor, device),
+                    warn=view.warn,
                 )
-            code = run_batch(wanted, requests, places, view, dry_run=dry_run, no_color=no_color)
+                if dry_run:
+                    code = runner.forecast(run, view)
+                else:
+                    code = runner.follow(run, view, runner.emitter(to_stdout=to_stdout, as_json=json))
         raise typer.Exit(code)

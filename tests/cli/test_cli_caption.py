@@ -17,7 +17,7 @@ import jsonschema
 import pytest
 from terminals import Terminal
 
-import ipcv_cli.captioning.request
+import ipcv_cli.captioning.runner
 from ipcv import Options, Sampling
 from ipcv.models.loading import DEMO_NOTICE
 from ipcv_cli.display.stdout import caption_schema, json_schema
@@ -179,7 +179,9 @@ def test_codes_tell_no_readable_video_from_some(videos, capsys):
     caption("videos/bad.mp4", "videos/0.mp4", code=3)
     Path("empty").mkdir()
     caption("empty", code=4)
-    assert "ipcv: error: no video in empty: name others, or give --glob '*'\n" in capsys.readouterr().err
+    assert (
+        "ipcv: error: no video in empty: name others, or give --glob a pattern such as '*'\n" in capsys.readouterr().err
+    )
 
 
 def test_lists_come_from_stdin(videos, monkeypatch, capsys):
@@ -290,7 +292,7 @@ def test_two_runs_on_one_output_exclude_each_other(videos, capsys):
         (["--sidecar", "txt", "--output-dir", "s3://bucket/x"], "is a URL: name a local place"),
         (["-o", "videos"], "videos is a folder: name a file"),
         (["-o", "videos/0.mp4"], "is no line of captions: name another output"),
-        (["--parquet", "x.parquet"], "give -o as well"),
+        (["--parquet", "x.parquet"], "--parquet is made of the captions in a file: give --output as well"),
         (["--timeout", "5"], "a timeout needs reader processes"),
         (["--batch-size", "0"], "--batch-size 0 must be at least 1"),
         (["--keep", "2"], "keep=2.0 must be"),
@@ -312,7 +314,7 @@ def test_what_makes_no_sense_is_one_line_and_code_2(videos, words, says, capsys)
 
 
 def test_people_get_text_on_a_terminal(videos, monkeypatch, capsys):
-    monkeypatch.setattr(ipcv_cli.captioning.request, "is_terminal", lambda stream: True)
+    monkeypatch.setattr(ipcv_cli.captioning.runner, "is_terminal", lambda stream: True)
     caption("videos/0.mp4", "--prompt", COUNT, "-q")
     out = capsys.readouterr().out
     assert out.startswith("videos/0.mp4: ")

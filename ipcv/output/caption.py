@@ -1,0 +1,181 @@
+"""`ipcv.caption`: any number of videos captioned into files, by a run that can be stopped and resumed."""
+
+import warnings
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, field, replace
+from itertools import chain
+from pathlib import Path
+from typing import cast
+
+from ipcv.batch.engine import Engine, EngineRun, EngineSettings, LocalEngine, Warn
+from ipcv.batch.inputs import Inputs, Item
+from ipcv.batch.plan import Outcome, Plan, WorkItem
+from ipcv.errors import TooManyFailuresError
+from ipcv.inference.model import Model
+from ipcv.media.segments import import_scenedetect
+from ipcv.models.hub import DEFAULT_MODEL
+from ipcv.models.source import ModelSource
+from ipcv.output.failures import Failures
+from ipcv.output.journal import Journal
+from ipcv.output.parquet import write_parquet
+from ipcv.output.places import Places
+from ipcv.output.resume import Batch, Forecast, Tally
+from ipcv.output.sidecars import Sidecars
+
+
+@dataclass(frozen=True, kw_only=True)
+class Begun:
+    """The output is open, and the first video is about to be read."""
+
+    tally: Tally  # counts on as the run goes on
+
+
+RunEvent = Begun | Outcome
+
+
+def caption(
+    inputs: str | Path | Iterable[str | Path] | Inputs,
+    output: str | Path | None = None,
+    plan: Plan | None = None,
+    *,
+    model: str | ModelSource | Model = DEFAULT_MODEL,
+    engine: Engine | None = None,
+    sidecars: Iterable[str] = (),
+    output_dir: Path | None = None,
+    parquet: Path | None = None,
+    failures: Path | None = None,
+    overwrite: bool = False,
+    retry_failed: bool = False,
+    max_failures: int | None = None,
+    warn: Warn = warnings.warn,
+) -> "CaptionRun":
+    """Caption videos, and yield what happens.
+
+    >>> import ipcv
+    >>> plan = ipcv.Plan(questions=("What happens?",))
+    >>> for event in ipcv.caption("clips/", "captions.jsonl", plan, model="demo"):
+    ...     if isinstance(event, ipcv.Captioned):
+    ...         print(event.item.id, event.parts[0].answer.answer)
+
+    Iterating does the work: a `Begun`, then for each video a `Started` and a `Captioned` or a `Failed`. `output` gets
+    a JSON line for each answer. What is in it already is not done again, so that the same call goes on where an
+    earlier one stopped; `overwrite` does it again, and `retry_failed` does again what has failed. `plan` says what is
+    asked and how; `model` runs in this process, in its default settings, unless an `engine` is given in its place.
+    `sidecars`, `output_dir`, `parquet` and `failures` are as in `Places`. `warn` gets warnings that are not about one
+    video.
+
+    A video that fails does not end the run; more than `max_failures` do, with `TooManyFailuresError`. Raises
+    `ValueError` for settings that make no sense, `VideoError` if there is no video, `OutputBusyError` if another run
+    writes `output`, `OSError`, and errors as of `ipcv.load`.
+    """
+    if engine is None:
+        loaded = model if isinstance(model, Model) else None
+        source = ModelSource() if isinstance(model, Model) else ModelSource.of(model)
+        engine = LocalEngine(EngineSettings(source=source), loaded)
+    return CaptionRun(
+        inputs=Inputs.of(inputs),
+        places=Places(
+            output=None if output is None else Path(output),
+            sidecars=tuple(dict.fromkeys(sidecars)),
+            output_dir=output_dir,
+            parquet=parquet,
+            failures=failures,
+        ),
+        plan=replace(plan or Plan(), fit=engine.settings.source.fit),
+        engine=engine,
+        overwrite=overwrite,
+        retry_failed=retry_failed,
+        max_failures=max_failures,
+        warn=warn,
+    )
+
+
+@dataclass(kw_only=True, eq=False)
+class CaptionRun:
+    """A run of `caption`, which describes its fields. Iterate over it once, or over `forecast`."""
+
+    inputs: Inputs
+    places: Places
+    plan: Plan
+    engine: Engine
+    overwrite: bool = False
+    retry_failed: bool = False
+    max_failures: int | None = None
+    warn: Warn = warnings.warn
+    has_failures: bool = field(init=False, default=False)  # whether the file of failures holds any
+
+    def __iter__(self) -> Generator[RunEvent, None, None]:
+        """Caption the videos."""
+        everything, items = self.inputs.collect()
+        self.places.check()
+        if self.plan.segments and self.plan.segments.seconds is None:
+            import_scenedetect()
+        engine = self.engine.start(self.plan, self.warn)
+        with ExitStack() as stack:
+            journal = self._journal(stack)
+            batch = self._batch(everything, items, engine, journal)
+            yield Begun(tally=batch.tally)
+            try:
+                yield from self._work(batch, engine)
+            except TooManyFailuresError:
+                batch.tidy()
+                raise
+            finally:
+                self.has_failures = bool(batch.failures.records)
+            batch.tidy()
+            if self.places.parquet and journal:
+                write_parquet(self.places.parquet, journal.records())
+
+    def forecast(self) -> Iterator[tuple[Item, Forecast]]:
+        """Tell for every item whether it is done, has failed or is to be done; nothing is fetched or written."""
+        everything, items = self.inputs.collect()
+        engine = self.engine.start(self.plan, self.warn, offline=True)
+        journal = Journal(self.places.journal) if self.places.journal else None
+        if journal:
+            journal.look()
+        yield from self._batch(everything, items, engine, journal).forecast()
+
+    def _journal(self, stack: ExitStack) -> Journal | None:
+        """The output, held until `stack` ends."""
+        if not self.places.journal:
+            return None
+        journal = stack.enter_context(Journal(self.places.journal))
+        if journal.repaired:
+            self.warn(f"{journal.path}: {journal.repaired} bytes that an earlier run left unfinished are removed")
+        return journal
+
+    def _batch(self, everything: list[Item], items: list[Item], engine: EngineRun, journal: Journal | None) -> Batch:
+        places = self.places
+        return Batch(
+            items=items,
+            plan=self.plan,
+            model=engine.identity,
+            journal=journal,
+            failures=Failures(places.failures_file),
+            sidecars=Sidecars(kinds=places.sidecars, folder=places.output_dir, items=tuple(everything)),
+            warn=self.warn,
+            overwrite=self.overwrite,
+            retry_failed=self.retry_failed,
+            max_failures=self.max_failures,
+        )
+
+    def _work(self, batch: Batch, engine: EngineRun) -> Iterator[Outcome]:
+        with closing(_outcomes(batch.todo(), engine)) as outcomes:
+            for outcome in outcomes:
+                batch.take(outcome)
+                yield from batch.events()
+                batch.check_failures()
+        yield from batch.events()  # side-cars of captioned videos that could not be written anew
+        batch.check_failures()
+
+
+def _outcomes(works: Iterator[WorkItem], engine: EngineRun) -> Generator[Outcome, None, None]:
+    """Run the engine over `works`; those at the front that cannot be opened fail before a model is loaded."""
+    for work in works:
+        if not work.failed:
+            outcomes = engine.run(chain([work], works))
+            with closing(cast("Generator[Outcome, None, None]", outcomes)):
+                yield from outcomes
+            return
+        yield work.failed

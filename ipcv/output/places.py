@@ -1,0 +1,59 @@
+"""The files that a run writes: captions, side-cars, failures and a table."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from ipcv.output.parquet import import_pyarrow
+
+NOWHERE = Path("-")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Places:
+    """The files that a run writes. Raises `ValueError` for an `output_dir` without side-cars."""
+
+    output: Path | None = None  # JSON lines; "-": no file; None: no file, unless side-cars need one to be resumed
+    sidecars: tuple[str, ...] = ()  # kinds of files beside the videos: txt, json, srt, vtt, csv
+    output_dir: Path | None = None  # where side-cars go instead, in the folders' own tree
+    parquet: Path | None = None  # at the end, all of the output as a table
+    failures: Path | None = None  # a line for each video that failed; None: beside the output, named after it
+
+    def __post_init__(self) -> None:
+        if self.output_dir is not None and not self.sidecars:
+            raise ValueError("output_dir is where side-cars go: give `sidecars` as well")
+
+    @property
+    def journal(self) -> Path | None:
+        """The file of JSON lines; `captions.jsonl` if only side-cars were asked for."""
+        if self.output is None and self.sidecars:
+            return (self.output_dir or Path()) / "captions.jsonl"
+        return None if self.output == NOWHERE else self.output
+
+    @property
+    def failures_file(self) -> Path | None:
+        """The file of failures: `failures.jsonl` beside `captions.jsonl`, `a.failures.jsonl` beside `a.jsonl`."""
+        if self.failures or self.journal is None:
+            return self.failures
+        name = "failures.jsonl" if self.journal.name == "captions.jsonl" else f"{self.journal.stem}.failures.jsonl"
+        return self.journal.with_name(name)
+
+    def check(self) -> None:
+        """Make `output_dir`. Raise `ValueError` for what cannot be written, before any work is done."""
+        files = [path for path in (self.journal, self.parquet, self.failures_file) if path]
+        for path in (*files, self.output_dir):
+            if path and re.match(r"\w[\w+]+:/", str(path)):  # a Path has lost one of the two slashes
+                raise ValueError(f"{path} is a URL: name a local place, and copy from there afterwards")
+        if self.output_dir:
+            if self.output_dir.exists() and not self.output_dir.is_dir():
+                raise ValueError(f"output_dir={self.output_dir} is not a folder")
+            self.output_dir.mkdir(parents=True, exist_ok=True)
+        for path in files:
+            if path.is_dir():
+                raise ValueError(f"{path} is a folder: name a file")
+            if not path.absolute().parent.is_dir():
+                raise ValueError(f"{path}: there is no such folder; make it first")
+        if self.parquet:
+            if self.journal is None:
+                raise ValueError("`parquet` is made of the captions in a file: give `output` as well")
+            import_pyarrow()

@@ -1,0 +1,129 @@
+"""`ipcv.caption`: whatever the command `ipcv caption` can do, one call from Python can do."""
+
+import doctest
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+import ipcv
+from ipcv import Captioned, EngineSettings, Failed, Inputs, LocalEngine, Options, Plan, Sampling
+from ipcv.batch.plan import Started
+from ipcv.errors import OutputBusyError, TooManyFailuresError, VideoError
+from ipcv.output.caption import Begun
+from ipcv.output.journal import Journal
+
+PLAN = Plan(options=Options(sampling=Sampling(max_frames=4), max_new_tokens=12))
+
+
+@pytest.fixture
+def videos(clips, tmp_path, monkeypatch):
+    """The current folder, with the videos in `clips`."""
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(clips, tmp_path / "clips")
+    return Path("clips")
+
+
+@pytest.fixture
+def engine(demo):
+    """The demo model, which is loaded already, and no reader processes."""
+    return LocalEngine(EngineSettings(readers=0), demo)
+
+
+def ids(path="captions.jsonl"):
+    return [json.loads(line)["id"] for line in Path(path).read_text().splitlines()]
+
+
+FOUR = [f"clips/{index}.mp4" for index in range(4)]
+
+
+def test_the_example_of_the_docstring_runs(videos):
+    found = doctest.DocTestFinder().find(ipcv.caption, "caption", globs={})
+    source = "".join(example.source for test in found for example in test.examples)
+    printed = []
+    exec(source, {"print": lambda *words: printed.append(words)})  # noqa: S102
+    assert [name for name, _ in printed] == FOUR == ids()
+    assert all(answer for _, answer in printed)
+
+
+def test_it_yields_what_happens_and_goes_on_where_it_stopped(videos, engine):
+    first = ipcv.caption(Inputs(sources=("clips",), limit=1), "captions.jsonl", PLAN, engine=engine)
+    begun, *events = list(first)
+    assert isinstance(begun, Begun)
+    assert (begun.tally.total, begun.tally.done, begun.tally.left) == (1, 1, 0)
+    assert [(type(event), event.item.id) for event in events] == [(Started, FOUR[0]), (Captioned, FOUR[0])]
+    second = ipcv.caption(videos, "captions.jsonl", PLAN, engine=engine)
+    assert [state for _, state in second.forecast()] == ["done", "todo", "todo", "todo"]
+    assert ids() == FOUR[:1]
+    assert [event.item.id for event in second if isinstance(event, Captioned)] == FOUR[1:]
+    assert ids() == FOUR
+
+
+def test_a_run_that_is_left_keeps_what_is_done(videos, engine):
+    single = LocalEngine(EngineSettings(readers=0, batch_size=1), engine.model)
+    events = iter(ipcv.caption(videos, "captions.jsonl", PLAN, engine=single))
+    next(event for event in events if isinstance(event, Captioned))
+    with pytest.raises(OutputBusyError):
+        list(ipcv.caption(videos, "captions.jsonl", PLAN, engine=single))
+    events.close()
+    assert ids() == FOUR[:1]
+    with Journal(Path("captions.jsonl")) as journal:  # nobody holds it any more
+        assert list(journal.entries) == FOUR[:1]
+
+
+def test_failures_are_events_and_too_many_end_the_run(videos, engine):
+    (videos / "1.mp4").write_text("These are notes.\n")
+    (videos / "2.mp4").write_text("These are notes.\n")
+    run = ipcv.caption(videos, "captions.jsonl", PLAN, engine=engine)
+    assert [event.item.id for event in run if isinstance(event, Failed)] == FOUR[1:3]
+    assert ids("failures.jsonl") == FOUR[1:3]
+    assert not [event for event in ipcv.caption(videos, "captions.jsonl", PLAN, engine=engine) if type(event) is Failed]
+    seen = []
+    again = ipcv.caption(videos, "captions.jsonl", PLAN, engine=engine, retry_failed=True, max_failures=0)
+    with pytest.raises(TooManyFailuresError, match="stopped after 1 failures: 0 are allowed"):
+        seen.extend(again)
+    assert isinstance(seen[-1], Failed)
+    assert ids() == [FOUR[0], FOUR[3]]
+
+
+def test_a_sidecar_that_is_in_the_way_is_a_failure(videos, engine):
+    Path("clips/2.txt").write_text("mine")
+    run = ipcv.caption(videos, "captions.jsonl", PLAN, engine=engine, sidecars=["txt"], parquet=Path("table.parquet"))
+    (failed,) = (event for event in run if isinstance(event, Failed))
+    assert (failed.item.id, failed.stage, failed.error) == (FOUR[2], "write", "SidecarError")
+    assert sorted(path.name for path in videos.glob("*.txt")) == ["0.txt", "1.txt", "2.txt", "3.txt"]
+    assert Path("clips/2.txt").read_text() == "mine"
+    assert Path("table.parquet").stat().st_size
+
+
+def test_lines_of_other_settings_are_replaced_with_a_warning(videos, engine):
+    list(ipcv.caption("clips/0.mp4", "captions.jsonl", PLAN, engine=engine))
+    told = []
+    other = Plan(questions=("How many objects are there?",), options=PLAN.options)
+    list(ipcv.caption("clips/0.mp4", "captions.jsonl", other, engine=engine, warn=told.append))
+    assert told[0] == "captions.jsonl has captions from other settings or contents: they are replaced"
+    assert ids() == FOUR[:1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "says"),
+    [
+        ({"inputs": []}, None, ""),
+        ({"inputs": "empty"}, VideoError, "no video in empty: name others, or give `glob` a pattern"),
+        ({"output_dir": Path("x")}, ValueError, "output_dir is where side-cars go: give `sidecars` as well"),
+        ({"output": None, "parquet": Path("x")}, ValueError, "give `output` as well"),
+        ({"output": "clips"}, ValueError, "clips is a folder: name a file"),
+        ({"output": "no/captions.jsonl"}, ValueError, "there is no such folder"),
+        ({"sidecars": ["docx"]}, ValueError, "side-car 'docx' is not known"),
+    ],
+)
+def test_what_makes_no_sense_is_an_error_before_any_work(videos, engine, arguments, error, says):
+    Path("empty").mkdir()
+    given = {"inputs": videos, "output": "captions.jsonl"} | arguments
+    if error is None:
+        assert [type(event) for event in ipcv.caption(**given, plan=PLAN, engine=engine)] == [Begun]
+        return
+    with pytest.raises(error, match=says):
+        list(ipcv.caption(**given, plan=PLAN, engine=engine))
+    assert not Path("captions.jsonl").exists() or not Path("captions.jsonl").read_bytes()
