@@ -11,7 +11,7 @@ from ipcv.errors import ErrorKind, VideoError, error_kind
 from ipcv.media.segments import Segments
 from ipcv.options import Options
 
-RECORD_VERSION = 2  # of what is asked and kept beside the answer
+RECORD_VERSION = 3  # of what is asked and kept beside the answer
 
 Cause = Literal["budget", "memory"]
 FailedStage = Literal["open", "read", "encode", "generate", "write"]

@@ -24,7 +24,7 @@ from ipcv.limits.budget import Lowered, Share
 from ipcv.media.frames import VideoFacts
 
 LIMIT = 10 * 10**9  # bytes
-VERSION = 3
+VERSION = 4
 _NAME = re.compile(r"[0-9a-f]{32}\.safetensors")
 _SIZE = re.compile(r"[0-9.]+\s*[A-Za-z]*")
 

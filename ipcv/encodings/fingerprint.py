@@ -7,6 +7,7 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
+from ipcv.compression.method import Method
 from ipcv.media.container import check_file
 from ipcv.media.remote import identity_of_remote, is_remote
 from ipcv.models.facts import ModelFacts
@@ -84,10 +85,10 @@ def of_encoding(video: dict[str, Any], model_identity: dict[str, Any], options: 
 
 
 def plain(value: Any) -> Any:
-    """Settings as JSON values; dataclasses bring the name of their class along."""
+    """Settings as JSON values. A dataclass brings its `kind` along, a method its name, which no renaming changes."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         fields = {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
-        return {"class": type(value).__name__, **fields}
+        return {"kind": value.name if isinstance(value, Method) else _kind(value), **fields}
     if isinstance(value, tuple | list):
         return [plain(part) for part in value]
     if isinstance(value, dict):
@@ -95,6 +96,13 @@ def plain(value: Any) -> Any:
     if value is None or isinstance(value, str | int | float | bool):
         return value
     raise TypeError(f"{value!r} is no setting: give it a form that can be compared")
+
+
+def _kind(settings: Any) -> str:
+    kind: str | None = getattr(settings, "kind", None)
+    if kind is None:
+        raise TypeError(f"{type(settings).__name__} is no setting: give it a `kind` that stays what it is")
+    return kind
 
 
 def digest(value: Any) -> str:

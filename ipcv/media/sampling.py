@@ -4,6 +4,7 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +20,8 @@ _TIME = re.compile(r"(?:(?:(\d+):)?(\d+):)?(\d+(?:\.\d*)?|\.\d+)", re.ASCII)
 @dataclass(frozen=True, kw_only=True)
 class Sampling:
     """How densely and from where to where a video is read. All times are seconds of source time."""
+
+    kind: ClassVar[str] = "sampling"  # in cache keys: never changed
 
     fps: float = 2.0  # frames per second of source time
     max_frames: int = 64  # at most this many, evenly over the clip when the cap binds

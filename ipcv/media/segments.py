@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from ipcv.errors import VideoError, first_line
 from ipcv.media.sampling import ROUNDING, parse_time
@@ -17,6 +17,8 @@ Span = tuple[float, float]  # start and end, in seconds of source time
 @dataclass(frozen=True, kw_only=True)
 class Segments:
     """How a video is divided: windows of `seconds`, or where the scene changes if that is `None`."""
+
+    kind: ClassVar[str] = "segments"  # in cache keys: never changed
 
     seconds: float | None = None
 
