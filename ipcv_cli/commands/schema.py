@@ -15,6 +15,7 @@ def schema(
     caption: Annotated[bool, typer.Option("--caption", help="The schema of a line of `ipcv caption` instead.")] = False,
     bench: Annotated[bool, typer.Option("--bench", help="The schema of `ipcv bench --json` instead.")] = False,
     models: Annotated[bool, typer.Option("--models", help="The schema of `ipcv models --json` instead.")] = False,
+    methods: Annotated[bool, typer.Option("--methods", help="The schema of `ipcv methods --json` instead.")] = False,
 ) -> None:
     """Print the JSON schema of what `ipcv ask --json` prints.
 
@@ -27,6 +28,7 @@ def schema(
             "--caption": (caption, stdout.caption_schema),
             "--bench": (bench, stdout.report_schema),
             "--models": (models, stdout.listing_schema),
+            "--methods": (methods, stdout.methods_schema),
         }
         chosen = [name for name, (is_given, _) in makers.items() if is_given]
         for name in chosen[:1]:

@@ -18,6 +18,7 @@ from ipcv_cli.display.render import is_terminal
 if TYPE_CHECKING:  # these bring torch along, which not every command needs
     from ipcv.answer import Event
     from ipcv.benchmark.benchmark import Report
+    from ipcv.compression.catalog import MethodListing
     from ipcv.models.catalog import Listing
 
 Writer = Callable[["Event"], str]  # what an event adds to stdout
@@ -73,6 +74,13 @@ def listing_object(listing: "Listing") -> str:
     return json_text(_adapter(Listing).dump_python(listing, mode="json"), 2)
 
 
+def methods_object(listing: "MethodListing") -> str:
+    """The methods there are as one JSON object."""
+    from ipcv.compression.catalog import MethodListing
+
+    return json_text(_adapter(MethodListing).dump_python(listing, mode="json"), 2)
+
+
 def json_line(event: "Event | Failed") -> str:
     """A JSON object for every event, on a line of its own."""
     from ipcv.answer import Event
@@ -121,6 +129,13 @@ def listing_schema() -> dict[str, Any]:
     from ipcv.models.catalog import Listing
 
     return TypeAdapter(Listing).json_schema(mode="serialization", schema_generator=_Everything)
+
+
+def methods_schema() -> dict[str, Any]:
+    """The JSON schema of a list of methods."""
+    from ipcv.compression.catalog import MethodListing
+
+    return TypeAdapter(MethodListing).json_schema(mode="serialization", schema_generator=_Everything)
 
 
 def json_text(value: object, indent: int | None = None) -> str:
