@@ -47,11 +47,11 @@ class Case:
     grid: tuple[int, int, int] = (5, 6, 4)  # more patches in time than on the larger side: transformers is wrong there
     step: int = tiny.FRAMES  # frames in a temporal patch
     like: str | None = None  # the case whose encoder this is: compression is compared with the naive one there alone
-    keyless: tuple[int, ...] = ()  # layers of the language model that have a state in place of keys
+    linear_layers: tuple[int, ...] = ()  # layers of the language model that have a state in place of keys
 
     def placed(self, pruner: Any) -> Any:
         """A pruner, at a layer behind one with keys if it needs that."""
-        if isinstance(pruner, Dart | FastV) and pruner.layer and pruner.layer - 1 in self.keyless:
+        if isinstance(pruner, Dart | FastV) and pruner.layer and pruner.layer - 1 in self.linear_layers:
             return replace(pruner, layer=pruner.layer + 1)
         return pruner
 
@@ -138,7 +138,7 @@ CASES["qwen3_5"] = Case(
     language=oracle_qwen3_5.Language,
     places=oracle_families.framed_places,
     words=4,
-    keyless=(0, 2, 4),
+    linear_layers=(0, 2, 4),
 )
 CASES["qwen3_5_moe"] = replace(CASES["qwen3_5"], build=tiny_qwen3_5.qwen3_5_moe, language=oracle_qwen3_5.MoeLanguage)
 CASES["internvl"] = StillCase(
@@ -240,12 +240,12 @@ def naive_run(case: Case, model: Any, pruner: Pruner | None, steps: int) -> tupl
     if isinstance(pruner, V2Drop):
         own = () if case.language is oracle.LanguageModel else (case.language,)
         both = type("Both", (*own, oracle_rivals.LanguageModel), {})
-        language = both(model, steps=pruner.steps(layers, case.keyless), shares=pruner.keep)
+        language = both(model, steps=pruner.steps(layers, case.linear_layers), shares=pruner.keep)
     elif pruner is None:
         language = case.language(model)
     else:
         method = oracle.dart if isinstance(pruner, Dart) else oracle.fastv
-        language = case.language(model, *pruner.steps(layers, case.keyless), method(pruner.keep))
+        language = case.language(model, *pruner.steps(layers, case.linear_layers), method(pruner.keep))
     is_visual = (prompt.types[0] != TEXT).tolist()
     places = case.places(3, case.grid, TIMES[:: case.step], case.words, 5 + steps)
     rows, given = iter(visual.tokens.double()), language.embed(prompt.ids[0].tolist())

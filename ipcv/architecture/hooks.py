@@ -4,7 +4,8 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any, Protocol, runtime_checkable
 
-from torch import nn
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from ipcv.architecture.internals import hooks_of
 
@@ -37,6 +38,16 @@ class Override:
             del self.module.forward
         else:
             self.module.forward = self.before
+
+
+def replace_mask(layer: nn.Module, make: Callable[[], Tensor]) -> RemovableHandle:
+    """Give a decoder layer the attention mask that `make` returns, at each call, in place of the model's own."""
+
+    def replace(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        # position ids are only read to find packed sequences, and there are none
+        return args, kwargs | {"attention_mask": make(), "position_ids": None}
+
+    return layer.register_forward_pre_hook(replace, with_kwargs=True)
 
 
 @contextmanager

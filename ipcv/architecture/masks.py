@@ -6,9 +6,9 @@ from torch import Tensor
 
 
 def token_table(positions: Tensor, is_visual: Tensor) -> Tensor:
-    """Positions `[n]` of tokens and the picture that each is of, -1 for text, as one tensor `[2, n]`.
+    """Positions `[n]` of tokens, and the number of the picture that each belongs to, as one tensor `[2, n]`.
 
-    Visual tokens that follow each other are of one picture: between two there is text.
+    Text has picture number -1. Visual tokens that follow each other belong to one picture: between two there is text.
     """
     first = is_visual & ~F.pad(is_visual, (1, 0))[:-1]
     pictures = torch.where(is_visual, first.cumsum(0) - 1, -1)
@@ -16,16 +16,27 @@ def token_table(positions: Tensor, is_visual: Tensor) -> Tensor:
 
 
 def attention_mask(queries: Tensor, keys: Tensor, window: int) -> Tensor:
-    """Which of `keys` `[2, n]` each of `queries` `[2, m]` attends to: a mask `[m, n]`. `window` 0: there is none."""
+    """Which of the keys each query attends to, `[m, n]`, from their token tables `[2, m]` and `[2, n]`.
+
+    A token attends to all tokens at its position or before, within the last `window` positions where this is not 0,
+    and to all tokens of its own picture.
+    """
     (place, picture), (other, of) = queries[:, :, None], keys
     seen = (other <= place) | ((of == picture) & (of >= 0))
     return seen & (other > place - window) if window else seen
 
 
 def kernel_mask(seen: Tensor, kernel: str, dtype: torch.dtype) -> Tensor:
-    """A mask `[..., m, n]` as an attention kernel wants it: added to the logits, or as it is."""
+    """Masks `[batch, m, n]`, true where a query attends to a key, in the form that an attention kernel takes.
+
+    Eager attention adds `[batch, 1, m, n]` to the logits, sdpa takes the same shape as it is, and flash attention takes
+    `[batch, n]`. The latter is possible for a single query only; for more this raises `ValueError`.
+    """
     if "flash" in kernel:
-        raise ValueError("flash attention knows no masks for pictures and windows by position: use sdpa or eager")
+        if seen.shape[1] > 1:
+            raise ValueError("flash attention knows no masks for pictures and windows by position: use sdpa or eager")
+        return seen[:, 0]
+    seen = seen[:, None]
     if kernel != "eager":
         return seen
     return torch.zeros(seen.shape, dtype=dtype, device=seen.device).masked_fill(~seen, torch.finfo(dtype).min)

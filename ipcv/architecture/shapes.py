@@ -108,7 +108,7 @@ class TextShape:
         return cls(**sizes | more)
 
     @property
-    def keyless(self) -> tuple[int, ...]:
+    def linear_layers(self) -> tuple[int, ...]:
         """The layers that have no keys."""
         return self.linear.layers if self.linear else ()
 
@@ -136,7 +136,7 @@ def _experts(config: Any) -> dict[str, Any]:
     }
 
 
-def keyless_layers(config: Any) -> tuple[int, ...]:
+def linear_layers(config: Any) -> tuple[int, ...]:
     """The decoder layers in a `text_config`, counted from 0, that attend linearly: they have no keys."""
     kinds = getattr(config, "layer_types", None) or ()
     return tuple(layer for layer, kind in enumerate(kinds) if kind == "linear_attention")

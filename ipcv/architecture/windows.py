@@ -9,25 +9,26 @@ holds the last `window - 1` tokens, counted; those of them that are farther away
 """
 
 from bisect import bisect_right
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import PreTrainedModel
 
-from ipcv.architecture.hooks import Override
+from ipcv.architecture.hooks import replace_mask
 from ipcv.architecture.internals import attention_kernel
 from ipcv.architecture.masks import attention_mask, kernel_mask
+from ipcv.architecture.prefill import Plan, by_pieces
 from ipcv.architecture.shapes import layer_windows
 
 
 def pieces(pictures: Tensor, most: int) -> Iterator[slice]:
-    """Rows, `most` at a time or fewer, so that no picture is cut; one with more than `most` is a piece by itself.
+    """Slices of at most `most` rows that cut no picture; a picture of more rows is a piece by itself.
 
-    `pictures` `[n]` are those of the rows, -1 for text.
+    `pictures` `[n]` are the picture numbers of the rows, -1 for text.
     """
     within = (pictures[1:] == pictures[:-1]) & (pictures[1:] >= 0)
     cuts = [0, *(1 + (~within).nonzero()[:, 0]).tolist(), len(pictures)]
@@ -41,52 +42,41 @@ def pieces(pictures: Tensor, most: int) -> Iterator[slice]:
 
 @contextmanager
 def in_pieces(model: PreTrainedModel, chunk: int) -> Iterator[dict[int, Tensor]]:
-    """As `prefill.in_chunks`, for a prompt in an empty cache whose attention masks are what `tell` gives.
+    """Let every decoder layer work through a prompt in an empty cache by pieces of `chunk` tokens that cut no picture.
 
-    Each layer makes the mask of some rows when it computes them. Yields, by layer with a window, the positions of the
-    tokens that its cache holds behind the pass.
+    The model gets the prompt's token table in place of attention masks; each layer makes the mask of some rows when it
+    computes them. Yields, by layer with a window, the positions of the tokens that its cache holds behind the pass.
     """
     kernel = attention_kernel(model.config)
-    held: dict[int, Tensor] = {}
     windows = layer_windows(model.config.get_text_config())
-    with ExitStack() as stack:
-        for index, (layer, window) in enumerate(zip(model.get_decoder().layers, windows, strict=True)):
-            note = partial(held.__setitem__, index) if window else None
-            forward = partial(_forward, layer.forward, window, chunk, kernel, note)
-            stack.callback(Override(layer, forward).remove)
+    held: dict[int, Tensor] = {}
+
+    def plan(index: int) -> Plan:
+        return partial(_masked_pieces, index, windows[index], chunk, kernel, held)
+
+    with by_pieces(model, plan):
         yield held
 
 
-def _forward(
-    whole: Callable[..., Tensor],
-    window: int,
-    chunk: int,
-    kernel: str,
-    note: Callable[[Tensor], None] | None,
-    states: Tensor,
-    **named: Any,
-) -> Tensor:
-    """In place of a decoder layer's `forward`, which is `whole`: `states` `[1, length, d]` by pieces of rows."""
-    told, output = named["attention_mask"], torch.empty_like(states)
-    for rows in pieces(told[1], chunk):
+def _masked_pieces(
+    index: int, window: int, chunk: int, kernel: str, held: dict[int, Tensor], states: Tensor, named: dict[str, Any]
+) -> Iterator[tuple[slice, Tensor]]:
+    """The pieces for layer `index`; notes in `held` what its cache holds behind them if it has a `window`."""
+    table = named["attention_mask"]
+    if window:
+        held[index] = table[0, -window + 1 :]
+    for rows in pieces(table[1], chunk):
         first = max(0, rows.start - window + 1) if window else 0  # of the keys that are in the cache, or new
-        seen = attention_mask(told[:, rows], told[:, first : rows.stop], window)[None, None]
-        part = named | {
-            "attention_mask": kernel_mask(seen, kernel, states.dtype),
-            "position_embeddings": tuple(table[:, rows] for table in named["position_embeddings"]),
-            "position_ids": None,  # only read to find packed sequences, and there are none
-        }
-        output[:, rows] = whole(states[:, rows], **part)
-    if note:
-        note(told[0, -window + 1 :])
-    return output
+        seen = attention_mask(table[:, rows], table[:, first : rows.stop], window)
+        yield rows, kernel_mask(seen[None], kernel, states.dtype)
 
 
 @contextmanager
 def in_windows(model: PreTrainedModel, held: dict[int, Tensor], position: Tensor) -> Iterator[None]:
-    """Let one more token, at `position`, attend in each layer with a window to what is within its reach.
+    """Let one more token, at `position`, attend in each layer with a window to the tokens within it.
 
-    `held` is what `in_pieces` gave, and is brought up to date. Without windows, `held` is empty and nothing happens.
+    `held` is the dictionary of `in_pieces`, and is brought up to date. Without windows, `held` is empty and nothing
+    happens.
     """
     kernel = attention_kernel(model.config)
     windows = layer_windows(model.config.get_text_config()) if held else ()
@@ -95,19 +85,12 @@ def in_windows(model: PreTrainedModel, held: dict[int, Tensor], position: Tensor
             window = windows[index]
             places = torch.cat([places, position.view(1)])
             held[index] = places[-window + 1 :]
-            mask = kernel_mask((places > position.view(1) - window)[None, None, None], kernel, model.dtype)
-            hook = partial(_show, mask)
-            handle = model.get_decoder().layers[index].register_forward_pre_hook(hook, with_kwargs=True)
-            stack.callback(handle.remove)
+            seen = (places > position.view(1) - window)[None, None]
+            layer = model.get_decoder().layers[index]
+            stack.callback(replace_mask(layer, partial(kernel_mask, seen, kernel, model.dtype)).remove)
         yield
 
 
-def _show(
-    mask: Tensor, _: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    return args, kwargs | {"attention_mask": mask, "position_ids": None}
-
-
-def masks(model: PreTrainedModel, mask: Tensor | None) -> dict[str, Tensor | None]:
-    """The same mask for every kind of layer, as a model takes masks that are made already."""
+def every_kind(model: PreTrainedModel, mask: Tensor | None) -> dict[str, Tensor | None]:
+    """`mask` for every kind of layer, in the form in which a model takes masks that are made already."""
     return dict.fromkeys(model.config.get_text_config().layer_types, mask)

@@ -3,7 +3,7 @@
 from typing import Any
 
 from ipcv.architecture import positions
-from ipcv.architecture.shapes import LinearShape, TextShape, VisionShape, keyless_layers
+from ipcv.architecture.shapes import LinearShape, TextShape, VisionShape, linear_layers
 from ipcv.families import packed
 from ipcv.families.family import Family
 from ipcv.families.qwen3_vl import FRAME, TIMED
@@ -23,7 +23,7 @@ def shape(config: Any) -> VisionShape:
 def decoder(config: Any) -> TextShape:
     """The language model's sizes in its configuration."""
     linear = LinearShape(
-        layers=keyless_layers(config),
+        layers=linear_layers(config),
         heads=config.linear_num_value_heads,
         value_size=config.linear_value_head_dim,
         key_heads=config.linear_num_key_heads,

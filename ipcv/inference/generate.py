@@ -1,6 +1,6 @@
 """The language model's half: prefill with visual embeddings, then one token at a time."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,21 +15,21 @@ from ipcv.architecture.positions import next_positions
 from ipcv.architecture.prefill import in_chunks
 from ipcv.architecture.shapes import CHUNK
 from ipcv.architecture.visual import Visual
-from ipcv.architecture.windows import in_pieces, in_windows, masks
+from ipcv.architecture.windows import every_kind, in_pieces, in_windows
 from ipcv.families import find_language
 from ipcv.models.prompt import TEXT, TYPES, Prompt
 
 
 @dataclass
 class Decoding:
-    """A prompt in the cache, and the tokens that follow it."""
+    """A prompt in the cache, and the tokens that follow it. Decoding it alone uses the cache up."""
 
     cache: DynamicCache
-    position: Tensor  # [3, 1, 1] of the next token, or [1, 1] where positions have no axes
-    logits: Tensor  # [1, vocabulary] for the next token
-    seen: Tensor  # [1, length] ids of the prompt and all tokens since
+    position: Tensor  # [3, 1, 1] of the first token behind the prompt, or [1, 1] where positions have no axes
+    logits: Tensor  # [1, vocabulary] for that token
+    seen: Tensor  # [1, length] ids of the prompt
     tokens: list[int] = field(default_factory=list)  # generated so far, without the end-of-sequence token
-    held: dict[int, Tensor] = field(default_factory=dict)  # by layer with a window, positions of what its cache holds
+    held: dict[int, Tensor] = field(default_factory=dict)  # positions in the cache of each layer with a window
 
 
 def prefill(
@@ -49,18 +49,19 @@ def prefill(
     inputs = {"input_ids": ids, "position_ids": positions, **encoder_outputs(encoded), **cache_argument(model, cache)}
     if not language.reach:
         with in_chunks(model, chunk):
-            output = _forward(model, **inputs)
-        return Decoding(cache, next_positions(positions), output.logits[:, -1], ids)
-    told = token_table(positions[0], (prompt.types[0] != TEXT).to(ids.device))
+            logits = next_logits(model, **inputs)
+        return Decoding(cache, next_positions(positions), logits, ids)
+    table = token_table(positions[0], (prompt.types[0] != TEXT).to(ids.device))
     with in_pieces(model, chunk) as held:
-        output = _forward(model, **inputs, attention_mask=masks(model, told))
-    return Decoding(cache, next_positions(positions), output.logits[:, -1], ids, held=held)
+        logits = next_logits(model, **inputs, attention_mask=every_kind(model, table))
+    return Decoding(cache, next_positions(positions), logits, ids, held=held)
 
 
 def _with_newlines(model: PreTrainedModel, prompt: Prompt, visual: Visual, newline: Tensor) -> tuple[Visual, Tensor]:
-    """`visual` with the newline behind each video, and all their types.
+    """`visual` with the newline behind each video, and the types of all these tokens.
 
-    It is text to all that chooses tokens, but has the id of a visual one, as transformers' processors write it.
+    A newline counts as text wherever tokens are chosen, but has the id of a visual token, as transformers' processors
+    write it.
     """
     types, kind = prompt.types[0].to(newline.device), TYPES["video"]
     seen = (types != TEXT) | (prompt.ids[0].to(newline.device) == model.config.video_token_id)
@@ -72,23 +73,50 @@ def _with_newlines(model: PreTrainedModel, prompt: Prompt, visual: Visual, newli
 
 def decode(model: PreTrainedModel, decoding: Decoding, chooser: "Chooser", limit: int) -> Iterator[int]:
     """Up to `limit` tokens, one at a time, without the end-of-sequence token, after which it stops."""
-    ends = end_tokens(model)
+
+    def step(token: Tensor, position: Tensor) -> Tensor:
+        inputs = {"input_ids": token, "position_ids": position, **cache_argument(model, decoding.cache)}
+        if decoding.held:
+            inputs["attention_mask"] = every_kind(model, None)  # layers with a window get their own below
+        with in_windows(model, decoding.held, position):
+            return next_logits(model, **inputs)
+
+    for _ in write(model, [decoding], [chooser], limit, step):
+        yield decoding.tokens[-1]
+
+
+def write(
+    model: PreTrainedModel,
+    decodings: Sequence[Decoding],
+    choosers: Sequence["Chooser"],
+    limit: int,
+    step: Callable[[Tensor, Tensor], Tensor],
+) -> Iterator[None]:
+    """Choose up to `limit` tokens behind each of `decodings`, step by step together, and add them to its `tokens`.
+
+    `step` gives the logits `[batch, vocabulary]` after one more token each, from their ids `[batch, 1]` and positions.
+    Yields after each token.
+    """
+    logits = torch.cat([decoding.logits for decoding in decodings])
+    position = torch.cat([decoding.position for decoding in decodings], dim=-2)  # [3, batch, 1], or [batch, 1]
+    seen = [decoding.seen for decoding in decodings]
+    ends, open_ = end_tokens(model), set(range(len(decodings)))
+    last = torch.zeros(len(decodings), 1, dtype=torch.long, device=model.device)  # ended ones go on with anything
     for count in range(limit):
-        token = chooser(decoding.seen, decoding.logits)
-        number = int(token)
-        if number in ends:
+        for index in sorted(open_):
+            token = choosers[index](seen[index], logits[index : index + 1])
+            number = int(token)
+            if number in ends:
+                open_.remove(index)
+                continue
+            decodings[index].tokens.append(number)
+            yield
+            last[index] = token
+            seen[index] = torch.cat([seen[index], token.view(1, 1)], dim=1)
+        if not open_ or count + 1 == limit:
             return
-        decoding.tokens.append(number)
-        yield number
-        if count + 1 < limit:
-            step = token.view(1, 1)
-            decoding.seen = torch.cat([decoding.seen, step], dim=1)
-            inputs = {"input_ids": step, "position_ids": decoding.position, **cache_argument(model, decoding.cache)}
-            if decoding.held:
-                inputs["attention_mask"] = masks(model, None)  # layers with a window get their own below
-            with in_windows(model, decoding.held, decoding.position):
-                output = _forward(model, **inputs)
-            decoding.logits, decoding.position = output.logits[:, -1], decoding.position + 1
+        logits = step(last, position)
+        position = position + 1
 
 
 class Chooser:
@@ -114,15 +142,17 @@ class Chooser:
 
 
 def pieces(tokenizer: PreTrainedTokenizerBase, tokens: Iterator[int]) -> Iterator[str]:
-    """The text of `tokens` as it grows: no piece ends within a character."""
+    """The text of `tokens` piece by piece as they come; no piece ends within a character."""
     stream = DecodeStream(skip_special_tokens=True)
     for token in tokens:
         if piece := stream.step(tokenizer.backend_tokenizer, token):
             yield piece
 
 
-def _forward(model: PreTrainedModel, **inputs: Any) -> Any:
-    return model(**inputs, use_cache=True, logits_to_keep=1)
+def next_logits(model: PreTrainedModel, **inputs: Any) -> Tensor:
+    """A pass of the model over `inputs`: the logits `[batch, vocabulary]` for the token behind them."""
+    logits: Tensor = model(**inputs, use_cache=True, logits_to_keep=1).logits[:, -1]
+    return logits
 
 
 def end_tokens(model: PreTrainedModel) -> set[int]:

@@ -6,14 +6,15 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.hooks import RemovableHandle
 from transformers import DynamicCache, PreTrainedModel
 
-from ipcv.architecture.hooks import installed
+from ipcv.architecture.hooks import installed, replace_mask
 from ipcv.architecture.internals import attention_kernel, cache_argument, linear_states, store_linear_states
-from ipcv.architecture.shapes import keyless_layers, layer_windows
-from ipcv.inference.generate import Chooser, Decoding, end_tokens
+from ipcv.architecture.masks import kernel_mask
+from ipcv.architecture.shapes import layer_windows, linear_layers
+from ipcv.inference.generate import Chooser, Decoding, next_logits, write
 
 
 def decode_together(
@@ -28,25 +29,9 @@ def decode_together(
     """
     layers = model.get_decoder().layers
     padded = _Padded(decodings, limit, layers, model)
-    logits = torch.cat([decoding.logits for decoding in decodings])
-    position = torch.cat([decoding.position for decoding in decodings], dim=-2)  # [3, batch, 1], or [batch, 1]
-    seen = [decoding.seen for decoding in decodings]
-    ends, open_ = end_tokens(model), set(range(len(decodings)))
-    last = torch.zeros(len(decodings), 1, dtype=torch.long, device=model.device)  # ended ones go on with anything
     with installed(padded, layers):
-        for count in range(limit):
-            for index in sorted(open_):
-                token = choosers[index](seen[index], logits[index : index + 1])
-                if int(token) in ends:
-                    open_.remove(index)
-                    continue
-                decodings[index].tokens.append(int(token))
-                last[index] = token
-                seen[index] = torch.cat([seen[index], token.view(1, 1)], dim=1)
-            if not open_ or count + 1 == limit:
-                return
-            logits = padded.step(last, position)
-            position = position + 1
+        for _ in write(model, decodings, choosers, limit, padded.step):
+            pass
 
 
 class _Padded:
@@ -56,14 +41,13 @@ class _Padded:
         self.model, self.layers = model, layers
         caches: list[Any] = [decoding.cache for decoding in decodings]
         self.cache = DynamicCache(config=model.config.get_text_config())
-        self.is_flash = "flash" in attention_kernel(model.config)
         self.seen: dict[int, Tensor] = {}  # by layer with keys, which of all places to be hold a token: [batch, places]
         self.places: dict[int, Tensor] = {}  # by layer with a window, their positions, likewise
         text = model.config.get_text_config()
-        self.windows, keyless = layer_windows(text), keyless_layers(text)
+        self.windows, linear = layer_windows(text), linear_layers(text)
         for index in range(len(layers)):
             parts = [cache.layers[index] for cache in caches]
-            if index in keyless:
+            if index in linear:
                 self.join(index, parts)
                 continue
             self.seen[index], longest = self.pad(index, parts, limit)
@@ -87,39 +71,21 @@ class _Padded:
     def install(self) -> Iterator[RemovableHandle]:
         """Put the hooks on the layers that need a mask, one handle each."""
         for index in self.seen:
-            yield self.layers[index].register_forward_pre_hook(partial(self.show_mask, index), with_kwargs=True)
+            yield replace_mask(self.layers[index], partial(self.mask, index))
 
     def step(self, tokens: Tensor, position: Tensor) -> Tensor:
         """The logits `[batch, vocabulary]` after one more token each."""
-        output = self.model(
-            input_ids=tokens,
-            position_ids=position,
-            attention_mask=None,  # each layer gets its own below
-            **cache_argument(self.model, self.cache),
-            use_cache=True,
-            logits_to_keep=1,
-        )
-        logits: Tensor = output.logits[:, -1]
-        return logits
+        inputs = {"input_ids": tokens, "position_ids": position, **cache_argument(self.model, self.cache)}
+        return next_logits(self.model, **inputs, attention_mask=None)  # each layer gets its own mask
 
-    def show_mask(
-        self, index: int, _: nn.Module, args: tuple[Tensor, ...], kwargs: dict[str, Any]
-    ) -> tuple[tuple[Tensor, ...], dict[str, Any]]:
+    def mask(self, index: int) -> Tensor:
+        """The attention mask of a layer for the next token of each sequence."""
         count = self.cache.get_seq_length(index) + 1
         seen = self.seen[index][..., :count]
         if window := self.windows[index]:
             places = self.places[index][..., :count]
             seen = (seen & (places > places[:, -1:] - window))[:, -window:]  # the cache holds no more of them
-        return args, kwargs | {"attention_mask": self.shaped(seen), "position_ids": None}
-
-    def shaped(self, seen: Tensor) -> Tensor:
-        """A mask `[batch, places]` as the attention kernel wants it: added to the scores, or as it is."""
-        if self.is_flash:
-            return seen
-        weight: Any = self.model.get_input_embeddings().weight
-        dtype = weight.dtype
-        nothing = torch.zeros(seen.shape, dtype=dtype, device=seen.device)
-        return nothing.masked_fill(~seen, torch.finfo(dtype).min)[:, None, None]
+        return kernel_mask(seen[:, None], attention_kernel(self.model.config), self.model.dtype)
 
 
 def _places(decoding: Decoding, index: int, longest: int, limit: int) -> Tensor:

@@ -24,7 +24,7 @@ from ipcv.answer import (
     VisualInput,
 )
 from ipcv.architecture.preprocess import FrameSettings
-from ipcv.architecture.shapes import keyless_layers
+from ipcv.architecture.shapes import linear_layers
 from ipcv.architecture.visual import Visual
 from ipcv.encodings.encoded import Encoded
 from ipcv.families import find_language
@@ -232,7 +232,7 @@ def _settled(options: Options, text: PretrainedConfig) -> tuple[Options, list[st
     """The options for a language model with this configuration, nothing left open, and what there is to know of it."""
     if options.pruner is None:
         return options, []
-    pruner, warning = options.pruner.settled(text.num_hidden_layers, keyless_layers(text))
+    pruner, warning = options.pruner.settled(text.num_hidden_layers, linear_layers(text))
     return replace(options, pruner=pruner), [warning] if warning else []
 
 

@@ -1,6 +1,7 @@
 """Windows and pictures: what transformers' own pass gives of a whole prompt, and the naive one of any part of it."""
 
 from contextlib import nullcontext
+from dataclasses import replace
 from itertools import pairwise
 
 import family_cases
@@ -246,9 +247,10 @@ def test_fastv_is_refused_behind_a_layer_that_sees_only_the_end():
     message = r"layer=2 goes by what layer 1 .* last 20 tokens only: use layer 3, or"
     with pytest.raises(ValueError, match=message), FastV(layer=2)(model):
         pass
-    FastV(layer=2).check([0, 0, 20, 0, 20])
+    shape = TextShape.of(model.config.text_config)
+    FastV(layer=2).check(replace(shape, windows=(0, 0, 20, 0, 20)))
 
 
 def test_flash_attention_is_refused():
     with pytest.raises(ValueError, match=r"knows no masks .* use sdpa or eager"):
-        kernel_mask(torch.ones(1, 1, dtype=torch.bool), "flash_attention_2", torch.float32)
+        kernel_mask(torch.ones(1, 2, 2, dtype=torch.bool), "flash_attention_2", torch.float32)

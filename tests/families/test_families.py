@@ -236,7 +236,7 @@ def test_pruning_equals_the_method_written_naively_in_prompt_and_decoding(family
     before = hooks(model)
     with pruner(model) if pruner else nullcontext():
         got, cache = run(model, *ask(case, model), 3)
-    assert held(cache) == [length for layer, length in enumerate(language.lengths()) if layer not in case.keyless]
+    assert held(cache) == [length for layer, length in enumerate(language.lengths()) if layer not in case.linear_layers]
     assert [error(g, w) < 1e-5 for g, w in zip(got, want, strict=True)] == [True] * 4
     assert hooks(model) == before
 

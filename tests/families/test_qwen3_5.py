@@ -27,7 +27,7 @@ from typer.testing import CliRunner
 import ipcv
 from ipcv import Dart, FastV, Options, TimedFrames, V2Drop
 from ipcv.architecture.prefill import in_chunks
-from ipcv.architecture.shapes import keyless_layers
+from ipcv.architecture.shapes import linear_layers
 from ipcv.compression.pruners.decoder_flops import cache_bytes, cache_share, decode_flops, prefill_flops
 from ipcv.families import find_language
 from ipcv.inference.generate import Chooser, Decoding, pieces, prefill
@@ -67,31 +67,31 @@ def loaded(folder: Path) -> ipcv.Model:
 @pytest.mark.parametrize("text", [Qwen3_5TextConfig(), Qwen3_5MoeTextConfig()], ids=["dense", "experts"])
 @pytest.mark.parametrize("pruner", [Dart(), FastV()], ids=["dart", "fastv"])
 def test_at_real_depths_the_default_is_the_first_layer_behind_one_with_keys(text, pruner):
-    depth, keyless = text.num_hidden_layers, keyless_layers(text)
-    assert pruner.steps(depth, keyless) == (4,)
-    settled, warning = pruner.settled(depth, keyless)
+    depth, linear = text.num_hidden_layers, linear_layers(text)
+    assert pruner.steps(depth, linear) == (4,)
+    settled, warning = pruner.settled(depth, linear)
     assert (settled.layer, settled.keep) == (4, pruner.keep)
     assert warning == (
         f"{type(pruner).__name__} drops visual tokens from the language model's layer 4 on, not 3: layer 2 of this "
         "model attends linearly and has no keys to choose them by"
     )
-    assert type(pruner)(layer=8).settled(depth, keyless) == (type(pruner)(layer=8), None)
+    assert type(pruner)(layer=8).settled(depth, linear) == (type(pruner)(layer=8), None)
     assert pruner.settled(depth, ()) == (type(pruner)(layer=3), None)
 
 
 @pytest.mark.parametrize("method", [Dart, FastV])
 def test_a_layer_behind_one_without_keys_is_refused_naming_those_that_would_work(method):
-    keyless = keyless_layers(Qwen3_5TextConfig())
+    linear = linear_layers(Qwen3_5TextConfig())
     with pytest.raises(ValueError, match=r"layer=3 follows layer 2 .* use one of 4, 8, 12, 16, 20, 24, 28$"):
-        method(layer=3).steps(32, keyless)
+        method(layer=3).steps(32, linear)
     with pytest.raises(ValueError, match=r"layer=2 follows .* use V2Drop, which needs none"):
         method(layer=2).steps(5, range(5))
     with pytest.raises(ValueError, match=r"layer=32 is past the language model's last layer \(31,"):
-        method(layer=32).steps(32, keyless)
+        method(layer=32).steps(32, linear)
 
 
 def test_v2drop_needs_no_keys():
-    assert V2Drop().steps(32, keyless_layers(Qwen3_5TextConfig())) == V2Drop().steps(32) == (3, 18, 25)
+    assert V2Drop().steps(32, linear_layers(Qwen3_5TextConfig())) == V2Drop().steps(32) == (3, 18, 25)
 
 
 def test_the_command_line_says_where_it_prunes_and_refuses_what_makes_no_sense(folder, clip):
@@ -166,7 +166,7 @@ def test_states_know_of_the_kept_tokens_only(model, pruner):
     _, language = family_cases.naive_run(case, model, pruner, 3)
     with pruner(model) if pruner else nullcontext():
         _, cache = family_cases.run(model, *family_cases.ask(case, model), 3)
-    assert sorted(language.states) == list(case.keyless)
+    assert sorted(language.states) == list(case.linear_layers)
     for layer, want in language.states.items():
         before, heads = states(cache.layers[layer])
         assert error(before[0].T, torch.stack(want.before)) < 1e-5
@@ -277,7 +277,7 @@ def test_decoding_costs_as_much_in_a_linear_layer_however_long_the_prompt_is():
 
 def test_memory_is_planned_for_the_layers_that_have_keys(folder, loaded):
     sizes = replace(Sizes.of(folder, loaded.loaded.network.config), picture=0)  # no text beside the visual tokens
-    assert len(sizes.text.keyless) == 3
+    assert len(sizes.text.linear_layers) == 3
     more = sizes.prompting(4, 8000) - sizes.prompting(4, 4000)
     assert more < 4000 * 4 * (2 * 2 * sizes.text.key_width + 12 * sizes.text.width) + 2048 * 4000 * 8
 

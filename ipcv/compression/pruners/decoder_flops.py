@@ -29,9 +29,8 @@ def decode_flops(shape: TextShape, length: int, visual: int, new_tokens: int, pr
     steps = max(0, new_tokens - 1)
     fixed = sum(_layer(shape, index, 1, 0) for index in range(shape.layers)) + linear(1, shape.width, shape.vocabulary)
     lengths = _lengths(shape, length, visual, pruner)
-    keys = sum(
-        _keys(held, steps, shape.window(index)) for index, held in enumerate(lengths) if index not in shape.keyless
-    )
+    held = [(index, count) for index, count in enumerate(lengths) if index not in shape.linear_layers]
+    keys = sum(_keys(count, steps, shape.window(index)) for index, count in held)
     return steps * fixed + attention(shape.query_width, keys)
 
 
@@ -51,7 +50,7 @@ def cache_tokens(shape: TextShape, length: int, visual: int, pruner: Pruner | No
 
 def cache_bytes(shape: TextShape, length: int, visual: int, pruner: Pruner | None = None, width: int = 2) -> int:
     """Bytes of the cache, the states of linear attention included, in numbers of `width` bytes."""
-    states = len(shape.keyless) * shape.linear.state(width) if shape.linear else 0
+    states = len(shape.linear_layers) * shape.linear.state(width) if shape.linear else 0
     return 2 * shape.key_width * width * cache_tokens(shape, length, visual, pruner) + states
 
 
@@ -76,7 +75,7 @@ def _lengths(shape: TextShape, length: int, visual: int, pruner: Pruner | None) 
     """How many of a prompt's tokens each layer computes and holds."""
     lengths = [length] * shape.layers
     if pruner is not None and pruner.prunes:
-        for layer, count in zip(pruner.steps(shape.layers, shape.keyless), pruner.counts(visual), strict=True):
+        for layer, count in zip(pruner.steps(shape.layers, shape.linear_layers), pruner.counts(visual), strict=True):
             lengths[layer:] = [length - visual + count] * (shape.layers - layer)
     return lengths
 
@@ -102,13 +101,14 @@ def _keys(held: int, steps: int, window: int) -> int:
 
 def _held(shape: TextShape, length: int, visual: int, pruner: Pruner | None) -> list[int]:
     """How many of a prompt's tokens each layer that has keys holds."""
-    lengths = [each for each in enumerate(_lengths(shape, length, visual, pruner)) if each[0] not in shape.keyless]
-    return [min(tokens, (shape.window(index) or tokens + 1) - 1) for index, tokens in lengths]
+    lengths = enumerate(_lengths(shape, length, visual, pruner))
+    with_keys = [(index, tokens) for index, tokens in lengths if index not in shape.linear_layers]
+    return [min(tokens, (shape.window(index) or tokens + 1) - 1) for index, tokens in with_keys]
 
 
 def _layer(shape: TextShape, index: int, tokens: int, pairs: int) -> int:
     """One decoder layer over `tokens`, with so many `pairs` of one of them and a key, if it has any."""
-    if shape.linear and index in shape.keyless:
+    if shape.linear and index in shape.linear_layers:
         part = shape.linear
         outputs = part.convolved + 2 * part.values + 2 * part.heads  # what is mixed; gates, output; strengths, decays
         mixing = delta_flops(part, tokens)

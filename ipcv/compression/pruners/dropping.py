@@ -62,7 +62,7 @@ class Dropping:
     def install_reading(self, index: int) -> Iterator[RemovableHandle]:
         """Hooks on layer `index`, the one before a pruning layer, that read what tokens are chosen by."""
         layer = self.layers[index]
-        if index not in self.shape.keyless:
+        if index not in self.shape.linear_layers:
             yield layer.self_attn.q_proj.register_forward_hook(self.read_query)
         yield layer.register_forward_hook(self.read_input, with_kwargs=True)
         if self.shape.window(index):
@@ -143,7 +143,7 @@ class Dropping:
             states=states[0],
             keys=keys,
             query=query,
-            scale=None if index - 1 in self.shape.keyless else self.layers[index - 1].self_attn.scaling,
+            scale=None if index - 1 in self.shape.linear_layers else self.layers[index - 1].self_attn.scaling,
             step=self.steps.index(index),
         )
         stays = ~is_visual
@@ -152,7 +152,7 @@ class Dropping:
 
     def keys_and_query(self, index: int, cache: DynamicCache) -> tuple[Tensor, Tensor]:
         """A layer's keys and its last token's query, in the form of `PromptState`."""
-        if index in self.shape.keyless:
+        if index in self.shape.linear_layers:
             return self.before.new_empty(0, self.before.shape[1], 0), self.before.new_empty(0, 0)
         before: Any = cache.layers[index]
         return before.keys[0], self.rotated_query(index)

@@ -31,10 +31,10 @@ class FastV(OneLayerPruner):
 
     def check(self, shape: TextShape) -> None:
         """Raise `ValueError` if the layer before has a window, or there is none."""
-        (chosen,) = self.steps(shape.layers, shape.keyless)
+        (chosen,) = self.steps(shape.layers, shape.linear_layers)
         if window := shape.window(chosen - 1):
             others = range(1, shape.layers)
-            whole = [layer for layer in others if not shape.window(layer - 1) and layer - 1 not in shape.keyless]
+            whole = [layer for layer in others if not shape.window(layer - 1) and layer - 1 not in shape.linear_layers]
             raise ValueError(
                 f"FastV layer={chosen} goes by what layer {chosen - 1} attends to, which in this model are the last "
                 f"{window} tokens only: use layer {', '.join(map(str, whole))}, or another pruner"

@@ -17,7 +17,7 @@ from ipcv.compression.pruners.prompt_state import PrunedPrompts
 
 def is_empty(cache: Cache, index: int, shape: TextShape) -> bool:
     """Whether layer `index` has seen no token of the prompt that `cache` belongs to."""
-    return not cache.has_previous_state(index) if index in shape.keyless else cache.get_seq_length(index) == 0
+    return not cache.has_previous_state(index) if index in shape.linear_layers else cache.get_seq_length(index) == 0
 
 
 class Narrowing:
@@ -27,7 +27,7 @@ class Narrowing:
         self.model = model
         self.shape = shape
         self.prompts = prompts
-        self.first = next((index for index in range(shape.layers) if index not in shape.keyless), 0)  # with keys
+        self.first = next((index for index in range(shape.layers) if index not in shape.linear_layers), 0)  # with keys
 
     def install(self, index: int, layer: nn.Module) -> Iterator[RemovableHandle]:
         """Put the hook on layer `index`, behind the one that drops tokens there, if any."""
@@ -47,7 +47,7 @@ class Narrowing:
         elif any(self.shape.windows):
             seen = self.seen(index, rows, args[0].shape[1], cache)
             narrowed["attention_mask"] = kernel_mask(seen, attention_kernel(self.model.config), args[0].dtype)
-        elif mask is not None and index not in self.shape.keyless:
+        elif mask is not None and index not in self.shape.linear_layers:
             # made for the first layer with keys and the tokens that it holds: its columns for `rows`, then later ones
             first = self.rows(cache, self.first)
             later = torch.arange(len(first), mask.shape[-1], device=mask.device)
@@ -63,7 +63,7 @@ class Narrowing:
         return rows
 
     def seen(self, index: int, rows: Tensor, new: int, cache: Any) -> Tensor:
-        """A mask `[1, 1, new, keys]`: which keys a layer's `new` text tokens attend to, `rows` `[m]` of a prompt first.
+        """A mask `[1, new, keys]`: which keys a layer's `new` text tokens attend to, `rows` `[m]` of a prompt first.
 
         Tokens are counted from the prompt's first one. transformers makes its masks for layers that hold another number
         of tokens, and counts those.
@@ -73,4 +73,4 @@ class Narrowing:
         numbers = torch.cat([rows, later])
         table = token_table(numbers, torch.zeros_like(numbers, dtype=torch.bool))
         keys = table[:, -window - new + 1 :] if window and holds_window(cache.layers[index]) else table
-        return attention_mask(table[:, -new:], keys, window)[None, None]
+        return attention_mask(table[:, -new:], keys, window)[None]

@@ -35,7 +35,7 @@ class Pruner(Method):
         language = find_language(model.config.model_type)
         shape = language.decoder(model.config.get_text_config())
         self.check(shape)
-        steps = self.steps(shape.layers, shape.keyless)
+        steps = self.steps(shape.layers, shape.linear_layers)
         hooks = Dropping(self.choose, model, shape, steps, has_newlines=language.newline is not None)
         with installed(hooks, hooks.layers) if self.prunes else nullcontext():
             yield
@@ -46,17 +46,17 @@ class Pruner(Method):
         """Whether anything is dropped."""
 
     @abstractmethod
-    def steps(self, depth: int, keyless: Collection[int] = ()) -> tuple[int, ...]:
+    def steps(self, depth: int, linear: Collection[int] = ()) -> tuple[int, ...]:
         """The layers, ascending, at whose input tokens are dropped, of a language model of `depth` layers.
 
-        Those in `keyless` attend linearly. Raises `ValueError` if tokens cannot be chosen there.
+        Those in `linear` attend linearly. Raises `ValueError` if tokens cannot be chosen there.
         """
 
     def check(self, shape: TextShape) -> None:
         """Raise `ValueError` if tokens cannot be chosen in a language model of this shape."""
-        self.steps(shape.layers, shape.keyless)
+        self.steps(shape.layers, shape.linear_layers)
 
-    def settled(self, depth: int, keyless: Collection[int]) -> tuple[Self, str | None]:  # noqa: ARG002 - see below
+    def settled(self, depth: int, linear: Collection[int]) -> tuple[Self, str | None]:  # noqa: ARG002 - see below
         """This pruner with nothing left open for the model that has it, and a warning if that is not the usual."""
         return self, None
 
@@ -96,9 +96,9 @@ class OneLayerPruner(Pruner):
         """Whether anything is dropped."""
         return self.keep < 1
 
-    def steps(self, depth: int, keyless: Collection[int] = ()) -> tuple[int, ...]:
-        """The pruning layer. Raises `ValueError` if it is past the last of `depth`, or follows one of `keyless`."""
-        able = [layer for layer in range(1, depth) if layer - 1 not in keyless]
+    def steps(self, depth: int, linear: Collection[int] = ()) -> tuple[int, ...]:
+        """The pruning layer. Raises `ValueError` if it is past the last of `depth`, or follows one of `linear`."""
+        able = [layer for layer in range(1, depth) if layer - 1 not in linear]
         chosen = self.layer
         if chosen is None:
             chosen = next((layer for layer in able if layer >= self.LAYER), self.LAYER)
@@ -112,9 +112,9 @@ class OneLayerPruner(Pruner):
             )
         return (chosen,)
 
-    def settled(self, depth: int, keyless: Collection[int]) -> tuple[Self, str | None]:
+    def settled(self, depth: int, linear: Collection[int]) -> tuple[Self, str | None]:
         """This pruner with its layer named, and a warning if that is not the usual one though none was asked for."""
-        (layer,) = self.steps(depth, keyless)
+        (layer,) = self.steps(depth, linear)
         settled = replace(self, layer=layer)
         if self.layer is not None or layer == self.LAYER or not self.prunes:
             return settled, None

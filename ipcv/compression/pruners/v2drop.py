@@ -49,7 +49,7 @@ class V2Drop(Pruner):
         """Whether anything is dropped."""
         return any(share < 1 for share in self.keep)
 
-    def steps(self, depth: int, keyless: Collection[int] = ()) -> tuple[int, ...]:  # noqa: ARG002 - all change tokens
+    def steps(self, depth: int, linear: Collection[int] = ()) -> tuple[int, ...]:  # noqa: ARG002 - all change tokens
         """The pruning layers of a language model of `depth` layers. Raises `ValueError` if it is not deep enough."""
         if self.layers is None:
             layers = tuple(max(1, round(layer * depth / self.DEPTH)) for layer in self.LAYERS)
