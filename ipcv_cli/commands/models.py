@@ -9,7 +9,7 @@ from typer.core import TyperGroup
 
 from ipcv_cli import completion, startup
 from ipcv_cli import options as opt
-from ipcv_cli.confirm import agreed
+from ipcv_cli.confirm import confirm
 from ipcv_cli.exit import ERROR, leaving_at_once, reported
 
 if TYPE_CHECKING:
@@ -108,7 +108,7 @@ def pull(
             planned = download.plan(repository, revision=revision)
         size = magnitude(planned.missing, 1000, "B")
         say(*_news(planned, size, cache_folder()))
-        if planned.missing > ASK_ABOVE and not yes and not agreed(f"fetch {size}?", no_color=no_color):
+        if planned.missing > ASK_ABOVE and not yes and not confirm(f"fetch {size}?"):
             raise typer.Exit(ERROR)
         bar = byte_bar(quiet=quiet, no_color=no_color)
         with leaving_at_once(), bar:
@@ -161,7 +161,7 @@ def remove(
             removals = plan_removal(repositories)
         names = ", ".join(removal.name for removal in removals)
         size = magnitude(sum(removal.size for removal in removals), 1000, "B")
-        if not yes and not agreed(f"remove {names} and free {size}?", no_color=no_color):
+        if not yes and not confirm(f"remove {names} and free {size}?"):
             raise typer.Exit(ERROR)
         for removal in removals:
             removal.execute()

@@ -3,7 +3,6 @@
 import io
 import json
 import os
-import re
 import shutil
 import signal
 import subprocess
@@ -19,7 +18,7 @@ from terminals import Terminal
 from ipcv.models.hub import find_folder
 from ipcv.models.hub_cache import cached_names
 from ipcv_cli import completion
-from ipcv_cli.confirm import agreed
+from ipcv_cli.confirm import confirm
 from ipcv_cli.display.stdout import listing_schema
 from ipcv_cli.main import main
 
@@ -187,17 +186,19 @@ def test_what_is_not_agreed_to_is_not_done(folder, monkeypatch, capsys):
 
 @pytest.mark.parametrize(
     ("typed", "meant"),
-    [("y\n", True), (" YES\n", True), ("n\n", False), ("\n", False), ("yep\n", False), ("", False), ("y", True)],
+    [("y\n", True), (" YES\n", True), ("n\n", False), ("\n", False), ("yep\nn\n", False), ("", False), ("y", True)],
 )
-def test_only_yes_is_yes(typed, meant, monkeypatch):
+def test_only_yes_is_yes(typed, meant, monkeypatch, capsys):
     monkeypatch.setattr(sys, "stdin", Typed(typed))
-    monkeypatch.setattr(sys, "stderr", Typed())
-    assert agreed("remove a/b?", no_color=True) is meant
-    shown = re.sub("\x1b.*?m", "", sys.stderr.getvalue())
-    assert shown == "ipcv: question: remove a/b? [y/N] " + ("" if typed.endswith("\n") else "\n")
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    assert confirm("remove a/\x1b[2Jb?") is meant
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith(r"ipcv: question: remove a/\x1b[2Jb? [y/N] ")
+    assert err.count("[y/N]") == 1 + typed.startswith("yep")
 
 
-@pytest.mark.parametrize(("typed", "code"), [("y\n", 0), ("\x03", 130)])
+@pytest.mark.parametrize(("typed", "code"), [("y\n", 0), ("\x03", 130), ("\x04", 1)])
 def test_a_person_is_asked(typed, code, hub, cache):
     with Terminal() as terminal:
         words = ["models", "pull", REPOSITORY]
@@ -210,7 +211,9 @@ def test_a_person_is_asked(typed, code, hub, cache):
         out, _ = process.communicate(timeout=60)
     assert process.returncode == code
     assert "ipcv: question: fetch 14.83 MB? [y/N]" in terminal.screen
-    assert bool(out) == (code == 0) == bool(cached_names())
+    assert bool(cached_names()) == (code == 0)
+    folder = cache / "models--owner--model" / "snapshots" / COMMIT
+    assert out == (b"" if code else f"{folder}\n".encode())
     assert terminal.cursor_is_visible
 
 
