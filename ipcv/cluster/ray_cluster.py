@@ -15,6 +15,7 @@ import torch
 
 from ipcv.cluster.worker import Worker, WorkerSettings
 from ipcv.errors import ClusterError, first_line
+from ipcv.extras import require
 
 OBJECT_STORE = 100 << 20  # bytes: only captions pass through it
 _QUIET = {
@@ -36,14 +37,11 @@ class WorkerPlan:
     neighbors: int  # workers on one GPU at most, or on one machine if they have none
 
 
-def import_ray() -> Any:
+def _quiet_ray() -> Any:
     """Ray, told to be quiet. Raises `ValueError` if it is not installed."""
     for name, value in _QUIET.items():
         os.environ.setdefault(name, value)
-    try:
-        import ray
-    except ImportError as error:
-        raise ValueError("the engine ray needs Ray: pip install 'ipcv[ray]'") from error
+    ray = require("ray")
     logging.getLogger("ray").setLevel(logging.ERROR)
     return ray
 
@@ -61,7 +59,7 @@ class Cluster:
         if gpus is not None and not (0 <= gpus < 1 or gpus.is_integer()):
             raise ValueError(f"{gpus:g} GPUs per actor make no sense: give a share such as 0.5, or a whole number")
         self._actors, self._gpus = actors, gpus
-        self.ray = import_ray()
+        self.ray = _quiet_ray()
         self.is_ours = False  # whether it was started here
 
     def __enter__(self) -> Self:

@@ -4,9 +4,10 @@ import re
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from ipcv.errors import VideoError, first_line
+from ipcv.extras import require
 from ipcv.media.sampling import ROUNDING, parse_time
 from ipcv.text import shown
 
@@ -55,7 +56,7 @@ def windows(seconds: float, start: float, end: float) -> list[Span]:
 
 def scenes(path: Path, start: float, end: float) -> list[Span]:
     """Cut where the content changes at once (PySceneDetect's ContentDetector). Without a change, that is one span."""
-    scenedetect: Any = import_scenedetect()
+    scenedetect = require("scenedetect")
     try:
         video = scenedetect.open_video(str(path.absolute()), backend="pyav")
         manager = scenedetect.SceneManager()
@@ -66,12 +67,3 @@ def scenes(path: Path, start: float, end: float) -> list[Span]:
         raise VideoError(f"scenes of {shown(path)} cannot be found: {shown(first_line(error))}") from error
     edges = [start, *(cut for cut in cuts if start + ROUNDING < cut < end - ROUNDING), end]
     return list(pairwise(edges))
-
-
-def import_scenedetect() -> Any:
-    """PySceneDetect. Raises `ValueError` if it is not installed."""
-    try:
-        import scenedetect
-    except ImportError as error:
-        raise ValueError("segments by scenes need PySceneDetect: pip install 'ipcv[scenes]'") from error
-    return scenedetect

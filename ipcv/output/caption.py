@@ -12,8 +12,8 @@ from ipcv.batch.engine import Engine, EngineRun, EngineSettings, LocalEngine, Wa
 from ipcv.batch.inputs import Inputs, Item
 from ipcv.batch.plan import Outcome, Plan, WorkItem
 from ipcv.errors import TooManyFailuresError
+from ipcv.extras import require
 from ipcv.inference.model import Model
-from ipcv.media.segments import import_scenedetect
 from ipcv.models.hub import DEFAULT_MODEL
 from ipcv.models.source import ModelSource
 from ipcv.output.failures import Failures
@@ -110,7 +110,7 @@ class CaptionRun:
         everything, items = self.inputs.collect()
         self.places.check()
         if self.plan.segments and self.plan.segments.seconds is None:
-            import_scenedetect()
+            require("scenedetect")
         engine = self.engine.start(self.plan, self.warn)
         with ExitStack() as stack:
             journal = self._journal(stack)

@@ -6,6 +6,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from ipcv.extras import require
 from ipcv.files import replaced
 from ipcv.output.journal import Record
 
@@ -13,27 +14,18 @@ ROWS = 10_000  # held in memory at a time
 TEXT = ("id", "question", "answer", "finish_reason", "key")
 
 
-def import_pyarrow() -> Any:
-    """pyarrow. Raises `ValueError` if it is not installed."""
-    try:
-        import pyarrow.parquet
-    except ImportError as error:
-        raise ValueError("Parquet needs pyarrow: pip install 'ipcv[parquet]'") from error
-    return pyarrow
-
-
 def write_parquet(path: Path, records: Iterable[Record]) -> None:
     """A row for each line; `path` is replaced at the end and at once. `record` holds the whole line as JSON.
 
     Raises `ValueError` without pyarrow, and `OSError`.
     """
-    arrow = import_pyarrow()
+    arrow, parquet = require("pyarrow"), require("pyarrow.parquet")
     text, number = arrow.string(), arrow.float64()
     schema = arrow.schema(
         [(name, text) for name in (*TEXT, "video", "model", "data", "record")]
         + [(name, number) for name in ("start", "end")]
     )
-    with replaced(path) as file, arrow.parquet.ParquetWriter(file, schema) as writer:
+    with replaced(path) as file, parquet.ParquetWriter(file, schema) as writer:
         rows = map(_row, records)
         while some := list(islice(rows, ROWS)):
             writer.write_table(arrow.Table.from_pylist(some, schema))

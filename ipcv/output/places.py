@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from ipcv.output.parquet import import_pyarrow
+from ipcv.extras import require
 
 NOWHERE = Path("-")
 
@@ -56,4 +56,4 @@ class Places:
         if self.parquet:
             if self.journal is None:
                 raise ValueError("`parquet` is made of the captions in a file: give `output` as well")
-            import_pyarrow()
+            require("pyarrow")
