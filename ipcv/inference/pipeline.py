@@ -26,6 +26,7 @@ from ipcv.answer import (
 from ipcv.architecture.preprocess import FrameSettings
 from ipcv.architecture.shapes import linear_layers
 from ipcv.architecture.visual import Visual
+from ipcv.compression.reducers.reducer import Reduced
 from ipcv.encodings.encoded import Encoded
 from ipcv.families import find_language
 from ipcv.inference.clock import Clock
@@ -50,7 +51,7 @@ class Pipeline:
         self.frames = FrameEncoder(model, patches, options, self.clock)
         self.work = WorkCounts()
         self.parts: list[Encoded] = []  # what there is to see, in the prompt's order
-        self.stays: list[Tensor] = []  # per part, which of its [n] embeddings the language model was given, as a mask
+        self.left: list[Reduced] = []  # per part, what the language model was given of its embeddings
         self.answer = ""
         self.finish_reason: FinishReason = "stop"
 
@@ -117,22 +118,22 @@ class Pipeline:
         )
 
     def reduce(self) -> None:
-        """Choose the visual tokens of the prompt; leaves `stays`."""
-        self.stays = [self.reduced(part) for part in self.parts]
-        self.work.visual = sum(int(stays.sum()) for stays in self.stays)
-        self.work.left_out = sum(map(len, self.stays)) - self.work.visual
+        """Choose the visual tokens of the prompt; leaves `left`."""
+        self.left = [self.reduced(part) for part in self.parts]
+        self.work.visual = sum(len(left.donor) for left in self.left)
+        self.work.left_out = sum(len(part.visual) for part in self.parts) - self.work.visual
 
-    def reduced(self, part: Encoded) -> Tensor:
-        """Which of a part's visual tokens stay, as a mask `[n]`."""
+    def reduced(self, part: Encoded) -> Reduced:
+        """A part's visual tokens for the prompt."""
         reducer = part.share.reducer(self.options.reducer) if part.share else self.options.reducer
         count, width = part.visual.tokens.shape
         if reducer is None or not reducer.reduces:
-            return torch.ones(count, dtype=torch.bool)
+            return Reduced(part.visual.tokens, torch.arange(count, device=part.visual.tokens.device))
         pictures = part.grid[0]
-        stays = reducer.choose(part.visual.tokens.view(pictures, -1, width)).flatten().cpu()
+        left = reducer(part.visual.tokens.view(pictures, -1, width))
         self.work.leaving_out += reducer.flops(pictures, count // pictures, width)
-        self.warnings += reducer.warnings(count, int(stays.sum()))
-        return stays
+        self.warnings += reducer.warnings(count, len(left.donor))
+        return left
 
     def answer_prompt(self, prompt: Prompt) -> Iterator[Event]:
         """Prefill, then the answer's pieces as they come; leaves `answer` and `finish_reason`."""
@@ -152,14 +153,14 @@ class Pipeline:
         network = self.network
         with self.clock.stage("prefill"):
             self.reduce()
-            stays = torch.cat(self.stays)
-            rows = prompt.rows(stays)
+            pairs = list(zip(self.parts, self.left, strict=True))
+            rows = prompt.rows(torch.cat([_mask(len(part.visual), left.donor) for part, left in pairs]))
         self.work.length = len(rows)
         self.check_context()
         with self.clock.stage("prefill"):
             shown = [part.shown for part in self.parts]
             positions = find_language(network.config.model_type).positions(network, prompt.ids, prompt.types, shown)
-            visual = self.visual[stays.to(network.device)]
+            visual = Visual.cat([Visual(left.tokens, part.visual.taps[:, left.donor]) for part, left in pairs])
             return prefill(network, prompt.only(rows), visual, positions[..., rows].to(network.device))
 
     def check_context(self) -> None:
@@ -203,7 +204,7 @@ class Pipeline:
     ) -> Answer:
         """The answer with all that is known about it, once it is written."""
         done = self.stages()
-        videos = tuple(starmap(_visual_input, zip(self.parts, self.stays, strict=True)))
+        videos = tuple(starmap(_visual_input, zip(self.parts, self.left, strict=True)))
         return Answer(
             question=question,
             answer=self.answer,
@@ -236,12 +237,19 @@ def _settled(options: Options, text: PretrainedConfig) -> tuple[Options, list[st
     return replace(options, pruner=pruner), [warning] if warning else []
 
 
-def _visual_input(part: Encoded, stays: Tensor) -> VisualInput:
+def _mask(count: int, places: Tensor) -> Tensor:
+    """A mask `[count]` on the CPU of these places."""
+    mask = torch.zeros(count, dtype=torch.bool)
+    mask[places.cpu()] = True
+    return mask
+
+
+def _visual_input(part: Encoded, left: Reduced) -> VisualInput:
     height, width = part.size
     return VisualInput(
         kind=part.kind,
         video=part.video,
-        frames=Frames(times=part.times, height=height, width=width, visual_tokens=int(stays.sum())),
+        frames=Frames(times=part.times, height=height, width=width, visual_tokens=len(left.donor)),
         patches=sum(map(sum, part.passes)),
         patches_computed=sum(map(sum, part.kept or part.passes)),
         budget=part.share,

@@ -1,5 +1,7 @@
 """Visual tokens left out of the prompt: which, at which positions, and what that saves."""
 
+from dataclasses import dataclass
+
 import oracle
 import oracle_rivals
 import pytest
@@ -13,7 +15,7 @@ from torch import Tensor
 from ipcv import DTD, EVS, Dart, FastV, Options, Sampling, ToMe, V2Drop, VidCom2
 from ipcv.architecture.shapes import TextShape
 from ipcv.compression.pruners.decoder_flops import decode_flops, prefill_flops
-from ipcv.compression.reducers.reducer import Reducer
+from ipcv.compression.reducers.reducer import Reduced, Reducer
 from ipcv.models.prompt import TEXT, VIDEO, Prompt
 
 COLOUR = "What colour is the circle?"
@@ -43,6 +45,14 @@ def naive(reducer: Reducer, tokens: Tensor) -> Tensor:
 
 
 # ------------------------------------------------------------------------------------------- the methods themselves
+
+
+@pytest.mark.parametrize("reducer", REDUCERS, ids=str)
+def test_dropped_tokens_leave_the_others_as_they_are(reducer):
+    tokens = video()
+    left, stays = reducer(tokens), reducer.choose(tokens).flatten()
+    assert left.donor.tolist() == [place for place, is_left in enumerate(stays.tolist()) if is_left]
+    assert torch.equal(left.tokens, tokens.flatten(0, 1)[stays])
 
 
 @pytest.mark.parametrize("keep", [0.1, 0.3, 0.55, 0.9])
@@ -197,6 +207,36 @@ def test_what_stays_keeps_its_position_and_its_embedding(demo, clip, reducer):
     assert answer.frames.visual_tokens == sum(stays)
     naive_places = oracle.places(before, ("video", shape[0], 2 * shape[1], 2 * shape[2]), len(whole) - before - count)
     assert whole == [list(place) for place in naive_places]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Averaging(Reducer):
+    """Merge the tokens of each place over the whole video; the first one gives the place."""
+
+    keep: float = 0.25
+
+    def __call__(self, tokens: Tensor) -> Reduced:
+        return Reduced(tokens.mean(0), torch.arange(tokens.shape[1]))
+
+    def most(self, _: int, tokens: int) -> int:
+        return tokens
+
+    def flops(self, frames: int, tokens: int, width: int) -> int:
+        return frames * tokens * width
+
+
+def test_merged_tokens_have_the_positions_of_their_donors(demo, clip):
+    _, [(whole, embeddings, _), *_] = seen(demo, clip, PLAIN)
+    answer, [(places, given, held), *_] = seen(demo, clip, Options(compressor=None, pruner=None, reducer=Averaging()))
+    before = next(at for at, place in enumerate(whole) if len(set(place)) > 1) - 1
+    count = answer.frames.visual_tokens
+    visual = embeddings[before : before + 4 * count].view(4, count, -1)
+    rows = [*range(before + count), *range(before + 4 * count, len(whole))]
+    assert places == [whole[at] for at in rows]
+    assert torch.equal(given[before : before + count], visual.mean(0))
+    assert torch.equal(given[:before], embeddings[:before])
+    assert torch.equal(given[before + count :], embeddings[before + 4 * count :])
+    assert held == [len(rows)] * len(held)
 
 
 @pytest.mark.parametrize("pruner", [Dart(keep=0.5, layer=2), FastV(keep=0.5, layer=1), V2Drop(), None], ids=str)

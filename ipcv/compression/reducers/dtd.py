@@ -6,13 +6,13 @@ from typing import ClassVar, Literal
 import torch.nn.functional as F
 from torch import Tensor
 
-from ipcv.compression.reducers.reducer import Reducer
+from ipcv.compression.reducers.reducer import Dropper
 from ipcv.compression.reducers.similarity import likeness, likeness_flops, ranks
 from ipcv.compression.shares import kept_count
 
 
 @dataclass(frozen=True, kw_only=True)
-class DTD(Reducer):
+class DTD(Dropper):
     """Drop the tokens that are like the one before them at the same place (DTD of TimeChat-Online, arXiv 2504.17343).
 
     The variant of its code that compares features: cosine similarity to the same place in the temporal patch before,

@@ -7,13 +7,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ipcv.compression.reducers.reducer import Reducer
+from ipcv.compression.reducers.reducer import Dropper
 from ipcv.compression.reducers.similarity import likeness, likeness_flops
 from ipcv.compression.shares import kept_count
 
 
 @dataclass(frozen=True, kw_only=True)
-class EVS(Reducer):
+class EVS(Dropper):
     """Keep the tokens that are least like the one before them at the same place (EVS, arXiv 2510.14624).
 
     As in vLLM's code, which compares embeddings where the paper compares pixels: cosine similarity, one ranking for

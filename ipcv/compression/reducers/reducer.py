@@ -5,7 +5,7 @@ Tokens that stay keep the rotary positions that they have among all, and the tex
 """
 
 from abc import abstractmethod
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from ipcv.compression.method import Method, Place
@@ -14,8 +14,16 @@ if TYPE_CHECKING:  # it takes seconds to import, and options name this class
     from torch import Tensor
 
 
+@dataclass(frozen=True, eq=False)
+class Reduced:
+    """Visual tokens that a reducer leaves of a video's `n`: as they were, or several of them merged into one."""
+
+    tokens: "Tensor"  # [k, d] for the prompt
+    donor: "Tensor"  # [k] the token, 0 to n - 1, whose place in the grid (position ids, DeepStack) each has; ascending
+
+
 class Reducer(Method):
-    """A method that leaves visual tokens out of the prompt."""
+    """A method that puts fewer visual tokens into the prompt."""
 
     place: ClassVar[Place] = "reducer"
     keep: float | None  # share of the visual tokens that stays; None: whatever else the settings say
@@ -31,11 +39,10 @@ class Reducer(Method):
         return replace(self, **changes)  # type: ignore[type-var] # methods are dataclasses
 
     @abstractmethod
-    def choose(self, tokens: "Tensor") -> "Tensor":
-        """Which of a video's `tokens` stay: a boolean mask `[t, m]`.
+    def __call__(self, tokens: "Tensor") -> Reduced:
+        """Reduce a video's `tokens`: embeddings `[t, m, d]` of `m` visual tokens in each of `t` temporal patches.
 
-        `tokens` are the embeddings `[t, m, d]` of `t` temporal patches (two frames each, in most families) of `m`
-        merged tokens.
+        A temporal patch is two frames in most families. Tokens are counted temporal patch by temporal patch.
         """
 
     @abstractmethod
@@ -49,3 +56,16 @@ class Reducer(Method):
     def warnings(self, count: int, kept: int) -> tuple[str, ...]:  # noqa: ARG002 - for methods that have some
         """What a user should know when `kept` of a video's `count` tokens have stayed."""
         return ()
+
+
+class Dropper(Reducer):
+    """A reducer that drops tokens and changes none."""
+
+    def __call__(self, tokens: "Tensor") -> Reduced:
+        """Leave the tokens of `choose`, as they are."""
+        donor = self.choose(tokens).flatten().nonzero()[:, 0]
+        return Reduced(tokens.flatten(0, 1)[donor], donor)
+
+    @abstractmethod
+    def choose(self, tokens: "Tensor") -> "Tensor":
+        """Which of a video's `tokens` `[t, m, d]` stay: a boolean mask `[t, m]`."""

@@ -6,13 +6,13 @@ from typing import ClassVar, Literal
 import torch.nn.functional as F
 from torch import Tensor
 
-from ipcv.compression.reducers.reducer import Reducer
+from ipcv.compression.reducers.reducer import Dropper
 from ipcv.compression.reducers.similarity import ranks
 from ipcv.compression.shares import kept_count
 
 
 @dataclass(frozen=True, kw_only=True)
-class VidCom2(Reducer):
+class VidCom2(Dropper):
     """Keep the tokens that stand out of the video and of their frame, more where a frame does (arXiv 2505.14454).
 
     As in the authors' code: on the half of the channels that vary least over the video, normalised, a token's score is
