@@ -19,20 +19,20 @@ ENDINGS = frozenset(
     f".{name}"
     for name in "3gp avi flv m2ts m4v mkv mov mp4 mpeg mpg mts mxf ogv ts vob webm wmv".split()  # noqa: SIM905
 )
-FIELDS = ("id", "video", "question", "start", "end")  # of a manifest's line; others are passed over
+FIELDS = ("id", "video", "question", "start", "end")  # of a manifest's line; others are ignored
 
 
 @dataclass(frozen=True, kw_only=True)
 class Item:
     """One video to caption."""
 
-    id: str  # what it is called in the output: the path as given, or the manifest's id
+    id: str  # its name in the output: the path as given, or the manifest's id
     video: str  # a path or a URL
     place: str  # path under the folder it was found in: where side-cars go
-    question: str | None = None  # asked of this one in place of the prompts
+    question: str | None = None  # asked about this video in place of the plan's questions
     start: float | None = None  # seconds of source time
     end: float | None = None
-    problem: str | None = None  # why there is nothing to read, where that is known already
+    problem: str | None = None  # why it cannot be read, if that is known already
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,7 +91,7 @@ def collect(sources: Iterable[str], *, take: Sequence[str] = (), leave: Sequence
 
 
 def split_list(data: bytes, *, nul: bool) -> list[str]:
-    """Paths from bytes, a line each, or with a NUL after each; empty ones are passed over."""
+    """Split a list of paths, which stand on a line each or end with a NUL each. Empty ones are dropped."""
     parts = (
         data.split(b"\0") if nul else (part.rstrip(b"\r") for part in data.removeprefix(b"\xef\xbb\xbf").split(b"\n"))
     )
@@ -99,7 +99,7 @@ def split_list(data: bytes, *, nul: bool) -> list[str]:
 
 
 def shard(items: Iterable[Item], index: int, count: int) -> list[Item]:
-    """Part `index` of `count`, from 1: by a hash of the id, so that a video stays where it is when others come."""
+    """Choose part `index` (from 1) of `count`, by a hash of the id: more videos never move one to another part."""
     check_shard(index, count)
     return [item for item in items if _number(item.id) % count == index - 1]
 
@@ -132,7 +132,7 @@ def _items(source: str, take: Sequence[str], leave: Sequence[str], *, several: b
 
 
 def _walk(root: Path, take: Sequence[str], leave: Sequence[str]) -> list[tuple[Path, str | None]]:
-    """Files under `root` by path, and folders that cannot be listed with the reason."""
+    """Files under `root`, and folders that cannot be listed, each of these with the reason; sorted by path."""
     found: list[tuple[Path, str | None]] = []
     seen: set[tuple[int, int]] = set()
     waiting = [root]
@@ -176,7 +176,7 @@ def _matches(path: Path, patterns: Sequence[str]) -> bool:
 
 
 def read_manifest(path: Path) -> Iterator[Item]:
-    """The items of a JSONL file of objects with `FIELDS`, of which only `video` has to be there.
+    """Read the items of a JSONL file, whose lines are objects with `FIELDS`; only `video` must be there.
 
     Videos are relative to the manifest's folder. Raises `ValueError` naming the line that makes no sense.
     """

@@ -1,4 +1,4 @@
-"""What is made of each video of a batch, what there is to do for one, and what became of it."""
+"""The plan of a run (questions, options), its work items, and the outcomes: started, captioned, failed."""
 
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
@@ -19,13 +19,13 @@ FailedStage = Literal["open", "read", "encode", "generate", "write"]
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What is made of every video. Bad values raise `ValueError`."""
+    """The questions asked about every video, and the options. Bad values raise `ValueError`."""
 
     questions: tuple[str, ...] = (DEFAULT_PROMPT,)  # asked of each video or segment, unless the item has its own
-    structured: bool = False  # the first answer is to be a JSON object as in `presets.Description`
+    structured: bool = False  # whether the first answer must be a JSON object as in `presets.Description`
     segments: Segments | None = None  # None: the whole video at once
     options: Options = field(default_factory=Options)
-    fit: bool = False  # the options are the most that there may be: what fits into memory is chosen by who asks
+    fit: bool = False  # `ModelSource.fit`, part of the key: options are lowered to the free memory
 
     def __post_init__(self) -> None:
         if not self.questions:
@@ -34,7 +34,7 @@ class Plan:
             raise ValueError("captions have no baseline: measure it with `ask`")
 
     def key(self, item: Item, content: dict[str, Any] | None, model: dict[str, Any]) -> str:
-        """What this very work is called: the same video, model, questions and settings, the same key."""
+        """The name of the work on one item: equal for equal video, model, questions and options, else different."""
         return fingerprint.digest(
             {
                 "schema": [SCHEMA_VERSION, RECORD_VERSION],
@@ -68,14 +68,14 @@ class Part:
     start: float  # seconds of source time
     end: float
     answer: Answer
-    data: dict[str, Any] | None = None  # the JSON object that was asked for
-    problem: str | None = None  # why there is none, after a second try
-    lowered: tuple[tuple[Cause, str], ...] = ()  # its warnings that it was asked with less, and why
+    data: dict[str, Any] | None = None  # the answer as a JSON object, if the plan is `structured`
+    problem: str | None = None  # why the answer is no such object, after a second try
+    lowered: tuple[tuple[Cause, str], ...] = ()  # warnings that something was lowered, with the cause
 
 
 @dataclass(frozen=True, kw_only=True)
 class Started:
-    """The encoder takes up this video."""
+    """The encoder begins this video."""
 
     item: Item
 
@@ -106,16 +106,16 @@ Outcome = Started | Captioned | Failed
 
 @dataclass(frozen=True, kw_only=True)
 class WorkItem:
-    """An item with what is known about its content."""
+    """An item that is to be captioned, with its key and a fingerprint of its content."""
 
     item: Item
     key: str
     content: dict[str, Any] | None
-    failed: Failed | None = None  # why it cannot even be opened
+    failed: Failed | None = None  # set if it cannot even be opened
 
 
 def describe(plan: Plan, model: dict[str, Any], item: Item) -> WorkItem:
-    """What there is to do for `item`. A file that cannot be opened is a `WorkItem` that has failed already."""
+    """Make a work item. One whose file cannot be opened has failed already."""
     content: dict[str, Any] | None = None
     try:
         plan.settings(item)
@@ -133,6 +133,6 @@ def _content(item: Item) -> dict[str, Any]:
 
 
 def failure(item: Item, key: str, stage: FailedStage, error: Exception) -> Failed:
-    """`error` as what became of `item`."""
+    """The failure of `item` through `error`."""
     name, kind, message = type(error).__name__, error_kind(error), str(error) or repr(error)
     return Failed(item=item, key=key, stage=stage, error=name, kind=kind, message=message)

@@ -1,4 +1,4 @@
-"""Ready-made prompts for captions, and the one whose answer is data."""
+"""Ready-made prompts for captions, and the parser for the one that asks for JSON."""
 
 import re
 
@@ -9,7 +9,7 @@ JSON = "json"
 
 
 class Description(BaseModel):
-    """What the preset `json` asks for."""
+    """The JSON object that the preset `json` asks for."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
@@ -31,7 +31,7 @@ _FENCED = re.compile(r"```(?:json)?\s*(.*?)```", re.DOTALL)
 
 
 def parse(answer: str) -> tuple[Description | None, str | None]:
-    """The description in an answer, also from within a Markdown fence or between words; or what is wrong with it."""
+    """The JSON object in an answer, also in a Markdown fence or between words; or `None` and what is wrong."""
     fenced = _FENCED.search(answer)
     text = fenced[1] if fenced else answer
     first, last = text.find("{"), text.rfind("}")
@@ -46,5 +46,5 @@ def parse(answer: str) -> tuple[Description | None, str | None]:
 
 
 def second_try(problem: str) -> str:
-    """The prompt after an answer that could not be used."""
+    """The prompt that follows an answer with this problem."""
     return f"{PRESETS[JSON]} An earlier answer was not valid ({problem}): write correct JSON."

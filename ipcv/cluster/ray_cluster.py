@@ -22,7 +22,7 @@ _QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_IGNORE_UNHANDLED_ERRORS": "1",
-    "RAY_DEDUP_LOGS_SKIP_REGEX": ".*",  # what it says about workers that end would go to stdout
+    "RAY_DEDUP_LOGS_SKIP_REGEX": ".*",  # its messages about workers that end would go to stdout
 }
 
 
@@ -38,7 +38,7 @@ class WorkerPlan:
 
 
 def _quiet_ray() -> Any:
-    """Ray, told to be quiet. Raises `ValueError` if it is not installed."""
+    """Ray, set to log little. Raises `ValueError` if it is not installed."""
     for name, value in _QUIET.items():
         os.environ.setdefault(name, value)
     ray = require("ray")
@@ -116,7 +116,7 @@ class Cluster:
 
 
 def share(nodes: Sequence[Mapping[str, float]], actors: int | None, gpus: float | None) -> WorkerPlan:
-    """Divide machines with these resources: a worker for each GPU, or one for each machine, with all of its CPUs."""
+    """Divide machines among workers: one for each GPU, or without GPUs one for each machine, with all its CPUs."""
     if gpus is None:
         gpus = 1.0 if any(node.get("GPU") for node in nodes) else 0.0
     if gpus:

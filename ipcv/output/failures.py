@@ -1,4 +1,4 @@
-"""`failures.jsonl`: what could not be captioned, and why."""
+"""`failures.jsonl`: the videos that could not be captioned, and why."""
 
 import json
 import os
@@ -12,15 +12,16 @@ from ipcv.text import shown
 
 
 class Failures:
-    """A line per video that failed, to be used while the output is held; `path` None: they are remembered only.
+    """A line for each video that failed. If `path` is None, failures are kept in memory only.
 
-    Raises `ValueError` if the file holds something else, and `OSError`.
+    Use it while the journal is held, which keeps other runs out. Raises `ValueError` if the file holds something
+    else, and `OSError`.
     """
 
     def __init__(self, path: Path | None) -> None:
         self.path = path
         self.records: dict[str, Record] = {}  # by id
-        self._untidy = False  # whether the file holds lines that do not count any more
+        self._untidy = False  # whether the file holds lines of videos that are no failures any more
         self._whole = 0  # bytes of whole lines when it was read
         if path and path.exists():
             self._read(path)
@@ -29,7 +30,7 @@ class Failures:
         with path.open("rb") as file:
             for number, text in enumerate(file, start=1):
                 if not text.endswith(b"\n"):
-                    break  # torn: that video comes again
+                    break  # cut off: the run does that video again
                 self._whole += len(text)
                 record = _parsed(text)
                 if record is None:
@@ -38,11 +39,11 @@ class Failures:
                 self.records[record["id"]] = record
 
     def is_known(self, name: str, key: str) -> bool:
-        """Whether this very work has failed before."""
+        """Whether the work with this key has failed before."""
         return self.records.get(name, {}).get("key") == key
 
     def add(self, record: Record) -> None:
-        """Note a failure, in the file at once."""
+        """Note a failure, and write it to the file at once."""
         self._untidy = self.records.pop(record["id"], None) is not None or self._untidy
         self.records[record["id"]] = record
         if self.path:
@@ -53,11 +54,11 @@ class Failures:
                 self._whole = append(file, data) + len(data)
 
     def drop(self, name: str) -> None:
-        """The video called `name` is no failure any more."""
+        """Forget the failure of the video `name`, if there was one."""
         self._untidy = self.records.pop(name, None) is not None or self._untidy
 
     def tidy(self) -> None:
-        """Leave only what still counts in the file, and no file if that is nothing."""
+        """Remove from the file what is no failure any more, and the file if nothing is left."""
         if self.path and self._untidy:
             if self.records:
                 with replaced(self.path) as file:

@@ -1,4 +1,4 @@
-"""The output file as the memory of a batch: lines that survive any end, and what is done already."""
+"""The output file of a run: JSON lines that survive any end of it, and tell the next run which videos are done."""
 
 import json
 import os
@@ -22,16 +22,16 @@ _ID = re.compile(rb'^\{"id": ("(?:[^"\\]|\\.)*")', re.MULTILINE)  # the id that 
 
 @dataclass(frozen=True)
 class Entry:
-    """The lines of one video: they follow one another in the file."""
+    """Where the lines of one video stand in the file, one after the other."""
 
-    key: str  # of the work that made them
+    key: str  # `Plan.key` of the work that made them
     at: int  # where they start, in bytes
     size: int
 
 
 @dataclass
 class _Group:
-    """Lines of one video as they are found, until they are complete."""
+    """Lines of one video that have been found, while more may follow."""
 
     id: str
     key: str
@@ -42,7 +42,7 @@ class _Group:
 
 @dataclass
 class _Scan:
-    """What a pass over the file found."""
+    """The findings of a pass over the file."""
 
     entries: dict[str, Entry] = field(default_factory=dict)
     stale: int = 0  # bytes of lines that later ones replace
@@ -50,19 +50,19 @@ class _Scan:
 
 
 class Journal:
-    """A JSONL file of captions, held by one run at a time, to be used in a `with`.
+    """A JSONL file of captions. A `with` opens it, and keeps other runs out of it.
 
-    Each line has `id`, `key`, `part` and `parts`; the lines of one video are appended together. Lines that a
-    killed run left unfinished are cut off when the file is opened. Later lines of an id replace earlier ones, which
-    `tidy` removes. Raises `OutputBusyError` if another run holds the file, `ValueError` if it holds something else,
-    and `OSError`; a failed write leaves no part of a line behind.
+    Each line has `id`, `key`, `part` and `parts`. The lines of one video are appended together. Opening cuts off the
+    lines that a killed run left unfinished. Later lines of an id replace earlier ones, which `tidy` removes. A failed
+    write leaves no part of a line behind. Raises `OutputBusyError` if another run holds the file, `ValueError` if it
+    holds something else, and `OSError`.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.entries: dict[str, Entry] = {}  # by id
         self.repaired = 0  # bytes of unfinished lines that were cut off
-        self.unfinished: set[str] = set()  # the ids that they were of
+        self.unfinished: set[str] = set()  # the ids of those lines
         self._lock = FileLock(path.with_name(f".{path.name}.lock"))
         self._stale = 0
         self._file = -1
@@ -91,29 +91,29 @@ class Journal:
             self._lock.release()
 
     def look(self) -> None:
-        """Only find out what is done already, without holding or touching the file."""
+        """Find out which videos are done, without holding or changing the file."""
         self.entries = _scan(self.path).entries if self.path.exists() else {}
 
     def is_done(self, name: str, key: str) -> bool:
-        """Whether the video called `name` has the lines of this very work."""
+        """Whether the lines of the video `name` come from the work with this key."""
         entry = self.entries.get(name)
         return entry is not None and entry.key == key
 
     def append(self, records: Sequence[Record]) -> None:
-        """Add all the lines of one video, at once and for good."""
+        """Add all lines of one video."""
         data = b"".join(map(line, records))
         before = append(self._file, data)
         self._note(records[0]["id"], Entry(records[0]["key"], before, len(data)))
 
     def read(self, name: str) -> list[Record]:
-        """The lines of the video called `name`."""
+        """The lines of the video `name`."""
         entry = self.entries[name]
         with self.path.open("rb") as file:
             file.seek(entry.at)
             return [json.loads(text) for text in file.read(entry.size).splitlines()]
 
     def records(self) -> Iterator[Record]:
-        """All lines that count, in the order of the file."""
+        """All lines but those that later ones replace, in the order of the file."""
         with self.path.open("rb") as file:
             for entry in sorted(self.entries.values(), key=lambda entry: entry.at):
                 file.seek(entry.at)
@@ -153,7 +153,7 @@ class Journal:
 
 
 def append(file: int, data: bytes) -> int:
-    """Write `data` at the end of a file, all of it or, where that raises `OSError`, nothing; where the end was."""
+    """Append all of `data` to a file, or nothing if that raises `OSError`. Return the file's length before."""
     before = os.fstat(file).st_size
     view = memoryview(data)
     try:
@@ -171,7 +171,7 @@ def line(record: Record) -> bytes:
 
 
 def _scan(path: Path) -> _Scan:
-    """Find the complete groups. Raises `ValueError` for a file with lines of another kind."""
+    """Find the videos whose lines are complete. Raises `ValueError` for a file with lines of another kind."""
     found, group, at = _Scan(), None, 0
     with path.open("rb") as file:
         for number, text in enumerate(file, start=1):
@@ -196,7 +196,7 @@ def _close(found: _Scan, group: _Group, end: int) -> None:
 
 
 def _joined(group: _Group | None, record: Record, at: int) -> _Group | None:
-    """The group that `record`, which starts at `at`, continues or begins; `None` if it does neither."""
+    """The group that a record at byte `at` continues or begins; `None` if it does neither."""
     if group and (group.id, group.key, group.found) == (record["id"], record["key"], record["part"]):
         group.found += 1
         return group
@@ -206,7 +206,7 @@ def _joined(group: _Group | None, record: Record, at: int) -> _Group | None:
 
 
 def _parsed(text: bytes) -> Record | None:
-    """A line of captions, or `None` if it is none."""
+    """A line of captions as a record; `None` if it is something else."""
     try:
         record = json.loads(text)
     except ValueError:

@@ -1,4 +1,4 @@
-"""All captions of an output as one Parquet file."""
+"""Writes all captions of a JSONL file into one Parquet table."""
 
 import json
 from collections.abc import Iterable
@@ -15,7 +15,7 @@ TEXT = ("id", "question", "answer", "finish_reason", "key")
 
 
 def write_parquet(path: Path, records: Iterable[Record]) -> None:
-    """A row for each line; `path` is replaced at the end and at once. `record` holds the whole line as JSON.
+    """Write a row for each line; its column `record` is the whole line as JSON. `path` is replaced at the end, at once.
 
     Raises `ValueError` without pyarrow, and `OSError`.
     """
@@ -44,5 +44,5 @@ def _row(record: Record) -> dict[str, Any]:
 
 
 def _text(value: str) -> str:
-    """Text that can be encoded: bytes of a file name that are no characters appear as escapes."""
+    """Text that UTF-8 can encode: bytes of a file name that are no characters become escapes."""
     return value.encode(errors="backslashreplace").decode()

@@ -1,4 +1,4 @@
-"""Captions and failures as lines of JSON."""
+"""The JSON lines of the output: one for each answer, and in the file of failures one for each failed video."""
 
 from functools import cache
 from typing import Any
@@ -13,7 +13,7 @@ MEASURED = ("seconds", "peak_memory")  # of a stage: left empty, so that the sam
 
 
 def records(done: Captioned) -> list[Record]:
-    """A line for each answer: that of `ipcv ask --json`, without what was measured, and what it belongs to."""
+    """A line for each answer about a video: as `ipcv ask --json` prints it, without measurements, and with its id."""
     return [
         {
             "id": done.item.id,
@@ -31,7 +31,7 @@ def records(done: Captioned) -> list[Record]:
 
 
 def failure_record(failed: Failed) -> Record:
-    """A line of `failures.jsonl`."""
+    """The line of a failed video in the file of failures."""
     return {
         "id": failed.item.id,
         "key": failed.key,

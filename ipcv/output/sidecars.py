@@ -1,4 +1,4 @@
-"""Files beside the videos, or in a folder of their own, with the captions as text, JSON, subtitles or a table."""
+"""Side-cars: a file for each video, beside it or in a folder, with its captions as text, JSON, subtitles or a table."""
 
 import csv
 import io
@@ -25,16 +25,16 @@ COLUMNS = ("id", "start", "end", "question", "answer")
 
 @dataclass(frozen=True, kw_only=True)
 class Sidecars:
-    """Which side-car files there are, and where.
+    """The side-cars of a run, and their names.
 
-    `x.mp4` gets `x.txt`; where two videos of the batch would share that, `x.mp4.txt` and `x.mov.txt`; and where even
-    that is not enough, part of a hash of the id as well. Raises `ValueError` for kinds that are not known, and for
-    remote videos without a `folder`.
+    `x.mp4` gets `x.txt`. If two videos would share that name, they get `x.mp4.txt` and `x.mov.txt`; if even these are
+    taken, the name has part of a hash of the id. Raises `ValueError` for kinds that are not known, and for remote
+    videos without a `folder`.
     """
 
     kinds: tuple[SidecarKind, ...]  # of WRITERS
     folder: Path | None = None  # None: next to each video
-    items: tuple[Item, ...] = ()  # all videos of the batch, this part of it or not
+    items: tuple[Item, ...] = ()  # all videos of the inputs, whether this run captions them or not
     names: dict[str, Path] = field(init=False, default_factory=dict, repr=False)  # by id, without the ending
 
     def __post_init__(self) -> None:
@@ -46,11 +46,11 @@ class Sidecars:
         self.names.update(_unique(self.items, self.folder) if self.kinds else {})
 
     def paths(self, item: Item) -> list[Path]:
-        """The files of one video."""
+        """The side-cars of one video."""
         return [_with_ending(self.names[item.id], kind) for kind in self.kinds]
 
     def check(self, item: Item) -> None:
-        """Raise `SidecarError` if a file is there already: it is somebody else's."""
+        """Raise `SidecarError` if one of the video's side-cars exists: for a new video, it is somebody else's file."""
         for path in self.paths(item):
             if path.exists():
                 why = "it is not from this output"
@@ -58,7 +58,7 @@ class Sidecars:
                 raise SidecarError(f"{shown(path)} is there already: {why}; {ways}")
 
     def write(self, item: Item, records: Sequence[Record]) -> None:
-        """Write the files of one video where they are not as they should be. Raises `OSError`."""
+        """Write the side-cars of one video that are missing or differ. Raises `OSError`."""
         for kind, path in zip(self.kinds, self.paths(item), strict=True):
             data = WRITERS[kind](records).encode(errors="backslashreplace")
             if not path.exists() or path.read_bytes() != data:
@@ -68,7 +68,7 @@ class Sidecars:
 
 
 def _unique(items: Iterable[Item], folder: Path | None) -> dict[str, Path]:
-    """A path without its ending for each id, so that no two are the same, in upper case or lower."""
+    """A path without its ending for each id, no two the same if upper and lower case count as one."""
     whole = {item.id: (folder / _safe(item.place) if folder else Path(item.video)) for item in items}
     names = {name: path.with_suffix("") for name, path in whole.items()}
     for better in (
@@ -88,7 +88,7 @@ def _shared(names: dict[str, Path]) -> list[list[str]]:
 
 
 def _safe(place: str) -> Path:
-    """A path that does not leave the folder it is put into."""
+    """`place` without parts that would lead out of a folder."""
     return Path(*[part for part in Path(place).parts if part not in ("..", "/")])
 
 

@@ -1,4 +1,4 @@
-"""What stderr shows while a batch is under way: a bar on a terminal, log lines elsewhere, a summary at the end."""
+"""Progress of `ipcv caption` on stderr: a bar on a terminal, log lines elsewhere, and a summary at the end."""
 
 import sys
 import time
@@ -28,7 +28,7 @@ class BatchView:
     """Progress of a batch on stderr. `quiet`: nothing but errors."""
 
     def __init__(self, *, quiet: bool = False, no_color: bool = False, shared: bool = False) -> None:
-        """`shared`: stdout gets text on the same terminal, so that a bar would be in its way."""
+        """`shared`: captions go to the same terminal, so that there is no bar."""
         self._console = stderr_console(no_color=no_color)
         self.quiet = quiet
         self._console.quiet = quiet
@@ -40,7 +40,7 @@ class BatchView:
         self._current = ""
         self._began = self._logged = time.monotonic()
         self._warned: set[str] = set()
-        self._lowered: Counter[Cause] = Counter()  # videos that got less than was asked for, by what it was for
+        self._lowered: Counter[Cause] = Counter()  # videos for which something was lowered, by cause
 
     def __enter__(self) -> Self:
         return self
@@ -53,17 +53,17 @@ class BatchView:
             self._live = None
 
     def warn(self, message: str) -> None:
-        """A warning, once however often it comes."""
+        """Print a warning, unless it was printed before."""
         if message not in self._warned:
             self._warned.add(message)
             self.say("warning", message)
 
     def say(self, kind: str, message: str) -> None:
-        """A line that stays."""
+        """Print a line."""
         self._console.print(line(kind, message), soft_wrap=True)
 
     def begin(self, tally: "Tally") -> None:
-        """The first video is about to be read."""
+        """Start the bar: the first video is about to be read."""
         self._tally, self._began = tally, time.monotonic()
         self._logged = self._began
         if self._bar:
@@ -78,13 +78,13 @@ class BatchView:
             self._live.start()
 
     def failed(self, failed: "Failed") -> None:
-        """One video could not be captioned."""
+        """Print why a video could not be captioned."""
         name = visible(failed.item.id)
         message = visible(failed.message)
         self._complain("failed", message if name in message else f"{name}: {message}")
 
     def error(self, message: str) -> None:
-        """Why the batch ends."""
+        """Print why the run ends."""
         self._complain("error", message)
 
     def _complain(self, kind: str, message: str) -> None:
@@ -92,7 +92,7 @@ class BatchView:
         console.print(line(kind, message), soft_wrap=True)
 
     def show(self, outcome: "Outcome") -> None:
-        """Take in what has happened; warnings about answers are in the output, the first of a kind is here as well."""
+        """Show an outcome. Warnings about answers are in the output; the first of each kind is printed as well."""
         self._current = visible(outcome.item.id)
         lowered = [each for part in getattr(outcome, "parts", ()) for each in part.lowered]
         for cause in dict.fromkeys(cause for cause, _ in lowered):
@@ -103,7 +103,7 @@ class BatchView:
         self.advance()
 
     def end(self, how: str, failures: Path | None, *, resumable: bool) -> None:
-        """The summary; `resumable` if the output remembers what is done."""
+        """Print the summary; `resumable` if the output remembers which videos are done."""
         if self._live:
             self._live.stop()
             self._live = None
@@ -116,13 +116,13 @@ class BatchView:
         self.say(how, self.state() + where + again)
 
     def advance(self) -> None:
-        """Something is done: on a terminal the bar shows it, elsewhere now and then a line."""
+        """Print a line of progress now and then, unless there is a bar."""
         if not self._live and time.monotonic() - self._logged >= EVERY:
             self._logged = time.monotonic()
             self.say("progress", f"{self.state()}, now {self._current}")
 
     def state(self) -> str:
-        """Videos done, failed and left, the pace, the time to go and what was saved."""
+        """Videos done, failed and left, the pace, the time to go and the share of FLOPs."""
         tally = self._tally
         if tally is None:
             return ""
