@@ -3,6 +3,8 @@
 import copy
 import gc
 from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -28,6 +30,7 @@ from transformers.masking_utils import flash_attention_mask
 
 from ipcv import IPCV, Dart, FastV, V2Drop
 from ipcv.compression.pruners.prompt_state import PromptState
+from ipcv.compression.pruners.pruner import Pruned, Pruner
 from ipcv.errors import ModelError
 
 PRUNERS = [Dart(keep=0.5, layer=2), FastV(keep=0.5, layer=2), V2Drop(keep=(0.6, 0.5), layers=(2, 4))]
@@ -184,6 +187,48 @@ def test_the_announced_number_of_tokens_stays_for_any_prompt(pruner, visual, tex
         assert stays.sum() == settings.count(visual)
     else:  # fewer words than pivots: what they would have taken is left out
         assert 1 <= stays.sum() <= settings.count(visual)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Merging(Pruner):
+    """Merge all visual tokens into the first one of every four, at layer 2."""
+
+    prunes = True
+
+    def steps(self, *_: Any) -> tuple[int, ...]:
+        return (2,)
+
+    def counts(self, visual: int) -> tuple[int, ...]:
+        return (visual // 4,)
+
+    def choose(self, prompt: PromptState) -> Tensor:
+        return torch.arange(len(prompt.visual)) % 4 == 0
+
+    def prune(self, prompt: PromptState) -> Pruned:
+        return Pruned(self.choose(prompt), prompt.states[prompt.visual].unflatten(0, (-1, 4)).mean(1))
+
+    def flops(self, *_: Any) -> int:
+        return 0
+
+
+def test_a_pruner_may_merge_tokens_into_those_that_stay(qwen2_vl):
+    seen: dict[str, Tensor] = {}
+    layers = qwen2_vl.get_decoder().layers
+    visual = (tiny.prompt(*MIXED)["mm_token_type_ids"][0] != 0).nonzero()[:, 0]
+    with ExitStack() as hooks, Merging()(qwen2_vl):
+        after = layers[1].register_forward_hook(lambda _, __, output: seen.update(before=output[0].clone()))
+        norm = layers[2].input_layernorm.register_forward_pre_hook(
+            lambda _, args: seen.update(after=args[0][0].clone())
+        )
+        hooks.callback(after.remove)
+        hooks.callback(norm.remove)
+        _, cache = run(qwen2_vl, MIXED)
+    merged = seen["before"].clone()
+    merged[visual[::4]] = seen["before"][visual].unflatten(0, (-1, 4)).mean(1)
+    stays = torch.ones(len(merged), dtype=torch.bool)
+    stays[visual] = torch.arange(len(visual)) % 4 == 0
+    assert torch.equal(seen["after"], merged[stays])
+    assert lengths(cache)[1:3] == [len(merged), int(stays.sum())]
 
 
 # ------------------------------------------------------------------------------------------- what must not change

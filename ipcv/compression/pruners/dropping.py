@@ -19,6 +19,7 @@ from ipcv.architecture.shapes import TextShape
 from ipcv.compression.pruners.deepstack import DeepStack
 from ipcv.compression.pruners.narrowing import Narrowing, is_empty
 from ipcv.compression.pruners.prompt_state import KeptTokens, PromptState, PrunedPrompts
+from ipcv.compression.pruners.pruner import Pruned
 from ipcv.families import find_encoder
 
 
@@ -27,7 +28,7 @@ class Dropping:
 
     def __init__(
         self,
-        choose: Callable[[PromptState], Tensor],  # a mask `[n]` over the visual tokens
+        choose: Callable[[PromptState], Pruned],
         model: PreTrainedModel,
         shape: TextShape,
         steps: tuple[int, ...],  # the pruning layers, ascending
@@ -121,7 +122,7 @@ class Dropping:
         is_visual = self.prompts.is_visual
         passed = () if index == self.steps[0] else self.prompts.kept[cache].rows
         rows = passed[-1] if passed else torch.arange(len(is_visual), device=states.device)
-        stays = self.stay(index, states, is_visual[rows], cache)
+        stays, states = self.stay(index, states, is_visual[rows], cache)
         before: Any = cache.layers[index - 1]
         if self.shape.window(index - 1) and holds_window(before):
             cut_to_window(before)  # see `hold_keys`
@@ -129,11 +130,11 @@ class Dropping:
         self.prompts.kept[cache] = KeptTokens((*passed, rows[stays]), len(is_visual))
         return states[:, stays]
 
-    def stay(self, index: int, states: Tensor, is_visual: Tensor, cache: DynamicCache) -> Tensor:
-        """Which rows of `states` `[1, length, d]` stay from layer `index` on: positions `[m]`, ascending."""
+    def stay(self, index: int, states: Tensor, is_visual: Tensor, cache: DynamicCache) -> tuple[Tensor, Tensor]:
+        """Positions `[m]`, ascending, of the rows that stay from layer `index` on, and all rows with what merged."""
         visual = is_visual.nonzero()[:, 0]
         if not len(visual):
-            return torch.arange(len(is_visual), device=states.device)
+            return torch.arange(len(is_visual), device=states.device), states
         text = (~is_visual).nonzero()[:, 0]
         keys, query = self.keys_and_query(index - 1, cache)
         prompt = PromptState(
@@ -147,8 +148,11 @@ class Dropping:
             step=self.steps.index(index),
         )
         stays = ~is_visual
-        stays[visual] = self.choose(prompt)
-        return stays.nonzero()[:, 0]
+        pruned = self.choose(prompt)
+        stays[visual] = pruned.stays
+        if pruned.states is not None:
+            states = states.index_copy(1, visual[pruned.stays], pruned.states[None].to(states.dtype))
+        return stays.nonzero()[:, 0], states
 
     def keys_and_query(self, index: int, cache: DynamicCache) -> tuple[Tensor, Tensor]:
         """A layer's keys and its last token's query, in the form of `PromptState`."""

@@ -16,6 +16,14 @@ if TYPE_CHECKING:  # these take seconds to import, and options name this class
     from ipcv.compression.pruners.prompt_state import PromptState
 
 
+@dataclass(frozen=True, eq=False)
+class Pruned:
+    """Visual tokens that a pruner leaves of a prompt's `n`: as they were, or several of them merged into one."""
+
+    stays: "Tensor"  # [n] boolean: the tokens that keep their place
+    states: "Tensor | None" = None  # [k, d] of these from here on; None: as they were
+
+
 class Pruner(Method):
     """A method that prunes visual tokens at the input of some decoder layers, for these and all later ones.
 
@@ -36,7 +44,7 @@ class Pruner(Method):
         shape = language.decoder(model.config.get_text_config())
         self.check(shape)
         steps = self.steps(shape.layers, shape.linear_layers)
-        hooks = Dropping(self.choose, model, shape, steps, has_newlines=language.newline is not None)
+        hooks = Dropping(self.prune, model, shape, steps, has_newlines=language.newline is not None)
         with installed(hooks, hooks.layers) if self.prunes else nullcontext():
             yield
 
@@ -67,6 +75,10 @@ class Pruner(Method):
     @abstractmethod
     def choose(self, prompt: "PromptState") -> "Tensor":
         """Which of `prompt.visual` stay: a boolean mask `[n]`."""
+
+    def prune(self, prompt: "PromptState") -> Pruned:
+        """Leave the tokens of `choose`, as they are. A method that merges others into these overrides this."""
+        return Pruned(self.choose(prompt))
 
     @abstractmethod
     def flops(self, shape: TextShape, length: int, visual: int) -> int:
