@@ -33,5 +33,5 @@ def schema(
         chosen = [name for name, (is_given, _) in makers.items() if is_given]
         for name in chosen[:1]:
             exclude(name, ("--json-stream", stream), *((other, True) for other in chosen[1:]))
-        found = makers[chosen[0]][1]() if chosen else stdout.json_schema(stream=stream)
+        found = makers[chosen[0]][1]() if chosen else stdout.answer_schema(stream=stream)
         stdout.write(stdout.json_text(found, 2))

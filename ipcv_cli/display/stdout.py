@@ -88,54 +88,47 @@ def json_line(event: "Event | Failed") -> str:
     return json_text(_adapter(Event | Failed).dump_python(event, mode="json"))
 
 
-def json_schema(*, stream: bool) -> dict[str, Any]:
+def answer_schema(*, stream: bool) -> dict[str, Any]:
     """The JSON schema of an answer, or of a line of the stream."""
     from ipcv.answer import Answer, Event
 
-    kind: Any = Annotated[Event | Failed, Field(discriminator="event")] if stream else Answer
-    found = TypeAdapter[Any](kind).json_schema(mode="serialization", schema_generator=_Everything)
-    # `ipcv caption` leaves out what was measured, so that the same work gives the same line
-    found["$defs"]["Stage"]["properties"]["seconds"] = {"anyOf": [{"type": "number"}, {"type": "null"}]}
-    return found
+    return _schema(Annotated[Event | Failed, Field(discriminator="event")] if stream else Answer)
 
 
 def caption_schema() -> dict[str, Any]:
-    """The JSON schema of a line of captions: that of an answer, and what it belongs to."""
-    found = json_schema(stream=False)
-    text, number, nothing = {"type": "string"}, {"type": "number"}, {"type": "null"}
-    found["properties"] |= {
-        "id": text | {"description": "the path as given, or the manifest's id"},
-        "key": text | {"description": "stands for the video's content, the model and all settings"},
-        "part": {"type": "integer", "description": "of this video's lines, from 0"},
-        "parts": {"type": "integer", "description": "how many lines this video has"},
-        "start": number | {"description": "of the segment, in seconds of source time"},
-        "end": number,
-        "data": {"anyOf": [{"type": "object"}, nothing], "description": "the JSON object that was asked for"},
-        "problem": {"anyOf": [text, nothing], "description": "why there is none"},
-    }
-    found["required"] = list(found["properties"])
-    return found | {"title": "Caption"}
+    """The JSON schema of a line of captions."""
+    from ipcv.output.records import Caption
+
+    return _schema(Caption)
 
 
 def report_schema() -> dict[str, Any]:
     """The JSON schema of a benchmark."""
     from ipcv.benchmark.benchmark import Report
 
-    return TypeAdapter(Report).json_schema(mode="serialization", schema_generator=_Everything)
+    return _schema(Report)
 
 
 def listing_schema() -> dict[str, Any]:
     """The JSON schema of a list of models."""
     from ipcv.models.catalog import Listing
 
-    return TypeAdapter(Listing).json_schema(mode="serialization", schema_generator=_Everything)
+    return _schema(Listing)
 
 
 def methods_schema() -> dict[str, Any]:
     """The JSON schema of a list of methods."""
     from ipcv.compression.catalog import MethodListing
 
-    return TypeAdapter(MethodListing).json_schema(mode="serialization", schema_generator=_Everything)
+    return _schema(MethodListing)
+
+
+def _schema(kind: Any) -> dict[str, Any]:
+    found = TypeAdapter[Any](kind).json_schema(mode="serialization", schema_generator=_Everything)
+    if stage := found["$defs"].get("Stage"):
+        # `ipcv caption` leaves out what was measured, so that the same work gives the same line
+        stage["properties"]["seconds"] = {"anyOf": [{"type": "number"}, {"type": "null"}]}
+    return found
 
 
 def json_text(value: object, indent: int | None = None) -> str:

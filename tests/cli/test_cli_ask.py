@@ -17,7 +17,7 @@ from terminals import Terminal
 
 from ipcv.models.hub import find_folder
 from ipcv.models.loading import DEMO_NOTICE
-from ipcv_cli.display.stdout import json_schema
+from ipcv_cli.display.stdout import answer_schema
 from ipcv_cli.main import main
 
 COLOUR = "What colour is the circle?"
@@ -54,7 +54,7 @@ def test_json_is_the_answer_of_the_library(demo, clip, capsys):
     assert main(["ask", str(clip), COLOUR, "--model", "demo", "--json"]) == 0
     out, err = capsys.readouterr()
     found = json.loads(out)
-    jsonschema.validate(found, json_schema(stream=False))
+    jsonschema.validate(found, answer_schema(stream=False))
     answer = demo.ask(clip, COLOUR)
     assert err == NOTICE
     assert found["answer"] == answer.answer
@@ -70,7 +70,7 @@ def test_json_lines_come_as_things_happen_and_fit_the_schema(clip, truth, capsys
     out, err = capsys.readouterr()
     lines = [json.loads(line) for line in out.splitlines()]
     for line in lines:
-        jsonschema.validate(line, json_schema(stream=True))
+        jsonschema.validate(line, answer_schema(stream=True))
     assert [line["frames_done"] for line in lines if line["event"] == "frame_batch"] == [4, 8]
     assert "".join(line["text"] for line in lines if line["event"] == "token") == truth[COLOUR]
     assert lines[-1]["event"] == "final"
@@ -81,7 +81,7 @@ def test_json_lines_end_with_the_error_where_there_is_no_answer(capsys):
     assert main(["ask", "no-such.mp4", COLOUR, "-m", "demo", "--json-stream"]) == 4
     out, err = capsys.readouterr()
     found = json.loads(out)
-    jsonschema.validate(found, json_schema(stream=True))
+    jsonschema.validate(found, answer_schema(stream=True))
     assert found == {"event": "error", "message": "no-such.mp4 does not exist: check the path", "exit_code": 4}
     assert err == f"ipcv: error: {found['message']}\n"
 
@@ -126,7 +126,7 @@ def test_other_methods_answer_and_say_what_they_were(clip, capsys):
     options += ["--llm-pruner", "v2drop"]
     assert main(["ask", str(clip), COLOUR, "-m", "demo", "--json", *options]) == 0
     found = json.loads(capsys.readouterr().out)
-    jsonschema.validate(found, json_schema(stream=False))
+    jsonschema.validate(found, answer_schema(stream=False))
     assert found["settings"]["compressor"] == {"keep": 0.6, "method": "tome"}
     assert found["settings"]["reducer"] == {"keep": 0.5, "method": "vidcom2"}
     assert found["settings"]["pruner"] == {"keep": [0.25, 0.05, 0.0], "layers": None, "method": "v2drop"}

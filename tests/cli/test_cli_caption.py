@@ -20,7 +20,7 @@ from terminals import Terminal
 import ipcv_cli.captioning.runner
 from ipcv import Options, Sampling
 from ipcv.models.loading import DEMO_NOTICE
-from ipcv_cli.display.stdout import caption_schema, json_schema
+from ipcv_cli.display.stdout import answer_schema, caption_schema
 from ipcv_cli.main import main
 
 COUNT = "How many objects are there?"
@@ -65,7 +65,7 @@ def test_lines_on_stdout_are_those_of_ask_in_order(videos, demo, capsys):
     found = [json.loads(line) for line in out.splitlines()]
     assert [line["id"] for line in found] == FOUR
     for line in found:
-        jsonschema.validate(line, json_schema(stream=False))
+        jsonschema.validate(line, answer_schema(stream=False))
         jsonschema.validate(line, caption_schema())
         assert line["answer"] == demo.ask(line["id"], COUNT, LIKE_FAST).answer
     assert err.startswith(f"ipcv: warning: {DEMO_NOTICE}\nipcv: done: 4 done, 0 failed, 0 left, ")

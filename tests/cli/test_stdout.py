@@ -9,7 +9,7 @@ import jsonschema
 import pytest
 
 from ipcv.answer import Token
-from ipcv_cli.display.stdout import AnswerText, json_line, json_object, json_schema, write
+from ipcv_cli.display.stdout import AnswerText, answer_schema, json_line, json_object, write
 
 
 def test_text_is_the_answer_and_one_newline():
@@ -35,7 +35,7 @@ def test_json_is_one_object_that_fits_the_schema():
     ]
     assert len(said) == 1
     found = json.loads(said[0])
-    jsonschema.validate(found, json_schema(stream=False), jsonschema.Draft202012Validator)
+    jsonschema.validate(found, answer_schema(stream=False), jsonschema.Draft202012Validator)
     assert found["answer"] == "red."
     assert found["schema_version"] == 1
     assert found["frames"]["times"] == [0.0, 0.5]
@@ -46,12 +46,12 @@ def test_the_schema_rejects_an_answer_with_a_part_missing():
     found = json.loads(json_object(happenings.events("red.")[-1]))
     del found["stages"][2]["flops"]
     with pytest.raises(jsonschema.ValidationError, match="flops"):
-        jsonschema.validate(found, json_schema(stream=False))
+        jsonschema.validate(found, answer_schema(stream=False))
 
 
 def test_every_event_is_a_json_line_that_fits_the_stream_schema():
     events = happenings.events("a\nb", "\x1b\x7f\x9b", warnings=("capped",))
-    schema = json_schema(stream=True)
+    schema = answer_schema(stream=True)
     for event in events:
         text = json_line(event)
         assert text.count("\n") == 1

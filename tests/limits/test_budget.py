@@ -15,7 +15,7 @@ from ipcv.encodings.cache import EncodingCache
 from ipcv.limits.budget import KEEP, ORDER, PICTURE, Budget, Limit, Lowered, Share, allot, explain
 from ipcv.limits.extent import Extent
 from ipcv.limits.extent import meet as meet_limit
-from ipcv_cli.display.stdout import json_schema
+from ipcv_cli.display.stdout import answer_schema
 from ipcv_cli.main import main
 
 COLOUR = "What colour is the circle?"
@@ -220,7 +220,7 @@ def test_it_is_explained_in_the_json_and_on_stderr(clip, capsys):
     assert main(arguments) == 0
     out, err = capsys.readouterr()
     found = json.loads(out)
-    jsonschema.validate(found, json_schema(stream=False))
+    jsonschema.validate(found, answer_schema(stream=False))
     assert found["budget"] == {"limit": 40, "source": "option", "asked": 100, "text": 0, "order": list(ORDER)}
     assert [each["what"] for each in found["videos"][0]["budget"]["lowered"]] == ["frames", "keep"]
     assert found["settings"]["max_visual_tokens"] == 40
