@@ -69,11 +69,13 @@ def test_what_is_compared_elsewhere_is_the_same_encoder(family):
 
 
 METHODS = [("change", "mean"), ("coverage", "distance"), ("uniform", "distance"), ("random", "mean")]
+LAYERS = [(1, 0), (2, 2), (3, 99), (5, 1)]  # the first that computes fewer tokens, and how many are stabilised
+# every layer and every method on both kinds of input; all of their combinations: test_compressor.py
+COMBINATIONS = [("one", *METHODS[i], *LAYERS[i]) for i in range(4)]
+COMBINATIONS += [("several", *METHODS[(i + 1) % 4], *LAYERS[i]) for i in range(4)]
 
 
-@pytest.mark.parametrize(("layer", "stabilize"), [(1, 0), (2, 2), (3, 99), (5, 1)])
-@pytest.mark.parametrize(("select", "blend"), METHODS)
-@pytest.mark.parametrize("inputs", ["one", "several"])
+@pytest.mark.parametrize(("inputs", "select", "blend", "layer", "stabilize"), COMBINATIONS)
 @pytest.mark.parametrize("family", [name for name, case in CASES.items() if not case.like], indirect=True)
 def test_compression_equals_the_method_written_naively(family, inputs, select, blend, layer, stabilize):
     case, model = family
