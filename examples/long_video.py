@@ -1,9 +1,9 @@
-"""Memory of `ipcv ask` over a long video, by its length: each answer in a process of its own.
+"""Measure the memory of `ipcv ask` by the length of a video, each answer in a process of its own.
 
 Example: python examples/long_video.py --minutes 7.5 60
 
-The videos are made on the spot: a scene of the demo world back and forth, at four frames per second, of which one is
-asked for. Further options are those of `ipcv ask`.
+The videos are made on the spot: a scene of the demo world, played back and forth at four frames per second, of which
+one is sampled. Further options are those of `ipcv ask`.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""Marks around what compression adds to an encoder's pass, put on from outside: for a clock and for a trace."""
+"""Timing the parts that compression adds to an encoder's pass, and naming them in a trace."""
 
 import time
 from collections.abc import Iterator
@@ -18,27 +18,27 @@ OWN = {"choose": (ipcv_compressor._Hooks, "split"), "rebuild": (Split, "rebuild"
 
 
 def clock(device: torch.device) -> float:
-    """Seconds since some moment."""
+    """Read a clock in seconds: on a CPU the time of the process, elsewhere that of the wall."""
     return time.process_time() if device.type == "cpu" else time.perf_counter()
 
 
 @dataclass
 class Marks:
-    """Times of the calls of what compression adds, and their names in a trace."""
+    """Start and end of every call of a part that compression adds."""
 
     device: torch.device
     spans: list[tuple[Any, Any]] = field(default_factory=list)
 
     @contextmanager
     def on(self) -> Iterator[None]:
-        """Mark the calls within."""
+        """Mark all calls inside the `with`."""
         with ExitStack() as stack:
             for name, (owner, method) in OWN.items():
                 stack.enter_context(patch.object(owner, method, self.mark(name, getattr(owner, method))))
             yield
 
     def mark(self, name: str, function: Any) -> Any:
-        """The function with a mark."""
+        """Wrap a function so that its calls are timed and named."""
 
         @wraps(function)
         def marked(*args: Any) -> Any:
@@ -51,7 +51,7 @@ class Marks:
         return marked
 
     def now(self) -> Any:
-        """A moment: on a GPU one that it passes by itself."""
+        """Take the time; on a GPU as an event, for which nobody waits."""
         if self.device.type != "cuda":
             return clock(self.device)
         event = torch.cuda.Event(enable_timing=True)
@@ -59,7 +59,7 @@ class Marks:
         return event
 
     def seconds(self) -> float:
-        """All calls together."""
+        """Add up the seconds of all calls."""
         if self.device.type != "cuda":
             return sum(end - start for start, end in self.spans)
         return sum(start.elapsed_time(end) for start, end in self.spans) / 1000

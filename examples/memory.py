@@ -1,9 +1,9 @@
-"""Peak memory of reading and encoding, by number of frames: each count in a process of its own.
+"""Measure the peak memory of reading and encoding by the number of frames, each in a process of its own.
 
 Example: python examples/memory.py --frames 64 512
 
-The video is made on the spot: H.264, 30 frames per second, as long as the largest count needs. What may grow with the
-frames is the visual embeddings, and the table says how large they are.
+The video is made on the spot: H.264, 30 frames per second, as long as the largest count needs. Only the visual
+embeddings may grow with the frames, and the table says how large they are.
 """
 
 import argparse

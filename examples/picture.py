@@ -1,4 +1,4 @@
-"""Make the README's terminal picture from a real run of the demo model.
+"""Draw the README's picture of a terminal from a real run of the demo model.
 
 Example: python examples/picture.py examples/ask.svg
 """

@@ -1,4 +1,4 @@
-"""Ask a video a question from Python: the README's code, to be run from the project's root.
+"""Ask a video a question from Python. The README shows this code; run it from the project's root.
 
 Example: python examples/quickstart.py
 """

@@ -1,4 +1,4 @@
-"""Models of published sizes with random weights: nothing about speed or memory depends on what they have learnt.
+"""Models of published sizes with random weights, as speed and memory do not depend on what a model has learnt.
 
 The sizes are those of the `config.json` in each of Qwen's repositories.
 """
@@ -48,8 +48,8 @@ SIZES = {
 }
 
 
-def config(name: str, scale: float) -> Any:
-    """The configuration of a model of `SIZES`; with a `scale` of less than 1 fewer blocks, layers and words."""
+def config(name: str, scale: float, layers: int | None) -> Any:
+    """The configuration of a model of `SIZES`: a share `scale` of its blocks, words and, without `layers`, layers."""
     size, blocks = SIZES[name], max(LEAST, int(32 * scale))
     vision: dict[str, Any] = {"depth": blocks, "num_heads": 16, "patch_size": 14, "temporal_patch_size": 2}
     if size.windows:
@@ -60,7 +60,7 @@ def config(name: str, scale: float) -> Any:
     text = {
         "hidden_size": size.width,
         "intermediate_size": size.mlp_width,
-        "num_hidden_layers": max(4, int(size.layers * scale)),
+        "num_hidden_layers": layers or max(4, int(size.layers * scale)),
         "num_attention_heads": size.heads,
         "num_key_value_heads": size.key_heads,
         "vocab_size": max(4096, int(size.vocabulary * scale)),
@@ -74,10 +74,10 @@ def config(name: str, scale: float) -> Any:
     return family(vision_config=vision, text_config=text, tie_word_embeddings=size.tied, **SPECIAL)
 
 
-def build(name: str, scale: float, device: torch.device, dtype: torch.dtype) -> Any:
-    """The model on `device`, with random weights and no end token."""
+def build(name: str, scale: float, layers: int | None, device: torch.device, dtype: torch.dtype) -> Any:
+    """Build the model on `device`, with random weights and no end token."""
     torch.manual_seed(0)
     with device:
-        model = AutoModelForImageTextToText.from_config(config(name, scale), dtype=dtype)
+        model = AutoModelForImageTextToText.from_config(config(name, scale, layers), dtype=dtype)
     model.generation_config.eos_token_id = None
     return model.eval().requires_grad_(False)

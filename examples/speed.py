@@ -1,6 +1,7 @@
-"""How fast encoder and prefill are, dense and compressed side by side, on models of real sizes with random weights.
+"""Time encoder and prefill, dense and compressed side by side, on models of real sizes with random weights.
 
     python examples/speed.py                                        # on a CPU: fewer blocks and small frames
+    python examples/speed.py --scale 1 --layers 4 --side 336        # on a CPU: the whole encoder
     python examples/speed.py --model qwen2.5-vl-7b --frames 32 128  # on a GPU: all of it, at 448 x 448 pixels
     python examples/speed.py --profile trace.json --nf4
 
@@ -161,6 +162,7 @@ def arguments(on_cpu: bool) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", choices=SIZES, default="qwen2-vl-2b")
     parser.add_argument("--scale", type=float, default=1 / 8 if on_cpu else 1, help="share of blocks, layers and words")
+    parser.add_argument("--layers", type=int, help="of the language model, in place of their share")
     parser.add_argument("--frames", type=int, nargs="+", default=[8] if on_cpu else [32, 128, 512])
     parser.add_argument("--side", type=int, default=140 if on_cpu else 448, help="pixels, in steps of 28")
     parser.add_argument("--frame-batch", type=int, default=16, help="frames encoded at a time")
@@ -183,7 +185,7 @@ def main() -> None:
     args = arguments(on_cpu)
     torch.set_float32_matmul_precision("high" if args.tf32 else "highest")
 
-    model = build(args.model, args.scale, device, torch.float32 if on_cpu else torch.bfloat16)
+    model = build(args.model, args.scale, args.layers, device, torch.float32 if on_cpu else torch.bfloat16)
     settings = {each.name: each.options for each in parse_settings(args.settings)}
     print(f"`python {' '.join(sys.argv)}`\n")
     where = torch.cuda.get_device_name() if device.type == "cuda" else device.type

@@ -1,4 +1,4 @@
-"""When each frame batch was read, and when it was encoded: how much of the reading happens beside encoding.
+"""Draw when each frame batch was read and when it was encoded, and count the reading that happened beside encoding.
 
 Example: python examples/timeline.py examples/clip.mp4 --fps 8 --frame-batch 8
 """
