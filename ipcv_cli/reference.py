@@ -8,6 +8,7 @@ import os
 import re
 import subprocess
 import sys
+import tomllib
 from collections.abc import Callable, Iterator
 from functools import partial
 from importlib import import_module
@@ -22,28 +23,6 @@ from ipcv_cli.main import app
 
 WIDTH = 100
 FORCING = {"FORCE_COLOR", "GITHUB_ACTIONS", "PY_COLORS", "TTY_COMPATIBLE"}  # would put colours into a pipe
-STAGES = (  # of `ipcv`, each above all that it imports
-    "cluster",
-    "output",
-    "batch",
-    "benchmark",
-    "inference",
-    "encodings",
-    "readers",
-    "answer.py",
-    "limits",
-    "options.py",
-    "models",
-    "compression",
-    "families",
-    "architecture",
-    "media",
-    "world",
-    "errors.py",
-    "text.py",
-    "files.py",
-    "demo",
-)
 PLACES: dict[Place, tuple[str, str]] = {  # in words, and the option that chooses a method there
     "compressor": ("encoder blocks", "--method"),
     "reducer": ("the prompt", "--reducer"),
@@ -109,18 +88,22 @@ def command_table() -> str:
 
 
 def folder_tree(root: Path) -> str:
-    """The folders of both packages, a line each from their docstrings, highest stage first."""
+    """The folders and files of the packages, a line each from their docstrings, in the order of the import contract."""
     lines = ["ipcv_cli/", *(_line(path, 2) for path in sorted((root / "ipcv_cli").iterdir()) if _is_package(path))]
     lines.append("ipcv/")
-    for path in sorted((root / "ipcv").iterdir(), key=_stage):
-        if _is_package(path) or path.name in STAGES:
-            lines.append(_line(path, 2))
-            lines += [_line(inner, 4) for inner in sorted(path.glob("*")) if _is_package(inner)]
+    for stage in stages(root):
+        path = root / "ipcv" / stage
+        path = path if path.is_dir() else path.with_suffix(".py")
+        lines += [_line(path, 2), *(_line(inner, 4) for inner in sorted(path.glob("*")) if _is_package(inner))]
     return "```text\n" + "\n".join(lines) + "\n```"
 
 
-def _stage(path: Path) -> tuple[int, str]:
-    return (STAGES.index(path.name) if path.name in STAGES else len(STAGES), path.name)
+def stages(root: Path) -> list[str]:
+    """The folders and modules of `ipcv` as the import contract in `pyproject.toml` has them, highest first."""
+    contract = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"][
+        "contracts"
+    ][0]
+    return [*(name for layer in contract["layers"] for name in layer.split(" | ")), *contract["exhaustive_ignores"]]
 
 
 def _is_package(path: Path) -> bool:

@@ -38,6 +38,17 @@ def test_the_quickstart_runs_as_it_stands():
     assert "same_answer=" in done.stdout
 
 
+def test_captioning_from_python_does_what_the_command_does(clips, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "clips").symlink_to(clips)
+    with pytest.warns(UserWarning, match="the demo model knows only its own little world"):
+        exec(blocks("python")[1], {})  # noqa: S102 - the code under test is the README's
+    printed = capsys.readouterr().out.splitlines()
+    records = [json.loads(line) for line in (tmp_path / "captions.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert printed == [f"{record['id']} {record['answer']}" for record in records]
+    assert len(records) == 4
+
+
 def test_the_json_is_that_of_a_real_answer():
     shown = json.loads(blocks("json")[0])
     command = ["ask", str(ROOT / "examples/clip.mp4"), QUESTION, "--model", "demo", "--json"]
