@@ -233,7 +233,7 @@ def count(name: str) -> tuple[str, Checkpoint]:
 
 def quantised(model: nn.Module) -> int:
     """How many weights of `model` are in linear layers that `quant="4bit"` quantises."""
-    kept = list(find_language(model.config.model_type).whole)
+    kept = list(find_language(model.config.model_type).unquantized)
     linear = ((name, module) for name, module in model.named_modules() if isinstance(module, nn.Linear))
     return sum(module.weight.numel() for name, module in linear if should_convert_module(name, kept))
 

@@ -250,7 +250,7 @@ def naive_run(case: Case, model: Any, pruner: Pruner | None, steps: int) -> tupl
     places = case.places(3, case.grid, TIMES[:: case.step], case.words, 5 + steps)
     rows, given = iter(visual.tokens.double()), language.embed(prompt.ids[0].tolist())
     states = torch.stack([next(rows) if seen else word for seen, word in zip(is_visual, given, strict=True)])
-    language.taps = visual.taps.double()
+    language.taps = visual.deepstack.double()
     logits = [language.feed(states, places[: len(states)], is_visual)]
     for step in range(steps):
         word = language.embed([int(logits[-1].argmax())])

@@ -83,7 +83,7 @@ def qwen2_5_vl(
 def qwen3_vl(
     depth: int = 6, layers: int = 5, seed: int = 0, width: int = 32, words: int = 100, special: Special = None
 ) -> Qwen3VLForConditionalGeneration:
-    """A random Qwen3-VL: 5 × 5 learnt positions, and taps behind blocks 1, 3 and 5."""
+    """A random Qwen3-VL: 5 × 5 learnt positions, and DeepStack behind blocks 1, 3 and 5."""
     config = Qwen3VLConfig(
         vision_config={
             "depth": depth,

@@ -34,12 +34,12 @@ class Encoder:
 
     blocks: Sequence[nn.Module]
     attention: Attention
-    entrance: nn.Module  # called once per pass, before the blocks, with what tells the sizes
+    patch_embedding: nn.Module  # called once per pass, before the blocks, with what tells the sizes
     grids: Callable[..., Sequence[Grid]]  # these sizes, from its arguments
     merge: int = 1  # patches come in squares of so many a side
     window: int = 0  # patches come window by window, of so many a side at most; 0: there are none
     protected: int = 0  # tokens at the head of each frame that are no patches (CLS, registers): always kept
-    taps: Mapping[int, nn.Module] = field(default_factory=dict)  # what reads the output of a block, by its number
+    deepstack: Mapping[int, nn.Module] = field(default_factory=dict)  # what reads the output of a block, by its number
 
     def frames(self, grids: Sequence[Grid]) -> list[int]:
         """Tokens of each frame."""

@@ -87,7 +87,7 @@ class StillSettings:
         rows, columns = (math.ceil(side // self.patch_size / self.merge_size) for side in (height, width))
         return rows * columns
 
-    def patches(self, frames: Tensor) -> tuple[Tensor, tuple[int, int, int]]:
+    def patchify(self, frames: Tensor) -> tuple[Tensor, tuple[int, int, int]]:
         """Normalised pixels, where `frames` lie (uint8 [n, height, width, 3]), and how many patches they are.
 
         Returns float32 [n, 3, height, width] and (n, rows, columns).

@@ -58,7 +58,7 @@ class FrameSettings(Protocol):
     def tokens(self, height: int, width: int) -> int:
         """Visual tokens of a temporal patch of this size, after resizing."""
 
-    def patches(self, frames: Tensor) -> tuple[Tensor, tuple[int, int, int]]:
+    def patchify(self, frames: Tensor) -> tuple[Tensor, tuple[int, int, int]]:
         """What the encoder takes for `frames` (uint8 [n, height, width, 3]), and temporal patches, rows and columns."""
 
 
@@ -171,7 +171,7 @@ class PatchSettings:
         lowest, highest = (frames, self.clip_pixels[0]), (frames, self.clip_pixels[1])
         return lowest, min(highest, (1, self.max_pixels), key=lambda limit: limit[1] / limit[0])
 
-    def patches(self, frames: Tensor) -> tuple[Tensor, tuple[int, int, int]]:
+    def patchify(self, frames: Tensor) -> tuple[Tensor, tuple[int, int, int]]:
         """Normalised patches, where `frames` lie (uint8 [n, height, width, 3]), and their grid.
 
         Returns float32 [t·rows·columns, 3·temporal_patch_size·patch_size²] and (t, rows, columns) in patches. The

@@ -37,12 +37,12 @@ class VisionShape:
     out_width: int  # of a visual token
     head: int = 0  # tokens at the head of each frame that are no patches
     window: int = 0  # patches per side of a window of attention; 0: all blocks attend within frames
-    whole: tuple[int, ...] = ()  # blocks that attend within frames though there are windows
-    taps: tuple[int, ...] = ()  # blocks whose output becomes visual tokens as well
+    full_blocks: tuple[int, ...] = ()  # blocks that attend within frames though there are windows
+    deepstack: tuple[int, ...] = ()  # blocks whose output becomes visual tokens as well
 
     def in_windows(self, block: int) -> bool:
         """Whether a block attends within windows."""
-        return self.window > 0 and block not in self.whole
+        return self.window > 0 and block not in self.full_blocks
 
 
 @dataclass(frozen=True, kw_only=True)

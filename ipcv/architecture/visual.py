@@ -34,20 +34,22 @@ class Visual:
     """Visual tokens for the language model."""
 
     tokens: Tensor  # [n, d] embeddings
-    taps: Tensor  # [t, n, d] what is added to them behind each of the first t decoder layers (DeepStack); t may be 0
+    deepstack: (
+        Tensor  # [t, n, d] what is added to them behind each of the first t decoder layers (DeepStack); t may be 0
+    )
 
     @classmethod
     def cat(cls, parts: "list[Visual]") -> "Visual":
         """The tokens of all `parts`, one after the other."""
-        return cls(torch.cat([part.tokens for part in parts]), torch.cat([part.taps for part in parts], dim=1))
+        return cls(torch.cat([part.tokens for part in parts]), torch.cat([part.deepstack for part in parts], dim=1))
 
     def __getitem__(self, rows: Tensor) -> "Visual":
         """Only some of the tokens."""
-        return Visual(self.tokens[rows], self.taps[:, rows])
+        return Visual(self.tokens[rows], self.deepstack[:, rows])
 
     def __len__(self) -> int:
         return len(self.tokens)
 
     def to(self, device: torch.device) -> "Visual":
         """The same on a device."""
-        return Visual(self.tokens.to(device), self.taps.to(device))
+        return Visual(self.tokens.to(device), self.deepstack.to(device))

@@ -68,7 +68,7 @@ class EncodingCache:
 
     def store(self, key: str, encoded: Encoded) -> None:
         """Keep an encoding. What cannot be written is a warning: the answer does not depend on it."""
-        parts = {"visual": encoded.visual.tokens, "taps": encoded.visual.taps}
+        parts = {"visual": encoded.visual.tokens, "taps": encoded.visual.deepstack}
         tensors = {name: part.detach().cpu().contiguous() for name, part in parts.items()}
         about = {
             "version": VERSION,
@@ -156,7 +156,7 @@ def _hash(*tensors: Tensor) -> str:
 
 def _encoded(visual: Visual, about: dict[str, Any]) -> Encoded:
     """What was stored. Raises `ValueError` if it is not whole."""
-    if about["version"] != VERSION or about["hash"] != _hash(visual.tokens, visual.taps):
+    if about["version"] != VERSION or about["hash"] != _hash(visual.tokens, visual.deepstack):
         raise ValueError("its checksum is another one")
     time, rows, columns = about["grid"]
     height, width = about["size"]

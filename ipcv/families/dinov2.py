@@ -25,7 +25,9 @@ def encoder(model: Any) -> Encoder:
         frames, height, width = len(pixel_values), *pixel_values.shape[2:]
         return [(frames, height // model.config.patch_size, width // model.config.patch_size)]
 
-    return Encoder(blocks=model.encoder.layer, attention=ATTENTION, entrance=model.embeddings, grids=grids, protected=1)
+    return Encoder(
+        blocks=model.encoder.layer, attention=ATTENTION, patch_embedding=model.embeddings, grids=grids, protected=1
+    )
 
 
 FAMILY = Family(encoder=encoder)

@@ -34,14 +34,12 @@ class Language:
     kind: MediaKind = "video"  # what the visual tokens pass for
     settings: Callable[[Path, Any], FrameSettings] = lambda folder, _: PatchSettings.from_folder(folder)  # of a config
     encode: Callable[[Any, Tensor, Grid], Visual]  # (model, that input, its grid)
-    taken: Callable[[Visual], Any]  # in place of the encoder's output in the model's own pass
+    as_encoder_output: Callable[[Visual], Any]  # in place of the encoder's output in the model's own pass
     positions: Callable[..., Tensor]  # (model, ids, types, shown): of a prompt's tokens
-    whole: tuple[str, ...]  # modules that are never quantised
+    unquantized: tuple[str, ...]  # modules that are never quantised
     vision: Callable[[Any], VisionShape]  # the encoder's sizes, from the model's configuration
     decoder: Callable[[Any], TextShape] = TextShape.of  # the language model's sizes, from its own configuration
-    reach: bool = (
-        False  # whether attention goes by windows or pictures, as in `ipcv.architecture.windows`, and not to all before
-    )
+    position_masks: bool = False  # whether tokens attend within windows and pictures: see `ipcv.architecture.windows`
 
     def text(self, times: Sequence[float], *, seconds: float | None = None, processor: str | None = None) -> str:
         """What stands in the prompt for a video of so many `seconds` with temporal patches at `times`, in seconds.

@@ -27,6 +27,6 @@ def visual(tokens: Tensor) -> Visual:
     return Visual(tokens, tokens.new_empty(0, *tokens.shape))
 
 
-def taken(visual: Visual) -> Any:
+def as_encoder_output(visual: Visual) -> Any:
     """Wrap `visual` as the model's forward expects encoder output."""
     return encoder_output(visual.tokens[None])

@@ -67,10 +67,10 @@ FAMILY = Family(
         kind="image",
         settings=settings,
         encode=encode,
-        taken=framed.taken,
+        as_encoder_output=framed.as_encoder_output,
         positions=positions.of_text,
-        whole=("model.vision_tower", "model.multi_modal_projector", "lm_head"),
+        unquantized=("model.vision_tower", "model.multi_modal_projector", "lm_head"),
         vision=shape,
-        reach=True,
+        position_masks=True,
     ),
 )

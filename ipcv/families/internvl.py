@@ -47,7 +47,9 @@ def encoder(model: Any) -> Encoder:
         frames, height, width = len(pixel_values), *pixel_values.shape[2:]
         return [(frames, height // tower.config.patch_size[0], width // tower.config.patch_size[1])]
 
-    return Encoder(blocks=tower.encoder.layer, attention=ATTENTION, entrance=tower.embeddings, grids=grids, protected=1)
+    return Encoder(
+        blocks=tower.encoder.layer, attention=ATTENTION, patch_embedding=tower.embeddings, grids=grids, protected=1
+    )
 
 
 def shape(config: Any) -> VisionShape:
@@ -78,9 +80,9 @@ FAMILY = Family(
             folder, config.vision_config, merge=int(1 / config.downsample_ratio)
         ),
         encode=framed.encode,
-        taken=framed.taken,
+        as_encoder_output=framed.as_encoder_output,
         positions=positions.of_text,
-        whole=("model.vision_tower", "model.multi_modal_projector", "lm_head"),
+        unquantized=("model.vision_tower", "model.multi_modal_projector", "lm_head"),
         vision=shape,
     ),
 )

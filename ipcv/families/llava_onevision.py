@@ -55,10 +55,16 @@ FAMILY = Family(
             folder, config.vision_config, merge=POOLED, is_pooled=True
         ),
         encode=encode,
-        taken=framed.taken,
+        as_encoder_output=framed.as_encoder_output,
         positions=positions.of_text,
         # as the modules are called, and the weights of published models
-        whole=("model.vision_tower", "vision_tower", "model.multi_modal_projector", "multi_modal_projector", "lm_head"),
+        unquantized=(
+            "model.vision_tower",
+            "vision_tower",
+            "model.multi_modal_projector",
+            "multi_modal_projector",
+            "lm_head",
+        ),
         vision=shape,
     ),
 )

@@ -37,7 +37,7 @@ def encoder(model: Any, **more: Any) -> Encoder:
         return [(frames, rows, columns) for frames, rows, columns in grid_thw.tolist()]
 
     merge = tower.spatial_merge_size
-    return Encoder(blocks=tower.blocks, attention=ATTENTION, entrance=tower, grids=grids, merge=merge, **more)
+    return Encoder(blocks=tower.blocks, attention=ATTENTION, patch_embedding=tower, grids=grids, merge=merge, **more)
 
 
 def shape(vision: Any, **more: Any) -> VisionShape:
@@ -59,17 +59,19 @@ def encode(model: Any, patches: Tensor, grid: Grid) -> Visual:
     finally:
         arrival.remove()
     tokens = output.pooler_output[0]
-    taps = [each[0] for each in output.get("deepstack_features") or ()]
-    return Visual(tokens, torch.stack(taps) if taps else tokens.new_empty(0, *tokens.shape))
+    deepstack = [each[0] for each in output.get("deepstack_features") or ()]
+    return Visual(tokens, torch.stack(deepstack) if deepstack else tokens.new_empty(0, *tokens.shape))
 
 
 def _grid_arrives(_: Any, args: tuple[Tensor], named: dict[str, Any]) -> tuple[tuple[Tensor], dict[str, Any]]:
     return args, named | {"grid_thw": sent(named["grid_thw"], args[0].device)}
 
 
-def taken(visual: Visual) -> Any:
+def as_encoder_output(visual: Visual) -> Any:
     """Wrap `visual` as the model's forward expects encoder output."""
-    return encoder_output([visual.tokens], [[each] for each in visual.taps])
+    return encoder_output([visual.tokens], [[each] for each in visual.deepstack])
 
 
-LANGUAGE = partial(Language, encode=encode, taken=taken, whole=("model.visual", "lm_head"))
+LANGUAGE = partial(
+    Language, encode=encode, as_encoder_output=as_encoder_output, unquantized=("model.visual", "lm_head")
+)

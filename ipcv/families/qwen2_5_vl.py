@@ -24,7 +24,7 @@ def shape(config: Any) -> VisionShape:
         mlp_parts=3,
         out_width=vision.out_hidden_size,
         window=_side(vision),
-        whole=tuple(vision.fullatt_block_indexes),
+        full_blocks=tuple(vision.fullatt_block_indexes),
     )
 
 

@@ -50,7 +50,7 @@ FAMILY = Family(
         placeholder=FRAME,
         frame=TIMED,
         positions=positions.of_grid,
-        whole=("model.visual", "lm_head", *GATES),
+        unquantized=("model.visual", "lm_head", *GATES),
         vision=shape,
         decoder=decoder,
     ),

@@ -18,7 +18,7 @@ def encoder(model: Any) -> Encoder:
     """The encoder of `model`."""
     tower = model.model.visual
     return packed.encoder(
-        model, taps=dict(zip(tower.deepstack_visual_indexes, tower.deepstack_merger_list, strict=True))
+        model, deepstack=dict(zip(tower.deepstack_visual_indexes, tower.deepstack_merger_list, strict=True))
     )
 
 
@@ -30,7 +30,7 @@ def shape(config: Any) -> VisionShape:
         width=vision.hidden_size,
         mlp_width=vision.intermediate_size,
         out_width=vision.out_hidden_size,
-        taps=tuple(vision.deepstack_visual_indexes),
+        deepstack=tuple(vision.deepstack_visual_indexes),
     )
 
 

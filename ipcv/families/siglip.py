@@ -27,7 +27,7 @@ def encoder(tower: Any) -> Encoder:
         frames, height, width = len(pixel_values), *pixel_values.shape[2:]
         return [(frames, height // side, width // side)]
 
-    return Encoder(blocks=tower.encoder.layers, attention=ATTENTION, entrance=tower.embeddings, grids=grids)
+    return Encoder(blocks=tower.encoder.layers, attention=ATTENTION, patch_embedding=tower.embeddings, grids=grids)
 
 
 def shape(vision: Any, **more: Any) -> VisionShape:

@@ -88,9 +88,9 @@ FAMILY = Family(
             folder, config.vision_config, merge=config.scale_factor
         ),
         encode=encode,
-        taken=framed.taken,
+        as_encoder_output=framed.as_encoder_output,
         positions=positions.of_text,
-        whole=("model.vision_model", "model.connector", "lm_head"),
+        unquantized=("model.vision_model", "model.connector", "lm_head"),
         vision=shape,
     ),
 )

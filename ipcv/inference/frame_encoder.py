@@ -124,7 +124,7 @@ class FrameEncoder:
         """What the encoder makes of `frames` uint8 `[frames, height, width, 3]`, and their grid of patches."""
         with self.clock.stage("preprocess"):
             pixels = torch.from_numpy(frames).to(self.network.device)
-            patches, grid = self.patches.patches(pixels)
+            patches, grid = self.patches.patchify(pixels)
         with self.clock.stage("encode"):
             visual = self.language.encode(self.network, patches, grid)
         return visual, grid
@@ -150,7 +150,7 @@ class FrameEncoder:
     def warm_up(self, size: tuple[int, int], frames: int) -> None:
         """Run a frame batch, plain and compressed, and a short prompt for nothing: what is timed next is not cold."""
         pixels = torch.zeros(frames, *size, 3, dtype=torch.uint8, device=self.network.device)
-        patches, grid = self.patches.patches(pixels)
+        patches, grid = self.patches.patchify(pixels)
         for compressed in (nullcontext(), self.compressed()):
             with compressed:
                 self.language.encode(self.network, patches, grid)

@@ -45,9 +45,10 @@ def prefill(
     types = prompt.types[prompt.types != TEXT].to(visual.tokens.device)
     if language.newline:
         visual, types = _with_newlines(model, prompt, visual, language.newline(model))
-    encoded = {name: language.taken(visual[types == number]) for name, number in TYPES.items() if number in types}
+    kinds = {name: number for name, number in TYPES.items() if number in types}
+    encoded = {name: language.as_encoder_output(visual[types == number]) for name, number in kinds.items()}
     inputs = {"input_ids": ids, "position_ids": positions, **encoder_outputs(encoded), **cache_argument(model, cache)}
-    if not language.reach:
+    if not language.position_masks:
         with in_chunks(model, chunk):
             logits = next_logits(model, **inputs)
         return Decoding(cache, next_positions(positions), logits, ids)

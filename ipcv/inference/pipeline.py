@@ -160,7 +160,7 @@ class Pipeline:
         with self.clock.stage("prefill"):
             shown = [part.shown for part in self.parts]
             positions = find_language(network.config.model_type).positions(network, prompt.ids, prompt.types, shown)
-            visual = Visual.cat([Visual(left.tokens, part.visual.taps[:, left.donor]) for part, left in pairs])
+            visual = Visual.cat([Visual(left.tokens, part.visual.deepstack[:, left.donor]) for part, left in pairs])
             return prefill(network, prompt.only(rows), visual, positions[..., rows].to(network.device))
 
     def check_context(self) -> None:

@@ -47,7 +47,7 @@ class Sizes:
                 f"`fit` does not know how much memory weights quantised by {method} need: some devices unpack them, "
                 f"unlike those of {', '.join(AS_STORED)}; leave it out"
             )
-        whole = tuple(name.removeprefix("model.") for name in language.whole)  # files may have names without it
+        whole = tuple(name.removeprefix("model.") for name in language.unquantized)  # files may have names without it
         counts: Counter[str] = Counter(plain=0, linear=0, packed=0)
         for path in folder.glob("*.safetensors"):
             with safe_open(path, "pt") as file:

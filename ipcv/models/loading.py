@@ -142,7 +142,7 @@ def _read_options(found: ResolvedModel) -> dict[str, Any]:
             bnb_4bit_quant_type="nf4",
             bnb_4bit_use_double_quant=True,
             bnb_4bit_compute_dtype=torch.bfloat16 if found.dtype == torch.float32 else found.dtype,
-            llm_int8_skip_modules=list(find_language(found.config.model_type).whole),
+            llm_int8_skip_modules=list(find_language(found.config.model_type).unquantized),
         )
     if can_flash(found.config.model_type, found.device, found.dtype):
         options["attn_implementation"] = "flash_attention_2"

@@ -65,7 +65,7 @@ def choose_quantization(quant: Quant, device: torch.device, config: PretrainedCo
 
 
 def can_flash(family: str, device: torch.device, dtype: torch.dtype) -> bool:
-    """Whether flash attention runs here and computes what a family wants: it knows no masks like those of `reach`."""
-    if device.type != "cuda" or dtype == torch.float32 or find_language(family).reach:
+    """Whether flash attention runs here and computes what a family wants: it knows no masks by position."""
+    if device.type != "cuda" or dtype == torch.float32 or find_language(family).position_masks:
         return False
     return _is_recent(device) and is_flash_attn_2_available()

@@ -37,7 +37,7 @@ def without(*names):
 def test_still_pairs_equal_the_family_s_image_processor():
     stills = pictures(3, 84, 140)
     expected = Qwen2VLImageProcessorPil(do_resize=False)(images=list(stills), return_tensors="pt")
-    patches, grid = PatchSettings().patches(torch.from_numpy(stills.repeat(2, axis=0)))
+    patches, grid = PatchSettings().patchify(torch.from_numpy(stills.repeat(2, axis=0)))
     assert grid == (3, 6, 10)
     assert expected["image_grid_thw"].tolist() == [[1, 6, 10]] * 3
     torch.testing.assert_close(patches, expected["pixel_values"], rtol=0, atol=1e-6)
@@ -58,7 +58,7 @@ def test_moving_frames_equal_the_layout_written_out(patch, time, merge):
                         left = (token_column * merge + column) * patch
                         block = frames[step * time : (step + 1) * time, top : top + patch, left : left + patch]
                         rows.append(np.moveaxis((block / 255 - mean) / std, 3, 0).ravel())
-    patches, grid = settings.patches(torch.from_numpy(frames))
+    patches, grid = settings.patchify(torch.from_numpy(frames))
     assert grid == (2, 2 * merge, 3 * merge)
     assert patches.dtype == torch.float32
     torch.testing.assert_close(patches, torch.tensor(np.array(rows), dtype=torch.float32), rtol=0, atol=1e-6)
@@ -67,14 +67,14 @@ def test_moving_frames_equal_the_layout_written_out(patch, time, merge):
 def test_the_frames_given_are_left_alone():
     frames = torch.from_numpy(pictures(2, 28, 28))
     before = frames.clone()
-    PatchSettings().patches(frames)
+    PatchSettings().patchify(frames)
     assert torch.equal(frames, before)
 
 
 @pytest.mark.parametrize("shape", [(3, 28, 28, 3), (2, 27, 28, 3), (2, 28, 14, 3)])
 def test_frames_that_do_not_divide_into_patches_are_refused(shape):
     with pytest.raises(ValueError, match="do not divide into patches"):
-        PatchSettings().patches(torch.zeros(shape, dtype=torch.uint8))
+        PatchSettings().patchify(torch.zeros(shape, dtype=torch.uint8))
 
 
 @given(
@@ -124,7 +124,7 @@ def test_video_settings_are_preferred_to_those_for_images(tmp_path):
 def test_a_config_may_switch_rescaling_and_normalising_off():
     settings = PatchSettings.from_dict(CONFIG | {"do_rescale": False, "do_normalize": False})
     frames = torch.from_numpy(pictures(2, 28, 28))
-    assert sorted(settings.patches(frames)[0].flatten().tolist()) == sorted(frames.flatten().tolist())
+    assert sorted(settings.patchify(frames)[0].flatten().tolist()) == sorted(frames.flatten().tolist())
 
 
 @pytest.mark.parametrize(
@@ -176,7 +176,7 @@ def test_torchvision_is_not_needed():
     code = (
         "import sys; sys.modules['torchvision'] = None\n"
         "import torch; from ipcv.architecture.preprocess import PatchSettings\n"
-        "print(PatchSettings().patches(torch.zeros(2, 28, 28, 3, dtype=torch.uint8))[1])"
+        "print(PatchSettings().patchify(torch.zeros(2, 28, 28, 3, dtype=torch.uint8))[1])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "(1, 2, 2)\n"

@@ -67,7 +67,7 @@ def test_the_batched_encoder_is_the_models_own_on_the_same_patches(trainer, fold
     scene = make_scene(3)
     frames = torch.from_numpy(scene.render([0.0, 0.5, 1.0, 1.5], side).frames)
     batched = trainer.see(frames.unflatten(0, (-1, 2)), side)
-    patches, grid = PatchSettings.from_folder(folder).patches(frames)
+    patches, grid = PatchSettings.from_folder(folder).patchify(frames)
     own = trainer.model.model.visual(patches, grid_thw=torch.tensor([grid])).pooler_output
     assert torch.allclose(batched.flatten(0, 1), own, atol=1e-4)
 

@@ -64,7 +64,7 @@ def compare(got: Any, want: oracle.Compressed, naive: oracle.Encoder) -> None:
 def test_what_is_compared_elsewhere_is_the_same_encoder(family):
     case, model = family
     encoders = (find_encoder(each) for each in (model, CASES[case.like].build()))
-    first, second = ([type(part) for part in encoder.entrance.modules()] for encoder in encoders)
+    first, second = ([type(part) for part in encoder.patch_embedding.modules()] for encoder in encoders)
     assert first == second
 
 

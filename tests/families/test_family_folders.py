@@ -77,7 +77,7 @@ def transformers_inputs(model: ipcv.Model, case: Case, videos: list[TimedFrames]
     for video in videos:
         with clip_from_frames(video.frames, video.times, resize=settings.resize, multiple=1) as clip:
             (frames,) = clip
-        patches, grid = settings.patches(torch.from_numpy(frames))
+        patches, grid = settings.patchify(torch.from_numpy(frames))
         every.append(patches)
         grids.append(grid)
     if case.pixels:
@@ -203,7 +203,7 @@ def test_what_keeps_everything_changes_nothing(model, video):
 def test_the_encoder_in_batches_equals_the_encoder_in_one_go(model, video):
     whole, parts = (encoded(model, video, options=replace(PLAIN, frame_batch=size)).visual for size in (6, 2))
     torch.testing.assert_close(parts.tokens, whole.tokens, atol=1e-4, rtol=1e-4)
-    torch.testing.assert_close(parts.taps, whole.taps, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(parts.deepstack, whole.deepstack, atol=1e-4, rtol=1e-4)
 
 
 def test_an_encoding_comes_back_from_the_cache_as_it_was(model, video, tmp_path):
@@ -212,7 +212,7 @@ def test_an_encoding_comes_back_from_the_cache_as_it_was(model, video, tmp_path)
     cache.store("0" * 32, before)
     again = cache.load("0" * 32, "memory")
     assert torch.equal(again.visual.tokens, before.visual.tokens)
-    assert torch.equal(again.visual.taps, before.visual.taps)
+    assert torch.equal(again.visual.deepstack, before.visual.deepstack)
     assert model.ask(again, QUESTION, options).answer == model.ask(video, QUESTION, options).answer
 
 

@@ -68,7 +68,7 @@ def test_qwen3_stills_equal_the_familys_image_processor():
     stills = pictures(3)
     own = {name: QWEN3[name] for name in ("patch_size", "temporal_patch_size", "merge_size", "image_mean", "image_std")}
     want = Qwen2VLImageProcessorPil(do_resize=False, **own)(images=list(stills.numpy()), return_tensors="pt")
-    patches, grid = SETTINGS.patches(stills.repeat_interleave(2, 0))
+    patches, grid = SETTINGS.patchify(stills.repeat_interleave(2, 0))
     assert (len(stills), *want["image_grid_thw"][0, 1:].tolist()) == grid
     torch.testing.assert_close(patches, want["pixel_values"], rtol=0, atol=1e-6)
 
@@ -77,7 +77,7 @@ def test_qwen3_frames_are_cut_as_by_the_familys_video_processor():
     frames = pictures(6)
     normalised = ((frames / 255 - 0.5) / 0.5).permute(0, 3, 1, 2)[None]
     want, *grid = Qwen3VLVideoProcessor().patchify(normalised, patch_size=16, merge_size=2, temporal_patch_size=2)
-    patches, ours = SETTINGS.patches(frames)
+    patches, ours = SETTINGS.patchify(frames)
     assert ours == tuple(grid)
     torch.testing.assert_close(patches, want[0], rtol=0, atol=1e-6)
 
@@ -139,7 +139,7 @@ def test_internvl_frames_equal_the_familys_image_processor(tmp_path):
     settings, frames = stills(tmp_path), pictures(3)[:, :32, :32]
     processor = GotOcr2ImageProcessorPil(**STILL, size={"height": 32, "width": 32}, crop_to_patches=False)
     want = processor(images=list(frames.numpy()), return_tensors="pt")["pixel_values"]
-    pixels, grid = settings.patches(frames)
+    pixels, grid = settings.patchify(frames)
     assert grid == (3, 8, 8)
     torch.testing.assert_close(pixels, want, rtol=0, atol=1e-5)
 
@@ -153,7 +153,7 @@ def test_internvl_has_one_size_of_frames(tmp_path):
     ):
         settings.limited(1023)
     with pytest.raises(ValueError, match="frames must be 32 x 32, not 64 x 96"):
-        settings.patches(pictures(1))
+        settings.patchify(pictures(1))
 
 
 @pytest.mark.parametrize(

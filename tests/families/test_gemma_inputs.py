@@ -117,7 +117,7 @@ def test_each_has_its_own_frames_and_kept_tokens(model, inputs):
 
 def test_pixels_equal_the_familys_image_processor(model, inputs):
     want = processed(model, inputs[1])["pixel_values"]
-    pixels, grid = model.loaded.patches.patches(torch.from_numpy(inputs[1]))
+    pixels, grid = model.loaded.patches.patchify(torch.from_numpy(inputs[1]))
     assert grid == (6, 8, 8)
     torch.testing.assert_close(pixels, want, rtol=0, atol=1e-6)
 

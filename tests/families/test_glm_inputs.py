@@ -63,7 +63,7 @@ def test_stills_equal_the_familys_image_processor():
     own = {name: value for name, value in VALUES.items() if name != "size"}
     stills = pictures(3)
     want = Glm4vImageProcessorPil(do_resize=False, **own)(images=list(stills.numpy()), return_tensors="pt")
-    patches, grid = PatchSettings.from_dict(VALUES | KINDS[0]).patches(stills.repeat_interleave(2, 0))
+    patches, grid = PatchSettings.from_dict(VALUES | KINDS[0]).patchify(stills.repeat_interleave(2, 0))
     assert (len(stills), *want["image_grid_thw"][0, 1:].tolist()) == grid
     torch.testing.assert_close(patches, want["pixel_values"], rtol=0, atol=1e-6)
 
@@ -73,7 +73,7 @@ def test_frames_are_cut_as_by_the_familys_video_processor():
     mean, std = torch.tensor(settings.image_mean), torch.tensor(settings.image_std)
     normalised = ((frames / 255 - mean) / std).permute(0, 3, 1, 2)[None]
     want, *grid = Glm4vVideoProcessor().patchify(normalised, patch_size=14, merge_size=2, temporal_patch_size=2)
-    patches, ours = settings.patches(frames)
+    patches, ours = settings.patchify(frames)
     assert ours == tuple(grid)
     torch.testing.assert_close(patches, want[0], rtol=0, atol=1e-6)
 

@@ -297,7 +297,7 @@ def test_videos_and_images_in_one_prompt_are_as_in_transformers_own_pass(loaded,
         run_.take(loaded.encode(each, options))
         opener = Opener(options, loaded.measure(options, loaded.check(options)))
         for frames in opener.open([each], loaded.limit(options, [QUESTION])).inputs[0]:
-            part = loaded.loaded.patches.patches(torch.from_numpy(frames))
+            part = loaded.loaded.patches.patchify(torch.from_numpy(frames))
             pixels["video" if isinstance(each, TimedFrames) else "image"].append(part)
     prompt = run_.prompt(QUESTION)
     text = loaded.loaded.tokenizer.decode(prompt.ids[0])

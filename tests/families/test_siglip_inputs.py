@@ -66,7 +66,7 @@ def test_llava_frames_equal_the_familys_image_processor(settings):
     frames, size = pictures(3, 30), {"height": 30, "width": 30}
     processor = LlavaOnevisionImageProcessorPil(**STILL, size=size, image_grid_pinpoints=[[30, 30]])
     want = processor(images=list(frames.numpy()), return_tensors="pt")["pixel_values"][:, 0]  # each image as a whole
-    pixels, grid = settings("llava_onevision").patches(frames)
+    pixels, grid = settings("llava_onevision").patchify(frames)
     assert grid == (3, 7, 7)  # two pixels are left over
     torch.testing.assert_close(pixels, want, rtol=0, atol=1e-5)
 
@@ -139,7 +139,7 @@ def test_smolvlm_frames_equal_the_familys_image_processor(settings):
     sizes = {"size": {"longest_edge": 38}, "max_image_size": {"longest_edge": 38}}
     processor = SmolVLMImageProcessorPil(**STILL, **sizes, do_image_splitting=False)
     want = processor(images=[list(frames.numpy())], return_tensors="pt")["pixel_values"][0]
-    pixels, grid = settings("smolvlm").patches(frames)
+    pixels, grid = settings("smolvlm").patchify(frames)
     assert (grid, settings("smolvlm").tokens(38, 38)) == ((3, 9, 9), 9)
     torch.testing.assert_close(pixels, want, rtol=0, atol=1e-5)
 

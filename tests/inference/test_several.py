@@ -56,7 +56,7 @@ def test_the_prompt_is_the_one_that_transformers_makes_of_the_same_pixels(demo, 
     pixels = {"image": [], "video": []}
     for each in inputs:
         for frames in Opener(PLAIN, measure).open([each], demo.limit(PLAIN, [COLOUR])).inputs[0]:
-            pixels["image" if each.suffix == ".png" else "video"].append(patches.patches(torch.from_numpy(frames)))
+            pixels["image" if each.suffix == ".png" else "video"].append(patches.patchify(torch.from_numpy(frames)))
     grids = {kind: torch.tensor([grid for _, grid in parts]) for kind, parts in pixels.items()}
     want = network(
         input_ids=prompt.ids,

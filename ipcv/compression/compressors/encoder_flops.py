@@ -33,7 +33,7 @@ def encoder_flops(
 
 
 def ends_flops(shape: VisionShape, patches: int) -> int:
-    """FLOPs of what is no block: patches become tokens, and the last block's and the taps' become visual tokens."""
+    """FLOPs around the blocks: the patch embedding, and the mergers of the last block and of DeepStack."""
     merged_width = shape.width * shape.merge
     hidden_width = merged_width if shape.hidden_width is None else shape.hidden_width
     merged = patches // shape.merge
@@ -44,7 +44,7 @@ def ends_flops(shape: VisionShape, patches: int) -> int:
     else:
         merger = linear(merged, merged_width, shape.out_width)
     merger += linear(merged, shape.out_width, 3 * shape.gated_width)
-    return linear(patches, shape.patch_values, shape.width) + (1 + len(shape.taps)) * merger
+    return linear(patches, shape.patch_values, shape.width) + (1 + len(shape.deepstack)) * merger
 
 
 def block_flops(shape: VisionShape, parts: Sequence[int], mlp_tokens: int) -> int:

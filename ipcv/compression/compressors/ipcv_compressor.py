@@ -162,15 +162,15 @@ class _Hooks:
     def install(self) -> Iterator[Handle]:
         """Put the hooks on the blocks and take over their attention, one handle each."""
         first, last = self.settings.layer, self.settings.layer + self.settings.stable(len(self.blocks))
-        yield self.encoder.entrance.register_forward_pre_hook(self.begin, with_kwargs=True)
+        yield self.encoder.patch_embedding.register_forward_pre_hook(self.begin, with_kwargs=True)
         yield self.blocks[first - 1].register_forward_hook(self.split)
         for number, block in enumerate(self.blocks[first:], first):
             yield block.register_forward_pre_hook(self.enter)
             attention = block.get_submodule(self.encoder.attention.module)
             yield Override(attention, partial(self.attend, block, everything=number < last))
-        for number, tap in self.encoder.taps.items():
+        for number, merger in self.encoder.deepstack.items():
             if first - 1 <= number < len(self.blocks) - 1:
-                yield tap.register_forward_pre_hook(self.tap)
+                yield merger.register_forward_pre_hook(self.feed_deepstack)
         # ahead of hooks of transformers' own, which hand on what a block gives
         yield self.blocks[-1].register_forward_hook(self.restore, prepend=True)
 
@@ -231,8 +231,8 @@ class _Hooks:
         mixed = attend(attention, (query, key, value), *segments, scale=getattr(attention, style.scale))
         return style.output(attention, self.shaped(mixed))
 
-    def tap(self, _: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        """What reads the output of a block reads every token."""
+    def feed_deepstack(self, _: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        """Restore every token for DeepStack, which reads the output of a block."""
         return (self.restored(args[0]), *args[1:])
 
     def restore(self, _: nn.Module, __: tuple[Tensor, ...], output: Tensor) -> Tensor:

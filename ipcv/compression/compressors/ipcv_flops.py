@@ -29,9 +29,9 @@ def pass_flops(
     if sum(kept) - head != count:
         raise ValueError(f"kept={sum(kept)} tokens, but keep={settings.keep} of {tokens} keeps {count + head}")
     stable = settings.layer + settings.stable(shape.blocks)
-    taps = sum(settings.layer - 1 <= tap < shape.blocks - 1 for tap in shape.taps)
+    read = sum(settings.layer - 1 <= block < shape.blocks - 1 for block in shape.deepstack)
     flops = ends_flops(shape, tokens - head) + split_flops(shape.width, tokens - head, count, settings)
-    flops += (stable - settings.layer + 1 + taps) * restore_flops(shape.width, tokens, sum(kept), settings)
+    flops += (stable - settings.layer + 1 + read) * restore_flops(shape.width, tokens, sum(kept), settings)
     of_frames = _of_frames(kept, windows, frames) if shape.window else kept
     for block in range(shape.blocks):
         some, all_ = (kept, windows) if shape.in_windows(block) else (of_frames, frames)

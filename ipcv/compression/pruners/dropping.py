@@ -45,7 +45,7 @@ class Dropping:
         self.visual_ids = [number for number in ids if number is not None]
         self.prompts = PrunedPrompts(steps)
         self.narrowing = Narrowing(model, shape, self.prompts)
-        self.deepstack = DeepStack(model, len(find_encoder(model).taps), self.prompts)
+        self.deepstack = DeepStack(model, len(find_encoder(model).deepstack), self.prompts)
         self.query: Tensor  # [1, 1, ...] of the last token in the layer before a pruning layer, as projected
         self.before: Tensor  # [1, tokens, d] input of the layer before a pruning layer
         self.rotation: tuple[Tensor, Tensor]  # cosines and sines there, which may differ from other layers'
