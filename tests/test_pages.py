@@ -90,6 +90,21 @@ def test_every_folder_says_in_one_line_what_is_in_it():
         assert len(reference.first_line(init)) <= 110, init
 
 
+def test_every_file_that_a_folder_names_is_in_it():
+    for init in (init for name in ("ipcv", "ipcv_cli") for init in (ROOT / name).rglob("__init__.py")):
+        for name in re.findall(r"\w+\.py\b", reference.first_line(init)):
+            assert (init.parent / name).is_file(), f"{init.parent}: {name}"
+
+
+@pytest.mark.parametrize("folder", ["examples", "ipcv/compression", "ipcv/families"])
+def test_every_file_that_a_folders_page_names_is_there(folder):
+    named = re.findall(r"`([\w/]+\.py)`", (ROOT / folder / "README.md").read_text(encoding="utf-8"))
+    there = {path.name for path in (ROOT / folder).rglob("*.py")} | {
+        path.name for path in (ROOT / "tests").rglob("*.py")
+    }
+    assert {Path(name).name for name in named} - {"NAME.py"} <= there
+
+
 def test_every_folder_and_file_of_the_library_has_its_place_in_the_tree():
     there = {path.name.removesuffix(".py") for path in (ROOT / "ipcv").iterdir()}
     assert there - {"__init__", "__pycache__", "py.typed"} == set(reference.stages(ROOT))
