@@ -1,4 +1,4 @@
-"""What can go wrong in the user's world. Each message says what happened, why, and what would work."""
+"""Errors that the user's files, model or machine cause. Messages say what happened, why, and what would work."""
 
 import errno
 from collections.abc import Iterator
@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 
 ErrorKind = Literal["video", "model", "memory", "settings", "other"]
 
-# how torch, its allocators and the system put it where there is no exception class for it
+# messages of torch, its allocators and the system that have no exception class of their own
 _NO_MEMORY = ("out of memory", "not enough memory", "can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED")
 
 
@@ -24,11 +24,11 @@ class VideoError(IPCVError):
 
 
 class ReadTimeoutError(VideoError):
-    """Reading the video took longer than it was allowed to."""
+    """Reading the video took longer than `timeout`."""
 
 
 class ReaderCrashError(VideoError):
-    """The process that read the video ended before it was done."""
+    """The reader process ended in the middle of the video."""
 
 
 class ModelError(IPCVError):
@@ -44,11 +44,11 @@ class MemoryExhaustedError(IPCVError):
 
 
 class ClusterError(IPCVError):
-    """The cluster cannot be had, or its workers do not live."""
+    """The cluster cannot be reached or started, or its workers end too early."""
 
 
 class WorkerCrashError(IPCVError):
-    """The worker that a video was given to ended, again and again."""
+    """The worker that captioned the video ended, on every try."""
 
 
 class OutputBusyError(IPCVError):
@@ -56,7 +56,7 @@ class OutputBusyError(IPCVError):
 
 
 class SidecarError(IPCVError):
-    """A file is in the way that no caption of ours has written."""
+    """A side-car would replace a file that no run has written."""
 
 
 class TooManyFailuresError(IPCVError):
@@ -75,7 +75,7 @@ def error_kind(error: Exception) -> ErrorKind:
 
 @contextmanager
 def memory_errors(message: str) -> Iterator[None]:
-    """Whatever says that memory ran out becomes `MemoryExhaustedError(message)`; every other error passes."""
+    """Errors that say that memory ran out become `MemoryExhaustedError(message)`; others pass."""
     try:
         yield
     except (MemoryError, OSError, RuntimeError) as error:
@@ -85,19 +85,19 @@ def memory_errors(message: str) -> Iterator[None]:
 
 
 def first_line(error: Exception) -> str:
-    """The first line of what `error` says, or its name if it says nothing."""
+    """The first line of an error's message, or the name of its class if it has none."""
     return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def is_about_memory(error: Exception) -> bool:
-    """Whether `error` says that memory ran out, in whichever of its many ways."""
+    """Whether an error of any library says that memory ran out."""
     if isinstance(error, OSError):
         return error.errno == errno.ENOMEM
     if isinstance(error, MemoryError | MemoryExhaustedError):
         return True
     if type(error).__name__ == "OutOfMemoryError":  # torch's, without importing it
         return True
-    # oneDNN says no more; where it cannot compute something it misses a "primitive descriptor"
+    # oneDNN's whole message; for an operation that it does not have it misses a "primitive descriptor"
     return any(sign in str(error) for sign in _NO_MEMORY) or str(error) == "could not create a primitive"
 
 

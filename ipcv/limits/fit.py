@@ -1,4 +1,4 @@
-"""Settings that fit into the memory that is free, chosen before a model is loaded."""
+"""Choose options and quantisation that fit into the free memory, before a model is loaded."""
 
 import math
 from bisect import bisect_right
@@ -11,21 +11,21 @@ from ipcv.families import find_language
 from ipcv.limits.free_memory import free_memory
 from ipcv.limits.memory_estimate import Sizes
 from ipcv.models.placement import Dtype, Quant, prequantized
-from ipcv.models.source import ModelSource
+from ipcv.models.source import ModelSource, ResolvedModel
 from ipcv.options import PIXELS, Options
 
-SPARE = 0.8  # share of the free memory that is planned with: allocators, libraries and others need some
-ENOUGH = 4096  # visual tokens, fewer than which are a reason to quantise
+SPARE = 0.8  # share of the free memory to plan with: allocators and libraries need some as well
+ENOUGH = 4096  # visual tokens: room for fewer is a reason to quantise
 GIB = 2**30
 
 
 @dataclass(frozen=True, kw_only=True)
 class Fit:
-    """What was chosen."""
+    """Options and quantisation that fit, and why they were chosen."""
 
     options: Options
     quant: Quant
-    batch_size: int | None = None  # answers written at a time, if a batch was asked about
+    batch_size: int | None = None  # answers written at a time; None: not asked about
     why: str  # one line
 
 
@@ -41,19 +41,18 @@ def fit_to_device(
     batch_size: int | None = None,
     neighbors: int = 1,
 ) -> Fit:
-    """Settings for a model, fetched if need be, in the memory that is free on its device now; arguments as of `load`.
+    """Options and quantisation for a model in the memory that is free on its device now; fetches it if need be.
 
-    Nothing is raised above `options`, and a `quant` other than "auto" stays. With "auto", numbers of `dtype` are
-    preferred where they fit, then 8 and 4 bits, then 4 bits with whatever has to be lowered. A checkpoint that is
-    quantised already is taken as it is. No video is looked at: frames count with all the pixels that they may have.
-    `batch_size`: so many answers are to be written at a time, or fewer (`ipcv.batch`); `neighbors`: processes
-    that start on this device at about the same time, this one included, and divide what is free among them.
+    Nothing is raised above `options`, and a `quant` other than "auto" stays. "auto" tries `dtype` first, then 8 and
+    4 bits, then 4 bits with lowered options; a checkpoint that is quantised already stays as it is. Frames count with
+    all the pixels that they may have: no video is looked at. `batch_size` is how many answers are written at a time;
+    `neighbors` is how many processes, this one included, start on the device and share what is free. The other
+    arguments are those of `load`.
 
     >>> found = fit_to_device("demo")
     >>> load("demo", quant=found.quant).ask("clip.mp4", "What colour is the circle?", found.options)
 
-    Raises `MemoryExhaustedError` if nothing fits, `ValueError` where it is not known how much memory the weights
-    need; other errors as of `load`.
+    Raises `MemoryExhaustedError` if nothing fits, `ValueError` for weights of unknown size; and errors as of `load`.
     """
     if batch_size is not None and batch_size < 1:
         raise ValueError(f"batch_size={batch_size} must be at least 1")
@@ -65,14 +64,19 @@ def fit_to_device(
         free, origin = free // neighbors, f"{origin} (for each of {neighbors} processes)"
     sizes = Sizes.of(model.folder, model.config)
     patches = find_language(model.config.model_type).settings(model.folder, model.config)
-    already = prequantized(model.config)
-    quants: Sequence[Quant] = ["none"] if already else [source.quant]
-    if quants == ["auto"]:
-        quants = ["none", "8bit", "4bit"] if model.device.type in ("cuda", "xpu") else ["none", "4bit"]
+    found = fit(free, sizes, options, patches, model.dtype.itemsize, _quants(source, model), batch_size)
+    weights = prequantized(model.config) or (found.quant if found.quant != "none" else model.dtype_name)
     most = _patches(options, patches).max_pixels
-    found = fit(free, sizes, options, patches, model.dtype.itemsize, quants, batch_size)
-    weights = already or (found.quant if found.quant != "none" else model.dtype_name)
     return replace(found, why=explain(options, found, weights, most, f"{free / GIB:.2f} GiB {origin}"))
+
+
+def _quants(source: ModelSource, model: ResolvedModel) -> Sequence[Quant]:
+    """The quantisations to try, the best first."""
+    if prequantized(model.config):
+        return ["none"]
+    if source.quant != "auto":
+        return [source.quant]
+    return ["none", "8bit", "4bit"] if model.device.type in ("cuda", "xpu") else ["none", "4bit"]
 
 
 def fit(
@@ -84,11 +88,12 @@ def fit(
     quants: Sequence[Quant],
     batch_size: int | None = None,
 ) -> Fit:
-    """`options`, lowered where they have to be, and the first of `quants` with which enough fits into `free` bytes.
+    """The first of `quants` with which enough fits into `free` bytes, and `options` lowered as far as needed.
 
-    Weights are in numbers of `width` bytes. The frame batch is halved first, down to one pair of frames, then pixels.
-    Beside, answers at a time are halved, down to one, and then visual tokens are as many as there is room for; frames,
-    pixels and keep follow from these (`ipcv.limits.extent`). Raises `MemoryExhaustedError` if nothing fits.
+    Unquantised weights take `width` bytes. For the encoder, the frame batch is halved first, down to a pair of frames,
+    then the pixels. For the prompts, the answers at a time are halved first, down to one; then the visual tokens are
+    limited to what there is room for, which frames, pixels and keep follow (`ipcv.limits.extent`).
+    Raises `MemoryExhaustedError` if nothing fits.
     """
     wanted = min(options.max_visual_tokens or sizes.context, sizes.context)
     found: Fit | None = None
@@ -114,7 +119,7 @@ def fit(
 
 
 def _tokens(left: int, sizes: Sizes, width: int, wanted: int, batch_size: int | None) -> tuple[int, int | None]:
-    """How many visual tokens a prompt may have in `left` bytes, and answers at a time, of these as few as it takes."""
+    """Visual tokens that a prompt may have in `left` bytes, and answers at a time, halved as often as needed."""
     tokens = bisect_right(range(1, wanted + 1), left, key=lambda count: sizes.prompting(width, count, batch_size))
     if tokens >= min(wanted, ENOUGH) or batch_size is None or batch_size == 1:
         return tokens, batch_size
@@ -122,7 +127,7 @@ def _tokens(left: int, sizes: Sizes, width: int, wanted: int, batch_size: int | 
 
 
 def _frames(left: int, sizes: Sizes, options: Options, patches: FrameSettings, width: int) -> tuple[int, int | None]:
-    """The largest frame batch that fits into `left` bytes, 0 if none does, and pixels per frame if they are lowered."""
+    """The largest frame batch that fits into `left` bytes, or 0, and the pixels per frame, None unless lowered."""
     pixels = _patches(options, patches).max_pixels
     batch, least, given = options.frame_batch, max(patches.min_pixels, patches.factor**2), pixels
     while True:
@@ -142,7 +147,7 @@ def _patches(options: Options, patches: FrameSettings) -> FrameSettings:
 
 
 def explain(given: Options, found: Fit, weights: str, most: int, free: str) -> str:
-    """What was chosen, and why, in one line; frames have `most` pixels at most, if these are not lowered."""
+    """One line on what was chosen and why; `most` is the largest number of pixels in a frame, unless lowered."""
     chosen = found.options
     parts = [f"{weights} weights", f"{chosen.frame_batch} frames at a time"]
     if chosen.max_pixels != given.max_pixels:

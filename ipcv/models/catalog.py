@@ -1,4 +1,4 @@
-"""The models that can be asked: those that were published, and those that are in the hub's cache on this machine."""
+"""The list of models that can be asked: the published ones, and those in the hub's cache on this machine."""
 
 from dataclasses import dataclass
 
@@ -10,25 +10,25 @@ SCHEMA_VERSION = 1
 
 @dataclass(frozen=True, kw_only=True)
 class Copy:
-    """What of a repository is in the cache."""
+    """The copy of a repository in the hub's cache."""
 
-    size: int  # bytes on the disk, of all revisions and of what was not fetched to its end
-    path: str | None  # the folder that is loaded where no revision is asked for; None: not all of it is here
-    lacks: str | None  # why
-    revisions: tuple[str, ...]  # that are whole: branches and tags, and commits without either
+    size: int  # bytes on the disk, of all revisions and of downloads that broke off
+    path: str | None  # folder that is loaded unless a revision is asked for; None: not all of it is here
+    lacks: str | None  # the reason why `path` is None
+    revisions: tuple[str, ...]  # complete ones: branches and tags, and commits without either
 
 
 @dataclass(frozen=True, kw_only=True)
 class ListedModel:
-    """A model that can be asked. Its numbers are None if it is none of the published ones that are known here."""
+    """A model that can be asked. Its numbers are None if it is not in `ipcv.models.checkpoints`."""
 
     name: str
     family: str  # `model_type` of its configuration
     bundled: bool
-    tested_with: str  # which weights of its family, or its own if it is bundled
+    tested_with: str  # the weights of its family that the tests run; its own if it is bundled
     parameters: int | None
-    bytes_16bit: int | None  # of its weights alone, in numbers of 16 bits
-    bytes_4bit: int | None  # and with quant="4bit": the language model's linear layers in 4 bits, the rest in 16
+    bytes_16bit: int | None  # memory of the weights alone, at 16 bits
+    bytes_4bit: int | None  # with quant="4bit": linear layers of the language model at 4 bits, the rest at 16
     cached: Copy | None
 
 
@@ -43,18 +43,18 @@ class ListedFamily:
 
 @dataclass(frozen=True, kw_only=True)
 class Listing:
-    """What `ipcv models` prints."""
+    """Families and models, as `ipcv models --json` prints them."""
 
     schema_version: int = SCHEMA_VERSION
     families: tuple[ListedFamily, ...]
     models: tuple[ListedModel, ...]  # family by family
-    cache: str  # the hub's cache
-    others: int  # repositories in it of which nothing can be asked, or not known to be
+    cache: str  # folder of the hub's cache
+    others: int  # repositories in the cache that are of no known family
     others_size: int  # their bytes
 
 
 def list_models() -> Listing:
-    """Look into the cache. No network call."""
+    """List the published models and those in the hub's cache. No network call."""
     here = {model.name: model for model in cached_models()}
     models = [_listed(DEMO, DEMO_FAMILY, DEMO_TESTED_WITH, None, bundled=True)]
     for family, known in KNOWN.items():

@@ -1,7 +1,7 @@
-"""The model families in numbers: their published checkpoints, and what the weights of these take. Imports no torch.
+"""The published models of each family, and how much memory their weights take. Imports no torch.
 
-The keys of `KNOWN` are those of `ipcv.families.FAMILIES` that answer questions. For another checkpoint, its sizes go
-into `examples/count_parameters.py`, and the line that this prints goes here.
+`KNOWN` has the families of `ipcv.families.FAMILIES` that answer questions. To add a checkpoint, add its sizes to
+`examples/count_parameters.py`, and the line that the script prints to this file.
 """
 
 from dataclasses import dataclass
@@ -9,11 +9,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A model with its parameters."""
+    """A published model and its number of parameters."""
 
     name: str  # of its repository
     parameters: int
-    quantised: int  # of them, the weights of the language model's linear layers: what 4 bits are for
+    quantised: int  # weights of the language model's linear layers: the ones that 4 bits quantise
 
     @property
     def bytes_16bit(self) -> int:
@@ -24,8 +24,8 @@ class Checkpoint:
     def bytes_4bit(self) -> int:
         """Bytes of all weights with `quant="4bit"`.
 
-        That is NF4 with scales that are quantised as well: half a byte for each weight, one for each block of 64 of
-        them, four for each 256 blocks. The rest has 16 bits: vision encoder, embeddings, head, norms, experts.
+        NF4 with quantised scales takes half a byte for each weight, a byte for each block of 64 weights, and four
+        bytes for each 256 blocks. Vision encoder, embeddings, head, norms and experts stay at 16 bits.
         """
         four_bits = self.quantised // 2 + self.quantised // 64 + 4 * (self.quantised // (64 * 256))
         return four_bits + 2 * (self.parameters - self.quantised)
@@ -33,11 +33,11 @@ class Checkpoint:
 
 @dataclass(frozen=True, kw_only=True)
 class KnownFamily:
-    """What there is to say of a family before a model of it is there."""
+    """A family that answers questions, as the list of models shows it."""
 
     title: str
     checkpoints: tuple[Checkpoint, ...]
-    tested_with: str = "tiny random weights"  # by the tests that every family passes
+    tested_with: str = "tiny random weights"  # weights that the tests of every family run
 
 
 DEMO = Checkpoint("demo", 7_388_992, 2_752_512)
@@ -114,7 +114,7 @@ KNOWN: dict[str, KnownFamily] = {
         title="GLM-4.5V, mixture of experts",
         checkpoints=(Checkpoint("zai-org/GLM-4.5V", 107_710_927_360, 5_929_435_136),),
     ),
-    "glm46v": KnownFamily(title="GLM-4.6V", checkpoints=()),  # published ones are of the two families before
+    "glm46v": KnownFamily(title="GLM-4.6V", checkpoints=()),  # its published models are of the two families above
     "llava_onevision": KnownFamily(
         title="LLaVA-OneVision",
         checkpoints=(

@@ -20,12 +20,12 @@ from ipcv.models.hub_cache import cache_folder
 
 @dataclass(frozen=True, kw_only=True)
 class Download:
-    """What there is to fetch, of the files that `ipcv` loads."""
+    """The files of a repository that `ipcv` loads: how large they are, and how much of that is missing here."""
 
     name: str  # of the repository
     revision: str | None  # as asked for: a branch, tag or commit; None: the main branch
-    commit: str  # which that is now
-    size: int  # bytes of all these files
+    commit: str  # that this is on the hub now
+    size: int  # bytes of all files
     missing: int  # bytes of those that are not in the cache
 
     def fetch(self, progress: Callable[[int], None] = lambda _: None) -> Path:
@@ -40,10 +40,10 @@ class Download:
 
 
 def plan(name: str, *, revision: str | None = None) -> Download:
-    """Ask the hub what `name` has at `revision`, a branch, tag or commit, by default the main branch.
+    """Ask the hub for the files of a repository at `revision`: a branch, tag or commit, by default the main branch.
 
-    Raises `ModelError` if the hub or the repository cannot be reached, if it is no model of a family that is known
-    here, or if there is no room for it.
+    Raises `ModelError` if the hub or the repository cannot be reached, if the model is of a family that is not
+    supported, or if there is no room for it.
     """
     refused = partial(_refused, name)
     check_online(refused, "that asks the hub")
@@ -67,12 +67,12 @@ def _files(name: str, commit: str) -> list[DryRunFileInfo]:
         return snapshot_download(
             name, revision=commit, allow_patterns=FILES, dry_run=True, tqdm_class=_counting(lambda _: None)
         )
-    except DryRunError as error:  # which hides why
+    except DryRunError as error:  # it hides the reason
         raise error.__cause__ or error from error
 
 
 def _family(name: str, commit: str) -> str | None:
-    """What the repository's configuration says. It leaves nothing in the cache: there may be no use for the rest."""
+    """The family that the repository's configuration names. Nothing stays in the cache: the rest may be of no use."""
     with TemporaryDirectory() as folder:
         path = hf_hub_download(name, CONFIG, revision=commit, local_dir=folder, tqdm_class=_counting(lambda _: None))
         return model_type(Path(path))
@@ -94,7 +94,7 @@ def _refused(name: str, why: str) -> ModelError:
 
 
 def _counting(progress: Callable[[int], None]) -> type[tqdm]:
-    """A bar for the hub library that draws nothing: it tells `progress` of bytes."""
+    """A progress bar class for the hub library that draws nothing and gives `progress` the bytes so far."""
 
     class Counting(tqdm):
         def __init__(self, *arguments: Any, **settings: Any) -> None:

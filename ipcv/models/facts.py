@@ -1,4 +1,4 @@
-"""Which model answered, and how it was held in memory."""
+"""The facts about a loaded model that an answer carries along."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""A model's name -> its local folder, fetched from the Hugging Face hub if need be."""
+"""Find the folder of a model by its name: bundled, local, in the hub's cache, or fetched from the hub."""
 
 import errno
 import json
@@ -32,7 +32,7 @@ FILES = ["*.json", "*.jinja", "*.safetensors", "*.txt", "*.model"]  # what is fe
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _OFFLINE = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")  # environment variables
 
-Refused = Callable[[str], ModelError]  # what to raise for a reason why something cannot be had
+Refused = Callable[[str], ModelError]  # makes an error of the reason why a model cannot be had
 
 
 def find_folder(name: str, *, revision: str | None = None, offline: bool = False) -> Path:
@@ -58,7 +58,7 @@ def find_folder(name: str, *, revision: str | None = None, offline: bool = False
 
 
 def find_cached(name: str, *, revision: str | None = None) -> Path:
-    """The same without a network call: raises `ModelError` if not all of the model is here."""
+    """The local folder of a model, without a network call. Raises `ModelError` if not all of the model is here."""
     folder = local(name, revision)
     if folder is None:
         folder, lacks = cached(name, revision)
@@ -71,7 +71,7 @@ def find_cached(name: str, *, revision: str | None = None) -> Path:
 
 
 def download_size(name: str, *, revision: str | None = None, offline: bool = False) -> int:
-    """Bytes that `find_folder` would have to fetch, less what parts of them are there; 0 if it needs no network.
+    """Bytes of the files that `find_folder` would fetch; 0 if it needs no network.
 
     Errors as in `find_folder`.
     """
@@ -87,7 +87,7 @@ def download_size(name: str, *, revision: str | None = None, offline: bool = Fal
 
 
 def lacking(folder: Path) -> str | None:
-    """What is not in `folder` though no model can do without it, if anything: "no config.json", say."""
+    """The first file that a model needs and `folder` lacks, as in "no config.json"; None if all are there."""
     needed = [CONFIG, "tokenizer_config.json", WEIGHTS]
     if (index := folder / INDEX).is_file():
         try:
@@ -98,7 +98,7 @@ def lacking(folder: Path) -> str | None:
 
 
 def model_type(config: Path) -> str | None:
-    """The family that a model's `config.json` names, if it can be read and does."""
+    """The family that a `config.json` names; None if it names none or cannot be read."""
     try:
         family = json.loads(config.read_text(encoding="utf-8"))["model_type"]
     except (OSError, ValueError, LookupError, TypeError):
@@ -107,7 +107,10 @@ def model_type(config: Path) -> str | None:
 
 
 def local(name: str, revision: str | None) -> Path | None:
-    """The folder of what is no hub repository."""
+    """The folder of the bundled model or of a local one; None for the name of a hub repository.
+
+    Raises `ValueError` for the `revision` of a folder, `ModelError` for a name that can be neither.
+    """
     folder = Path(str(files("ipcv") / "demo")) if name == DEMO else Path(name).expanduser()
     if folder.is_dir():
         if revision is not None:
@@ -120,7 +123,7 @@ def local(name: str, revision: str | None) -> Path | None:
 
 
 def cached(name: str, revision: str | None) -> tuple[Path | None, str | None]:
-    """The cached snapshot, and what it lacks."""
+    """The snapshot in the hub's cache, if there is one, and why it is incomplete, if it is."""
     try:
         folder = Path(snapshot_download(name, revision=revision, allow_patterns=FILES, local_files_only=True))
     except IncompleteSnapshotError as error:  # by the repository's list of files, if that is in the cache
@@ -134,7 +137,7 @@ def cached(name: str, revision: str | None) -> tuple[Path | None, str | None]:
 
 
 def check_online(refused: Refused, why: str) -> None:
-    """Raise what `refused` makes of `why` if the environment keeps the hub library offline."""
+    """Raise an error, with `why` the hub is needed, if the environment keeps the hub library offline."""
     if variable := _offline_variable():
         raise refused(f"{why} and {variable} in the environment forbids fetching it: unset it")
 
@@ -145,9 +148,9 @@ def _offline_variable() -> str | None:
 
 
 def fetch(name: str, revision: str | None, refused: Refused, bar: type[tqdm] | None = None) -> Path:
-    """The local folder of a repository, as the hub has it now; files that are there already are not fetched again.
+    """Fetch the files of a repository that are not in the cache, as the hub has them now, and return their folder.
 
-    `bar` is what shows how far it is; None: the hub library's own.
+    `bar` is the class of the progress bar; None: the hub library's own.
     """
     with hub_errors(refused, revision):
         folder = Path(snapshot_download(name, revision=revision, allow_patterns=FILES, tqdm_class=bar))
@@ -158,7 +161,7 @@ def fetch(name: str, revision: str | None, refused: Refused, bar: type[tqdm] | N
 
 @contextmanager
 def hub_errors(refused: Refused, revision: str | None) -> Iterator[None]:
-    """Turn whatever the hub library and those beneath it raise into what `refused` makes of the reason."""
+    """Whatever the hub library and the libraries beneath it raise becomes a `ModelError` with the reason."""
     try:
         yield
     except GatedRepoError as error:

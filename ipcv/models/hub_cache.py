@@ -16,11 +16,11 @@ class CachedModel:
     """A repository in the cache."""
 
     name: str
-    size: int  # bytes on the disk, those of downloads that broke off included
-    family: str | None  # a configuration's `model_type`; None: there is no configuration
-    path: Path | None  # the folder that is loaded where no revision is asked for; None: not all of it is here
-    lacks: str | None  # why
-    revisions: tuple[str, ...]  # that are whole: branches and tags, and commits without either
+    size: int  # bytes on the disk, including downloads that broke off
+    family: str | None  # `model_type` of the configuration; None: there is no configuration
+    path: Path | None  # folder that is loaded unless a revision is asked for; None: not all of it is here
+    lacks: str | None  # the reason why `path` is None
+    revisions: tuple[str, ...]  # complete ones: branches and tags, and commits without either
 
 
 @dataclass(frozen=True, kw_only=True)

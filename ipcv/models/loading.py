@@ -33,14 +33,14 @@ DEMO_NOTICE = "the demo model knows only its own little world of moving coloured
 
 @dataclass(frozen=True)
 class Loaded:
-    """A model with all that belongs to it."""
+    """A model in memory, with its tokenizer and the settings that cut frames into patches."""
 
     network: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
     patches: FrameSettings
     facts: ModelFacts
     warnings: tuple[str, ...]
-    processor: str | None = None  # of transformers, that the model's files name
+    processor: str | None = None  # transformers' processor class that the model's files name
 
 
 def read_model(source: ModelSource) -> Loaded:
@@ -65,7 +65,7 @@ def read_model(source: ModelSource) -> Loaded:
 
 
 def _notices(name: str, network: PreTrainedModel, quantization: str | None) -> Iterator[str]:
-    """What there is to know about a model."""
+    """Warnings about the model itself."""
     if name == DEMO:
         yield DEMO_NOTICE
     named = network.get_decoder().named_parameters()
@@ -79,7 +79,7 @@ def _notices(name: str, network: PreTrainedModel, quantization: str | None) -> I
 
 
 def read_processor(folder: Path) -> str | None:
-    """The first class of transformers that the files in `folder` name for preparing a model's inputs."""
+    """The name of transformers' processor class in the files of `folder`, if they name one."""
     for name in ("processor_config", "preprocessor_config", "video_preprocessor_config", "tokenizer_config"):
         path = folder / f"{name}.json"
         try:
@@ -92,12 +92,12 @@ def read_processor(folder: Path) -> str | None:
 
 
 def read_tokenizer(folder: Path, config: PretrainedConfig, processor: str | None) -> PreTrainedTokenizerBase:
-    """The tokenizer of the model in `folder`. Raises `ModelError` if it, or its chat template, is of no use."""
+    """The tokenizer of the model in `folder`. Raises `ModelError` if its chat template cannot ask about a video."""
     try:
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-        if (template := folder / "chat_template.json").is_file():  # of the processor: it goes before the tokenizer's
+        if (template := folder / "chat_template.json").is_file():  # the processor's template, which goes first
             tokenizer.chat_template = json.loads(template.read_text(encoding="utf-8"))["chat_template"]
-    except Exception as error:  # the tokenizers library raises nothing more special
+    except Exception as error:  # the tokenizers library has no class of its own
         raise ModelError(f"cannot load the tokenizer in {str(folder)!r}: {first_line(error)}") from error
     try:
         shown = VisualSpan(kind="video", grid=(1, 2, 2), times=(0.0,), tokens=1)

@@ -1,6 +1,6 @@
-"""Where a model goes, and in which numbers: what "auto" stands for on this machine."""
+"""The device, dtype and quantisation that "auto" stands for on this machine."""
 
-from typing import Literal, get_args
+from typing import Literal
 
 import torch
 from transformers import PretrainedConfig
@@ -13,7 +13,7 @@ Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 
 
 def find_device(device: str) -> torch.device:
-    """What "auto" stands for here. Raises `ValueError` for a device that is not there."""
+    """The device that `device` names; "auto" is the accelerator, else the CPU. `ValueError` if it is not there."""
     accelerator = torch.accelerator.current_accelerator(check_available=True)
     if device == "auto":
         return accelerator or torch.device("cpu")
@@ -36,9 +36,7 @@ def _is_recent(device: torch.device) -> bool:
 
 
 def choose_dtype(dtype: Dtype, device: torch.device) -> torch.dtype:
-    """What "auto" stands for on `device`. Raises `ValueError` for what is not known."""
-    if dtype not in get_args(Dtype):
-        raise ValueError(f"dtype {dtype!r} is not known: use {', '.join(get_args(Dtype))}")
+    """The torch dtype for `device`; "auto" is float32 on the CPU, else bfloat16 where the device has it."""
     if dtype != "auto":
         chosen: torch.dtype = getattr(torch, dtype)
         return chosen
@@ -48,13 +46,13 @@ def choose_dtype(dtype: Dtype, device: torch.device) -> torch.dtype:
 
 
 def prequantized(config: PretrainedConfig) -> str | None:
-    """How a checkpoint's own weights are quantised, if they are."""
+    """The method by which a checkpoint's own weights are quantised, or None."""
     settings = getattr(config, "quantization_config", None)
     return None if settings is None else str(settings.get("quant_method", "yes"))
 
 
 def choose_quantization(quant: Quant, device: torch.device, config: PretrainedConfig) -> Literal["4bit", "8bit"] | None:
-    """What "auto" stands for on `device`. Raises `ValueError` for a model that is quantised already."""
+    """The quantisation for `device`; "auto" is 4 bits on CUDA and XPU. `ValueError` for weights that are quantised."""
     if already := prequantized(config):
         if quant in ("4bit", "8bit"):
             raise ValueError(f'this model\'s weights are quantised already ({already}): use `quant="auto"`')
@@ -65,7 +63,7 @@ def choose_quantization(quant: Quant, device: torch.device, config: PretrainedCo
 
 
 def can_flash(family: str, device: torch.device, dtype: torch.dtype) -> bool:
-    """Whether flash attention runs here and computes what a family wants: it knows no masks by position."""
+    """Whether flash attention runs on `device` and suits the family: it takes no masks by position."""
     if device.type != "cuda" or dtype == torch.float32 or find_language(family).position_masks:
         return False
     return _is_recent(device) and is_flash_attn_2_available()

@@ -1,4 +1,4 @@
-"""A question about a video -> token ids, in the model's own chat template."""
+"""Build the prompt of a question about videos: token ids in the model's own chat template."""
 
 import re
 from collections.abc import Sequence
@@ -26,7 +26,7 @@ class Prompt:
     types: Tensor  # [1, length], TEXT, IMAGE or VIDEO
 
     def only(self, rows: Tensor) -> "Prompt":
-        """The prompt with nothing but the tokens at the positions `rows` `[m]`."""
+        """The tokens at the positions `rows` `[m]` alone."""
         return Prompt(self.ids[:, rows], self.types[:, rows])
 
     def rows(self, stays: Tensor) -> Tensor:
@@ -44,10 +44,10 @@ def build_prompt(
     system: str | None = None,
     processor: str | None = None,
 ) -> Prompt:
-    """The prompt for `question` after videos and images, in its model's own form. Errors as in `check_text`.
+    """The prompt for `question` behind the videos and images in `shown`. Errors as in `check_text`.
 
-    Several ones are numbered ("Video 1: "), where the model's template can do that. `processor` is the one that the
-    model's files name: families write times as it does.
+    Several inputs are numbered ("Video 1: ") if the model's template can do that. `processor` is the class that the
+    model's files name, and decides how some families write times.
     """
     check_text(tokenizer, question, system)
     language = find_language(config.model_type)
@@ -74,12 +74,12 @@ def build_prompt(
 
 
 def _message(role: str, text: str, before: Sequence[dict[str, str]] = ()) -> dict[str, Any]:
-    """Text as a list of one part: not every template takes it otherwise."""
+    """A message whose text is a list of parts, the only form that every template takes."""
     return {"role": role, "content": [*before, {"type": "text", "text": text}]}
 
 
 def _filled(rendered: str, language: Language, shown: Sequence[VisualSpan], processor: str | None) -> str:
-    """What the chat template has rendered, with what the family writes in each place for a video or an image."""
+    """The rendered template, with the family's text in the place of each video and image."""
     wanted = [language.placeholder if each.kind == "video" else language.image for each in shown]
     places = re.compile("|".join(re.escape(place) for place in (language.placeholder, language.image) if place))
     if (found := places.findall(rendered)) != wanted:
@@ -98,7 +98,7 @@ def _filled(rendered: str, language: Language, shown: Sequence[VisualSpan], proc
 def _places(
     ids: Tensor, config: PretrainedConfig, language: Language, shown: Sequence[VisualSpan]
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Positions `[m]` in `ids` `[n]` of the places for visual tokens, how many each is for, and of which type."""
+    """Where `ids` `[n]` have placeholders of visual tokens: positions, tokens for each, and their type, all `[m]`."""
     kinds = [language.kind if each.kind == "video" else each.kind for each in shown]
     counts, types = [], []
     for each, kind in zip(shown, kinds, strict=True):
@@ -116,10 +116,10 @@ def _places(
 
 
 def check_text(tokenizer: PreTrainedTokenizerBase, question: str, system: str | None = None) -> None:
-    """Raise `ValueError` for an empty question, and for text with one of the model's control tokens in it."""
+    """Raise `ValueError` for an empty question, and for text that contains one of the model's control tokens."""
     if not question.strip():
         raise ValueError("the question is empty")
     for token in tokenizer.get_added_vocab():
-        is_space = not token.strip("▁ \n\t")  # Gemma's vocabulary has rows of spaces and line breaks added to it
+        is_space = not token.strip("▁ \n\t")  # Gemma adds runs of spaces and line breaks to its vocabulary
         if not is_space and (token in question or token in (system or "")):
             raise ValueError(f"the text contains {token!r}, which the model reads as a control token: leave it out")

@@ -1,4 +1,4 @@
-"""A model's address: which one, from where, and how it is held in memory; and what that comes to on this machine."""
+"""A model's address: its name, where it comes from, and how it is held in memory."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +17,7 @@ WHAT_WORKS = f"give the folder of a complete model, a hub name such as {DEFAULT_
 
 @dataclass(frozen=True, kw_only=True)
 class ModelSource:
-    """A model's address. `ipcv.load` explains the values that each field may have.
+    """A model's address. `ipcv.load` explains the values of each field.
 
     >>> load(ModelSource(name="demo", device="cpu")).ask("clip.mp4", "What colour is the circle?")
 
@@ -30,7 +30,7 @@ class ModelSource:
     device: str = "auto"
     dtype: Dtype = "auto"
     quant: Quant = "auto"
-    fit: bool = False  # lower quantisation and options to the memory that is free when the model is loaded
+    fit: bool = False  # quantise, and lower options, as far as the free memory needs it when the model is loaded
 
     def __post_init__(self) -> None:
         for field, value, known in (("dtype", self.dtype, Dtype), ("quant", self.quant, Quant)):
@@ -39,7 +39,7 @@ class ModelSource:
 
     @classmethod
     def of(cls, name: "str | ModelSource", **fields: Any) -> "ModelSource":
-        """The address with a `name` and `fields`, or the one that stands in place of the name.
+        """An address of a `name` and `fields`; a whole address in place of the name is returned as it is.
 
         Raises `ValueError` for fields beside a whole address.
         """
