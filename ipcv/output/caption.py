@@ -14,7 +14,6 @@ from ipcv.batch.plan import Outcome, Plan, WorkItem
 from ipcv.errors import TooManyFailuresError
 from ipcv.extras import require
 from ipcv.inference.model import Model
-from ipcv.models.hub import DEFAULT_MODEL
 from ipcv.models.source import ModelSource
 from ipcv.output.failures import Failures
 from ipcv.output.journal import Journal
@@ -39,7 +38,7 @@ def caption(
     output: str | Path | None = None,
     plan: Plan | None = None,
     *,
-    model: str | ModelSource | Model = DEFAULT_MODEL,
+    model: str | ModelSource | Model | None = None,
     engine: Engine | None = None,
     sidecars: Iterable[str] = (),
     output_dir: Path | None = None,
@@ -61,7 +60,7 @@ def caption(
     Iterating does the work: a `Begun`, then for each video a `Started` and a `Captioned` or a `Failed`. `output` gets
     a JSON line for each answer. What is in it already is not done again, so that the same call goes on where an
     earlier one stopped; `overwrite` does it again, and `retry_failed` does again what has failed. `plan` says what is
-    asked and how; `model` runs in this process, in its default settings, unless an `engine` is given in its place.
+    asked and how. `model` runs in this process with the default settings; an `engine` in its place has others.
     `sidecars`, `output_dir`, `parquet` and `failures` are as in `Places`. `warn` gets warnings that are not about one
     video.
 
@@ -70,9 +69,9 @@ def caption(
     writes `output`, `OSError`, and errors as of `ipcv.load`.
     """
     if engine is None:
-        loaded = model if isinstance(model, Model) else None
-        source = ModelSource() if isinstance(model, Model) else ModelSource.of(model)
-        engine = LocalEngine(EngineSettings(source=source), loaded)
+        engine = _engine(ModelSource() if model is None else model)
+    elif model is not None:
+        raise ValueError("an engine has a model already: give one of the two")
     return CaptionRun(
         inputs=Inputs.of(inputs),
         places=Places(
@@ -168,6 +167,12 @@ class CaptionRun:
                 batch.check_failures()
         yield from batch.events()  # side-cars of captioned videos that could not be written anew
         batch.check_failures()
+
+
+def _engine(model: str | ModelSource | Model) -> LocalEngine:
+    if isinstance(model, Model):
+        return LocalEngine(model=model)
+    return LocalEngine(EngineSettings(source=ModelSource.of(model)))
 
 
 def _outcomes(works: Iterator[WorkItem], engine: EngineRun) -> Generator[Outcome, None, None]:

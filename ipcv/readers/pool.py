@@ -3,6 +3,7 @@
 import os
 import pickle
 import queue
+import socket
 import subprocess
 import sys
 import tempfile
@@ -11,13 +12,13 @@ import time
 from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import closing, suppress
-from multiprocessing import Pipe
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from ipcv.errors import ReaderCrashError, ReadTimeoutError
 from ipcv.readers.job import ClipRead, ReadJob
+from ipcv.readers.process import send
 from ipcv.readers.stream import Reading
 from ipcv.text import shown
 
@@ -168,7 +169,8 @@ class _Process:
     """
 
     def __init__(self, scratch: Path) -> None:
-        self._connection, theirs = Pipe()
+        self._socket, theirs = socket.socketpair()
+        self._stream = self._socket.makefile("rwb")
         with theirs:
             number = theirs.fileno()
             self._process = subprocess.Popen(  # noqa: S603
@@ -186,8 +188,9 @@ class _Process:
 
     def send(self, job: ReadJob, name: str) -> None:
         """Hand over a job. Raises `ReaderCrashError` if the process has ended; `name` says over what."""
+        self._socket.settimeout(None)
         try:
-            self._connection.send(job)
+            send(self._stream, job)
         except OSError as error:
             raise self._crash(name) from error
 
@@ -196,11 +199,11 @@ class _Process:
 
         Raises `ReadTimeoutError` when they are over, and `ReaderCrashError` if the process ends.
         """
+        self._socket.settimeout(None if left is None else max(left, 0.01))
         try:
-            if not self._connection.poll(None if left is None else max(left, 0.0)):
-                self.kill()
-                raise ReadTimeoutError(f"{name}: reading took more than {allowed:g} s and was ended")
-            return self._connection.recv()
+            return pickle.load(self._stream)  # noqa: S301 - from our own process
+        except TimeoutError as error:
+            raise ReadTimeoutError(f"{name}: reading took more than {allowed:g} s and was ended") from error
         except (EOFError, OSError, pickle.UnpicklingError) as error:
             raise self._crash(name) from error
 
@@ -209,10 +212,12 @@ class _Process:
         self._process.kill()
 
     def close(self) -> None:
-        """End the process, and let go of its pipes."""
+        """End the process, and close its socket."""
         self.kill()
         self._process.wait()
-        self._connection.close()
+        with suppress(OSError):  # a job that could not be sent is still in its buffer
+            self._stream.close()
+        self._socket.close()
         if self._process.stdin:
             self._process.stdin.close()
 

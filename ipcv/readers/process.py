@@ -1,16 +1,18 @@
 """The program of a reader process: opens videos for the process that started it and sends it their frames.
 
-`python -m ipcv.readers.process CONNECTION SCRATCH` takes `ReadJob`s from the connection whose file descriptor is
-CONNECTION, and copies remote files into the folder SCRATCH. It sends `("ready",)` once. For each job it sends
-`("clip", span, facts, times, size, warnings, share)`, `("frames", array)` and `("closed", facts, warnings)` for each
-clip, and in the end `("end",)` or `("failed", kind, class, message)`.
+`python -m ipcv.readers.process SOCKET SCRATCH` takes pickled `ReadJob`s from the socket whose file descriptor is
+SOCKET, answers there with pickled messages, and copies remote files into the folder SCRATCH. The first message is
+`("ready",)`. For each job it sends `("clip", span, facts, times, size, warnings, share)`, `("frames", array)` and
+`("closed", facts, warnings)` for each clip, and in the end `("end",)` or `("failed", kind, class, message)`.
 """
 
 import os
+import pickle
 import signal
+import socket
 import sys
 import threading
-from multiprocessing.connection import Connection
+from io import BufferedRWPair
 from pathlib import Path
 from typing import Any
 
@@ -21,18 +23,18 @@ Message = tuple[Any, ...]
 
 
 def main() -> None:
-    """Serve until the process that started this one closes the connection, or is gone."""
+    """Serve until the process that started this one closes the socket, or is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that started this one
     threading.Thread(target=_end_with_parent, daemon=True).start()
     import torch  # noqa: F401 - some builds crash when decord is imported before torch
     import decord  # noqa: F401 # isort: skip - so that no video's time is spent on it
 
-    connection: Connection[Message, ReadJob] = Connection(int(sys.argv[1]))
+    stream = socket.socket(fileno=int(sys.argv[1])).makefile("rwb")
     scratch = Path(sys.argv[2])
     try:
-        connection.send(("ready",))
+        send(stream, ("ready",))
         while True:
-            serve(connection.recv(), scratch, connection)
+            serve(pickle.load(stream), scratch, stream)  # noqa: S301 - from the process that started this one
     except (BrokenPipeError, ConnectionResetError, EOFError):  # nobody is left to read for
         os._exit(0)
 
@@ -43,20 +45,26 @@ def _end_with_parent() -> None:
     os._exit(0)
 
 
-def serve(job: ReadJob, scratch: Path, connection: "Connection[Message, ReadJob]") -> None:
+def serve(job: ReadJob, scratch: Path, stream: BufferedRWPair) -> None:
     """Read one video."""
     try:
         for span, clip, share in job.clips(scratch):
-            connection.send(("clip", span, clip.facts, clip.times, clip.size, clip.warnings, share))
+            send(stream, ("clip", span, clip.facts, clip.times, clip.size, clip.warnings, share))
             for frames in clip:
-                connection.send(("frames", frames))
-            connection.send(("closed", clip.facts, clip.warnings))
+                send(stream, ("frames", frames))
+            send(stream, ("closed", clip.facts, clip.warnings))
     except (BrokenPipeError, ConnectionResetError):
         raise
     except Exception as error:  # belongs to the video, and the other side reports it
-        connection.send(("failed", error_kind(error), type(error).__name__, str(error) or first_line(error)))
+        send(stream, ("failed", error_kind(error), type(error).__name__, str(error) or first_line(error)))
     else:
-        connection.send(("end",))
+        send(stream, ("end",))
+
+
+def send(stream: BufferedRWPair, message: object) -> None:
+    """Write a pickled object, at once."""
+    pickle.dump(message, stream, protocol=5)
+    stream.flush()
 
 
 if __name__ == "__main__":

@@ -11,22 +11,31 @@ from ipcv_cli.exit import leaving_at_once
 
 if TYPE_CHECKING:
     from ipcv.cluster.ray_cluster import Cluster
+    from ipcv.cluster.scheduler import Scheduler
     from ipcv_cli.display.caption_view import BatchView
 
 
 def choose_engine(
     settings: EngineSettings, cluster: "Cluster | None", view: "BatchView", stack: ExitStack, *, no_color: bool
 ) -> Engine:
-    """The local engine, or one on a cluster, which stays connected until `stack` ends."""
+    """The local engine, or one on a cluster, to which `start` connects until `stack` ends."""
     if cluster is None:
         return _LocalEngine(settings, quiet=view.quiet, no_color=no_color)
+    return _ray_engine(settings, cluster, view, stack)
+
+
+def _ray_engine(settings: EngineSettings, cluster: "Cluster", view: "BatchView", stack: ExitStack) -> Engine:
     from ipcv.cluster.engine import RayEngine
 
-    with leaving_at_once():
-        stack.enter_context(cluster)
-    where, share = "a cluster started here" if cluster.is_ours else "the cluster", cluster.share
-    view.say("ray", f"actors on {where}: {share.count}; for each, CPUs: {share.cpus}, GPUs: {share.gpus:g}")
-    return RayEngine(cluster, settings)
+    class AnnouncedRayEngine(RayEngine):
+        def start(self, plan: Plan, warn: Warn, *, offline: bool = False) -> "Scheduler":
+            with leaving_at_once():
+                stack.enter_context(cluster)
+                share, where = cluster.share, "a cluster started here" if cluster.is_ours else "the cluster"
+                view.say("ray", f"actors on {where}: {share.count}; for each, CPUs: {share.cpus}, GPUs: {share.gpus:g}")
+                return super().start(plan, warn, offline=offline)
+
+    return AnnouncedRayEngine(settings=settings, cluster=cluster)
 
 
 class _LocalEngine(LocalEngine):

@@ -115,6 +115,7 @@ def test_lines_of_other_settings_are_replaced_with_a_warning(videos, engine):
         ({"output": None, "parquet": Path("x")}, ValueError, "give `output` as well"),
         ({"output": "clips"}, ValueError, "clips is a folder: name a file"),
         ({"output": "no/captions.jsonl"}, ValueError, "there is no such folder"),
+        ({"model": "demo"}, ValueError, "an engine has a model already"),
         ({"sidecars": ["docx"]}, ValueError, "side-car 'docx' is not known"),
     ],
 )
