@@ -205,13 +205,13 @@ def ask(case: Case, model: Any, before: int = 3, after: int = 5) -> tuple[Any, .
     language = find_language(model.config.model_type)
     visual = language.encode(model, case.input([case.grid]), case.grid)
     tokens, random = len(visual) // case.grid[0], torch.Generator().manual_seed(0)
-    pads = torch.full((tokens,), getattr(model.config, f"{language.kind}_token_id"))
+    pads = torch.full((tokens,), getattr(model.config, f"{language.visual_kind}_token_id"))
     parts = [torch.randint(0, 90, (before,), generator=random)]
     for patch in range(case.grid[0]):
         parts += [pads] if patch == 0 else [torch.randint(0, 90, (case.words,), generator=random), pads]
     newline = pads[:1] if language.newline else pads[:0]
     ids = torch.cat([*parts, newline, torch.randint(0, 90, (after,), generator=random)])[None]
-    prompt = Prompt(ids, torch.where(ids == pads[0], TYPES[language.kind], TEXT))
+    prompt = Prompt(ids, torch.where(ids == pads[0], TYPES[language.visual_kind], TEXT))
     if language.newline:
         prompt.types[0, -after - 1] = TEXT
     times = TIMES[: case.step * case.grid[0]]

@@ -44,14 +44,14 @@ def decoder(config: Any) -> TextShape:
 
 LANGUAGE = packed.LANGUAGE(
     placeholder="<|video|>",
-    image="<|image|>",
-    frame=FRAMES["Glm4vProcessor"],
-    frames=FRAMES,
+    image_placeholder="<|image|>",
+    frame_format=FRAMES["Glm4vProcessor"],
+    frame_formats=FRAMES,
     moment="start",
-    kind="image",
+    visual_kind="image",
     positions=positions.of_frames,
     vision=shape,
     decoder=decoder,
 )
 FAMILY = Family(encoder=packed.encoder, language=LANGUAGE)
-GLM46V = Family(encoder=packed.encoder, language=replace(LANGUAGE, frame=FRAMES["Glm46VProcessor"]))
+GLM46V = Family(encoder=packed.encoder, language=replace(LANGUAGE, frame_format=FRAMES["Glm46VProcessor"]))

@@ -72,10 +72,10 @@ FAMILY = Family(
     encoder=encoder,
     language=Language(
         placeholder="<video>",
-        image=None,
-        frame="Frame{number}: <img><IMG_CONTEXT></img>",
-        between="\n",
-        kind="image",
+        image_placeholder=None,
+        frame_format="Frame{number}: <img><IMG_CONTEXT></img>",
+        separator="\n",
+        visual_kind="image",
         settings=lambda folder, config: StillSettings.from_folder(
             folder, config.vision_config, merge=int(1 / config.downsample_ratio)
         ),

@@ -49,7 +49,7 @@ FAMILY = Family(
     encoder=encoder,
     language=Language(
         placeholder="<video>",
-        image=None,
+        image_placeholder=None,
         newline=lambda model: model.model.image_newline,
         settings=lambda folder, config: StillSettings.from_folder(
             folder, config.vision_config, merge=POOLED, is_pooled=True

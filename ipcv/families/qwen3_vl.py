@@ -36,5 +36,5 @@ def shape(config: Any) -> VisionShape:
 
 FAMILY = Family(
     encoder=encoder,
-    language=packed.LANGUAGE(placeholder=FRAME, frame=TIMED, positions=positions.of_grid, vision=shape),
+    language=packed.LANGUAGE(placeholder=FRAME, frame_format=TIMED, positions=positions.of_grid, vision=shape),
 )

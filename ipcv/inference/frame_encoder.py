@@ -134,7 +134,7 @@ class FrameEncoder:
 
         Or if the model cannot be asked about what the clip is.
         """
-        if clip.kind == "image" and self.language.image is None:
+        if clip.kind == "image" and self.language.image_placeholder is None:
             raise ValueError(f"models of family {self.network.config.model_type!r} are asked about videos only here")
         frames = len(clip.times) % self.options.frame_batch or min(self.options.frame_batch, len(clip.times))
         self.check_batch(frames, clip.size)

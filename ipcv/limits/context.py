@@ -50,7 +50,7 @@ def picture_text(tokenizer: PreTrainedTokenizerBase, family: str, processor: str
     Counted with times and numbers of one digit, two and so on, whichever digit takes most.
     """
     language = find_language(family)
-    if language.frame is None:
+    if language.frame_format is None:
         return PictureText()
 
     def length(text: str) -> int:
@@ -58,7 +58,7 @@ def picture_text(tokenizer: PreTrainedTokenizerBase, family: str, processor: str
 
     def most(digits: int) -> int:
         numbers = [int(digit * digits) for digit in "123456789"]
-        pictures = [language.picture(number, number + 0.9, processor) for number in numbers]
-        return max(length(language.between.join([one, one])) - length(one) - 1 for one in pictures)
+        pictures = [language.frame_text(number, number + 0.9, processor) for number in numbers]
+        return max(length(language.separator.join([one, one])) - length(one) - 1 for one in pictures)
 
     return PictureText(tuple(most(digits) for digits in range(1, DIGITS + 1)))

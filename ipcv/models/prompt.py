@@ -53,12 +53,14 @@ def build_prompt(
     language = find_language(config.model_type)
     if language.placeholder in f"{question}\n{system}":
         raise ValueError(f"the text contains {language.placeholder!r}, which stands for a video: leave it out")
-    parts: list[dict[str, str]] = [{"type": language.called if each.kind == "video" else each.kind} for each in shown]
+    parts: list[dict[str, str]] = [
+        {"type": language.template_kind if each.kind == "video" else each.kind} for each in shown
+    ]
     messages = [] if system is None else [_message("system", system)]
     messages.append(_message("user", question, parts))
     rendered: Any = tokenizer.apply_chat_template(
         messages,
-        chat_template=language.template,
+        chat_template=language.chat_template,
         tokenize=False,
         add_generation_prompt=True,
         add_vision_id=len(shown) > 1,
@@ -80,17 +82,18 @@ def _message(role: str, text: str, before: Sequence[dict[str, str]] = ()) -> dic
 
 def _filled(rendered: str, language: Language, shown: Sequence[VisualSpan], processor: str | None) -> str:
     """The rendered template, with the family's text in the place of each video and image."""
-    wanted = [language.placeholder if each.kind == "video" else language.image for each in shown]
-    places = re.compile("|".join(re.escape(place) for place in (language.placeholder, language.image) if place))
+    video, image = language.placeholder, language.image_placeholder
+    wanted = [video if each.kind == "video" else image for each in shown]
+    places = re.compile("|".join(re.escape(place) for place in (video, image) if place))
     if (found := places.findall(rendered)) != wanted:
         kinds = ", ".join(each.kind for each in shown)
         raise ValueError(f"the model's chat template gives {len(found)} places for {kinds}")
     videos = (
-        language.text(each.moments(language.moment), seconds=each.seconds, processor=processor)
+        language.video_text(each.moments(language.moment), seconds=each.seconds, processor=processor)
         for each in shown
         if each.kind == "video"
     )
-    still = language.still or language.image
+    still = language.image_text or language.image_placeholder
     texts = iter([next(videos) if each.kind == "video" else still for each in shown])
     return places.sub(lambda _: next(texts) or "", rendered)
 
@@ -99,10 +102,10 @@ def _places(
     ids: Tensor, config: PretrainedConfig, language: Language, shown: Sequence[VisualSpan]
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Where `ids` `[n]` have placeholders of visual tokens: positions, tokens for each, and their type, all `[m]`."""
-    kinds = [language.kind if each.kind == "video" else each.kind for each in shown]
+    kinds = [language.visual_kind if each.kind == "video" else each.kind for each in shown]
     counts, types = [], []
     for each, kind in zip(shown, kinds, strict=True):
-        number = each.grid[0] if each.kind == "video" and language.frame else 1
+        number = each.grid[0] if each.kind == "video" and language.frame_format else 1
         counts += [each.tokens // number] * number
         types += [TYPES[kind]] * number
         if each.kind == "video" and language.newline:

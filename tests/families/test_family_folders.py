@@ -83,7 +83,7 @@ def transformers_inputs(model: ipcv.Model, case: Case, videos: list[TimedFrames]
     if case.pixels:
         types = {case.types: (ids == network.config.image_token_id).long()} if case.types else {}
         return {"input_ids": ids, **case.pixels(every), **types}
-    token = getattr(network.config, f"{find_language(model.facts.family).kind}_token_id")
+    token = getattr(network.config, f"{find_language(model.facts.family).visual_kind}_token_id")
     types = torch.where(ids == token, 2, 0)
     return {
         "input_ids": ids,
@@ -177,7 +177,7 @@ def test_where_memory_runs_out_frames_are_encoded_in_smaller_batches(model, vide
 
 def test_an_image_is_seen_or_refused_before_it_is_encoded(model, tmp_path):
     Image.new("RGB", (64, 48), "red").save(tmp_path / "red.png")
-    if find_language(model.facts.family).image:
+    if find_language(model.facts.family).image_placeholder:
         assert model.ask(tmp_path / "red.png", QUESTION, PLAIN).frames.visual_tokens
     else:
         with pytest.raises(ValueError, match=f"models of family '{model.facts.family}' are asked about videos only"):

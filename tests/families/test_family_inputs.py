@@ -109,7 +109,7 @@ def test_qwen3_prompts_have_the_text_of_the_familys_processor_for_a_video(demo, 
 
 
 def test_qwen3_times_are_those_of_the_source_rounded_to_a_tenth_of_a_second():
-    text = find_language("qwen3_vl").text([90.04, 3600.25])
+    text = find_language("qwen3_vl").video_text([90.04, 3600.25])
     assert text.split("<|vision_start|>")[0] == "<90.0 seconds>"
     assert "<|vision_end|><3600.2 seconds><|vision_start|>" in text
 
@@ -171,7 +171,7 @@ def test_internvl_prompts_have_the_text_of_the_familys_processor_for_a_video():
     processor.start_image_token, processor.image_token, processor.end_image_token = "<img>", "<IMG_CONTEXT>", "</img>"
     processor.image_seq_length = 1
     want = processor.replace_video_token({"pixel_values_videos": [torch.zeros(3, 3, 32, 32)]}, 0)
-    assert find_language("internvl").text([0.0, 0.5, 1.0]) == want
+    assert find_language("internvl").video_text([0.0, 0.5, 1.0]) == want
 
 
 def test_an_internvl_that_reads_another_layer_than_the_last_is_refused():

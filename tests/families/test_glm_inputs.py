@@ -121,7 +121,7 @@ def test_a_prompt_has_the_text_of_the_processor_that_the_model_names(family, nam
 @pytest.mark.parametrize("other", [None, "Qwen3VLProcessor"])
 def test_without_a_name_that_is_known_it_is_the_familys(family, name, other):
     language = find_language(family)
-    assert language.text(video().moments(language.moment), processor=other) == rendered(name)
+    assert language.video_text(video().moments(language.moment), processor=other) == rendered(name)
 
 
 def test_the_two_write_times_differently():
@@ -130,7 +130,7 @@ def test_the_two_write_times_differently():
 
 
 def test_times_are_those_of_the_source_rounded_down_to_seconds():
-    text = find_language("glm4v").text([90.96, 3600.25])
+    text = find_language("glm4v").video_text([90.96, 3600.25])
     assert text.split("<|end_of_image|>")[1:] == ["90<|begin_of_image|><|image|>", "3600"]
 
 

@@ -159,7 +159,7 @@ def test_smolvlm_prompts_have_the_text_of_the_familys_processor_for_a_video(seco
     want = processor.replace_video_token(
         {"pixel_values": torch.zeros(1, 6, 3, 36, 36), "video_metadata": [metadata]}, 0
     )
-    assert find_language("smolvlm").text(times, seconds=seconds) == want
+    assert find_language("smolvlm").video_text(times, seconds=seconds) == want
     assert "\nFrame from 59:59:<fake_token" in want
     assert "\nFrame from 61:01:<fake_token" in want
 

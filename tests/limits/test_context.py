@@ -76,14 +76,14 @@ def test_the_count_is_at_least_that_of_the_real_prompt_and_hardly_more(qwen3_vl)
 def test_no_time_takes_more_than_is_counted(qwen3_vl, seconds):
     tokenizer, language = qwen3_vl.loaded.tokenizer, find_language("qwen3_vl")
     text = picture_text(tokenizer, "qwen3_vl", None)
-    real = len(tokenizer(language.text([seconds] * 3), add_special_tokens=False)["input_ids"]) - 3
+    real = len(tokenizer(language.video_text([seconds] * 3), add_special_tokens=False)["input_ids"]) - 3
     assert 0 < real <= 3 * text.most("video", seconds, 3)
 
 
 def test_numbers_of_frames_count_like_times(demo):
     tokenizer, language = demo.loaded.tokenizer, find_language("internvl")
     text = picture_text(tokenizer, "internvl", None)
-    real = len(tokenizer(language.text([0.5] * 120), add_special_tokens=False)["input_ids"])
+    real = len(tokenizer(language.video_text([0.5] * 120), add_special_tokens=False)["input_ids"])
     one = len(tokenizer("<IMG_CONTEXT>", add_special_tokens=False)["input_ids"])  # the demo's has no such token
     assert real - 120 <= 120 * text.most("video", 0.5, 120)
     assert text.most("video", 0.5, 120) >= text.most("video", 0.5, 9) > one
