@@ -1,4 +1,4 @@
-"""What the options that were given mean in the library's terms."""
+"""Options of the command line as the library's settings."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -22,14 +22,14 @@ COMPRESSION = (
 
 
 def exclude(first: str, *others: tuple[str, object]) -> None:
-    """Raise `UsageError` if any of `others`, options and their values, was given: `first` was, and rules them out."""
+    """Raise `UsageError` if any of `others`, pairs of option and value, was given beside the option `first`."""
     for name, value in others:
         if value not in (None, False):
             raise UsageError(f"{first} and {name} exclude each other: leave one of them out")
 
 
 def given(**settings: object) -> dict[str, Any]:
-    """The settings that were given, so that the library's defaults stand for the rest."""
+    """The settings that are not None; the library has defaults for the others."""
     return {name: value for name, value in settings.items() if value is not None}
 
 

@@ -1,4 +1,4 @@
-"""What went wrong, as one line on stderr and an exit code."""
+"""How a command ends: an error as one line on stderr and an exit code, Ctrl-C, and a closed pipe."""
 
 import errno
 import os
@@ -74,10 +74,10 @@ def first_interrupt() -> Iterator[Callable[[], bool]]:
 def reported(
     *, debug: bool = False, no_color: bool = False, tell: Callable[[str, int], None] | None = None
 ) -> Iterator[None]:
-    """Run a command's work: whatever it raises becomes a line on stderr and `typer.Exit` with the right code.
+    """Every error in the `with` becomes a line on stderr and a `typer.Exit` with its code.
 
-    A reader that has closed the pipe has had enough: that ends the command quietly and with success. `debug` shows the
-    traceback first. `tell` gets the message and the code as well.
+    A closed pipe ends the command quietly and with success: its reader has had enough. `debug` shows the traceback
+    first. `tell` gets the message and the code as well.
     """
     try:
         yield
@@ -96,7 +96,7 @@ def reported(
         message, code = as_options(_message(error)), EXIT_CODES[error_kind(error)]
         complain(message, no_color=no_color)
         if tell:
-            with suppress(OSError):  # a reader of stdout that is gone misses what stderr has said
+            with suppress(OSError):  # nobody reads stdout any more; stderr has the message
                 tell(message, code)
         raise typer.Exit(code) from error
 

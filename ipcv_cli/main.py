@@ -65,22 +65,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except typer.TyperException as error:
         context = getattr(error, "ctx", None)
         given = sys.argv[1:] if arguments is None else arguments
-        command = context.command_path if context else _named(given)  # commands raise without a context
-        message = " ".join(error.format_message().replace("Value error, ", "").split())  # some have lines and tabs
+        command = context.command_path if context else _named(given)  # errors that commands raise have none
+        message = " ".join(error.format_message().replace("Value error, ", "").split())  # tabs and line breaks
         complain(f"{message.rstrip('.')} (see `{command} --help`)")
         return error.exit_code
 
 
 def _named(words: Sequence[str]) -> str:
-    """The command that a command line begins with."""
+    """The command in the first words of a command line, as in "ipcv models pull"."""
     groups = {group.name for group in app.registered_groups}
     depth = 2 if groups.intersection(words[:1]) else 1
     return " ".join(["ipcv", *(word for word in words[:depth] if not word.startswith("-"))])
 
 
 def run() -> None:
-    """Run the command line and leave with its exit code. Being asked to end, it first tidies up."""
+    """Run the command line and leave with its exit code. On SIGTERM, open files are closed and helpers ended first."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))
     code = main()
-    gc.freeze()  # what is left goes with the process: to look through torch for cycles takes longer than an answer
+    gc.freeze()  # a search for cycles in torch at the end takes longer than an answer
     sys.exit(code)

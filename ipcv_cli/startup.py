@@ -1,4 +1,4 @@
-"""Keeping the libraries underneath from talking over the answer."""
+"""Start the libraries beneath the command line quietly, and load the model."""
 
 import logging
 import os
@@ -13,9 +13,9 @@ if TYPE_CHECKING:
 
 
 def prepare(*, offline: bool, bars: bool, debug: bool) -> None:
-    """Call before the first import of `ipcv`. What the user has set in the environment stays.
+    """Keep libraries from writing to stderr; to be called before they are imported. The user's environment goes first.
 
-    `bars`: whether downloads may draw their progress; `debug`: let warnings through.
+    `bars`: downloads may draw their progress. `debug`: warnings are shown.
     """
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("HF_HUB_VERBOSITY", "error")
@@ -25,7 +25,7 @@ def prepare(*, offline: bool, bars: bool, debug: bool) -> None:
         os.environ["HF_HUB_OFFLINE"] = "1"
     if not debug:
         warnings.simplefilter("ignore")
-        logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # it speaks up per layer and token
+        logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # it warns for every layer and token
 
 
 def hide_loading_bar() -> None:
@@ -44,10 +44,10 @@ def load_model(
     status: Callable[[str], None] = lambda _: None,
     batch_size: int | None = None,
 ) -> "FittedModel":
-    """`load_fitted`, with a line on stderr for a download unless `quiet`; `status` gets a word on what goes on."""
+    """`load_fitted`, with a line on stderr for a download unless `quiet`; `status` is told what is loaded."""
     from ipcv.inference.load import load_fitted
 
-    status("")  # the line is free for what a download shows
+    status("")  # the line is free for the download's bar
     if not announce_download(source, quiet=quiet, no_color=no_color):
         status(f"loading {source.name}")
     hide_loading_bar()
@@ -55,7 +55,7 @@ def load_model(
 
 
 def announce_download(source: "ModelSource", *, quiet: bool, no_color: bool) -> bool:
-    """Say on stderr what `load` is about to fetch and how much that is; whether it is anything. Errors as in `load`."""
+    """Announce on stderr what loading will fetch, with its size; return whether it is anything. Errors as of `load`."""
     from ipcv.models.hub import download_size
     from ipcv_cli.display.render import line, magnitude, stderr_console
 

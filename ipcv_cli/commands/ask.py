@@ -1,4 +1,4 @@
-"""`ipcv ask`: a question about videos and images, answered on stdout; how the answer came about, on stderr."""
+"""`ipcv ask`: a question about videos and images, answered on stdout, with progress and savings on stderr."""
 
 import sys
 from contextlib import closing
@@ -83,7 +83,7 @@ def ask(
             choices.exclude("--no-compress", ("--baseline", baseline))
         if baseline:
             choices.exclude("--baseline", ("--cache", cache != "off"))
-        if not videos:  # Typer gives a single argument to what comes last
+        if not videos:  # Typer takes a single argument for the question
             raise UsageError("Missing argument 'QUESTION'")
         asked = read_question(question)
         check_encoding("--system", system or "")
@@ -109,7 +109,7 @@ def ask(
 
 
 def read_question(text: str) -> str:
-    """The question itself, from stdin if `text` is `-`. Raises `UsageError` if there is none, or a file instead."""
+    """The question; `-` reads it from stdin. Raises `UsageError` for an empty one, and for the name of a file."""
     if text == "-":
         if sys.stdin is None:
             raise UsageError("the question was to come from stdin, which is closed")
@@ -122,7 +122,7 @@ def read_question(text: str) -> str:
 
 
 def is_file(text: str) -> bool:
-    """Whether `text` is the path of a file that is there."""
+    """Whether `text` is the path of an existing file."""
     try:
         return Path(text).is_file()
     except (OSError, ValueError):  # too long for a path, or no path at all
@@ -130,21 +130,21 @@ def is_file(text: str) -> bool:
 
 
 def check_encoding(what: str, text: str) -> str:
-    """`text` as it is. Raises `UsageError` if bytes in it were no characters."""
+    """Return `text`. Raises `UsageError` if it holds bytes that are not UTF-8."""
     if not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text):
         raise UsageError(f"{what} is not text in UTF-8: {text!r}")
     return text
 
 
 def end_stream(message: str, exit_code: int) -> None:
-    """End a stream of events for which there is no answer."""
+    """Write the last line of a stream of events that ends without an answer."""
     from ipcv_cli.display.stdout import Failed, json_line, write
 
     write(json_line(Failed(message=message, exit_code=exit_code)))
 
 
 def choose_writer(*, json: bool, json_stream: bool) -> "Writer":
-    """What turns events into the output that was asked for."""
+    """The function that turns an event into text for stdout, in the chosen format."""
     from ipcv_cli.display import stdout
     from ipcv_cli.display.render import is_terminal
 
@@ -154,7 +154,7 @@ def choose_writer(*, json: bool, json_stream: bool) -> "Writer":
 
 
 def follow(events: "Iterator[Event]", writer: "Writer", view: "View") -> None:
-    """Bring everything that happens to stdout and to stderr; a line that was begun is ended, whatever happens."""
+    """Write events to stdout and show them on stderr. A line that was begun is ended, also after an error."""
     from ipcv_cli.display.stdout import write
 
     text = "\n"

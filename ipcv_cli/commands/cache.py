@@ -1,4 +1,4 @@
-"""`ipcv cache`: what the cache of encodings holds, how much that is, and how to get rid of it."""
+"""`ipcv cache`: list, measure or empty the cache of encodings."""
 
 from datetime import datetime
 from typing import Annotated, Literal
@@ -13,7 +13,7 @@ from ipcv_cli.exit import UsageError, leaving_at_once, reported
 def cache(
     action: Annotated[
         Literal["ls", "rm", "size"],
-        typer.Argument(help="ls: list what there is. rm: remove all of it. size: its bytes.", show_default=False),
+        typer.Argument(help="ls: list the encodings. rm: remove all of them. size: their bytes.", show_default=False),
     ],
     where: Annotated[
         str, typer.Option("--cache", metavar="DIR", help="The cache; auto: in the user's cache folder.")

@@ -1,4 +1,4 @@
-"""`ipcv models`: what models there are, and what of them is in the hub's cache; to fetch, to find, to remove."""
+"""`ipcv models`: list the models that can be asked; fetch them into the hub's cache, find and remove them there."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +15,7 @@ from ipcv_cli.exit import ERROR, leaving_at_once, reported
 if TYPE_CHECKING:
     from ipcv.models.download import Download
 
-ASK_ABOVE = 10**9  # bytes to fetch, more than which are asked about
+ASK_ABOVE = 10**9  # bytes: a larger download is asked about
 
 Repository = Annotated[
     str,
@@ -29,11 +29,11 @@ Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Only questions and e
 
 
 class _ListByDefault(TyperGroup):
-    """A group whose `list` need not be named."""
+    """A group of commands that runs `list` unless a command is named."""
 
     def parse_args(self, context: typer.Context, words: list[str]) -> list[str]:  # type: ignore[override]
         is_named = words and (not words[0].startswith("-") or words[0] in context.help_option_names)
-        if not is_named and not context.resilient_parsing:  # which is that of a shell's completion
+        if not is_named and not context.resilient_parsing:  # a shell asks for completions
             words = ["list", *words]
         return super().parse_args(context, words)
 
@@ -169,7 +169,7 @@ def remove(
 
 
 def _news(download: "Download", size: str, place: Path) -> tuple[str, str]:
-    """What there is to fetch, `size` of it, and where it goes; kind and text of a line."""
+    """Kind and text of the line about a download: how much is missing, and where it goes."""
     from ipcv_cli.display.render import magnitude
 
     everything = magnitude(download.size, 1000, "B")
@@ -180,7 +180,7 @@ def _news(download: "Download", size: str, place: Path) -> tuple[str, str]:
 
 
 def _speaker(*, quiet: bool, no_color: bool) -> Callable[[str, str], None]:
-    """What prints a line on stderr, unless `quiet`."""
+    """A function that prints a line on stderr, unless `quiet`."""
     from ipcv_cli.display.render import line, stderr_console
 
     console = stderr_console(no_color=no_color)

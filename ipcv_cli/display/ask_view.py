@@ -1,4 +1,4 @@
-"""What stderr shows while a question is answered, without getting in the way of stdout."""
+"""Progress and warnings of `ipcv ask` on stderr, and progress bars; stdout on the same terminal stays whole."""
 
 import sys
 from types import TracebackType
@@ -26,11 +26,11 @@ if TYPE_CHECKING:
 
 
 class View:
-    """Everything on stderr while a question is answered.
+    """Everything on stderr while a question is answered; nothing if `quiet`.
 
-    On a terminal: a table that fills per frame batch and then per stage; it makes room for what is written to stdout
-    if that is a terminal too, and comes back, complete, at the end. Elsewhere: warnings as plain lines, with
-    `verbose` the stages as well, and with `baseline` the savings. `quiet`: nothing at all.
+    On a terminal, a table fills with every frame batch and stage. It leaves the screen while stdout writes to the same
+    terminal, and comes back at the end. Elsewhere, warnings are plain lines; `verbose` adds the stages, `baseline` the
+    savings.
     """
 
     def __init__(
@@ -43,9 +43,9 @@ class View:
         self._shared = is_terminal(sys.stdout)
         self._verbose, self._baseline = verbose, baseline
         self._live: Live | None = None
-        self._status = False  # whether a line stands that the next output replaces
-        self._answering = False  # whether stdout is in the middle of something, on a terminal
-        self._held: list[Text] = []  # warnings that would have cut through it
+        self._status = False  # whether there is a status line, which the next output replaces
+        self._answering = False  # whether stdout is writing an answer to a terminal
+        self._held: list[Text] = []  # warnings to be shown after the answer
         self._progress = Progress()
 
     def __enter__(self) -> Self:
@@ -59,20 +59,20 @@ class View:
         self._release()
 
     def status(self, text: str) -> None:
-        """Say what is going on, in a line that the next output replaces."""
+        """Show a status line, which the next output replaces."""
         if self.animated:
             self._clear()
             self._console.print(Text(visible(text), style="dim"), end="", no_wrap=True, overflow="ellipsis")
             self._status = True
 
     def make_room(self) -> None:
-        """Something is about to be written to stdout."""
+        """Clear the screen for stdout, which is about to be written to."""
         if self._shared:
             self._clear()
             self._answering = True
 
     def show(self, event: "Event") -> None:
-        """Take in `event`, after stdout has got what is its due."""
+        """Show an event; stdout has its part already."""
         self._progress.take(event)
         if event.event == "opened":
             self._begin()
@@ -85,7 +85,7 @@ class View:
             self._finish(event.answer)
 
     def warn(self, message: str) -> None:
-        """A warning that is not about the answer."""
+        """Show a warning that is not about the answer."""
         self._held.append(line("warning", message))
         self._release()
 
@@ -97,13 +97,13 @@ class View:
                 console=self._console,
                 refresh_per_second=8,
                 transient=True,
-                redirect_stdout=False,  # or Rich sends what is meant for stdout to stderr
+                redirect_stdout=False,  # else Rich sends stdout's text to stderr
                 redirect_stderr=False,
             )
             self._live.start()
 
     def _clear(self) -> None:
-        """Take the live table or the status line off the screen."""
+        """Remove the live table or the status line from the screen."""
         if self._live:
             self._live.stop()
             self._live = None
@@ -143,12 +143,12 @@ class View:
 
 
 def count_bar(*, quiet: bool, no_color: bool) -> Bar:
-    """A bar that counts what is done, on stderr if that is a terminal; it leaves nothing behind."""
+    """A progress bar that counts items, on stderr if that is a terminal; it disappears at the end."""
     return _bar(*Bar.get_default_columns(), MofNCompleteColumn(), quiet=quiet, no_color=no_color)
 
 
 def byte_bar(*, quiet: bool, no_color: bool) -> Bar:
-    """The same for bytes that are fetched."""
+    """A progress bar for bytes that are fetched, on stderr if that is a terminal; it disappears at the end."""
     columns = (BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
     return _bar(*columns, quiet=quiet, no_color=no_color)
 
@@ -159,7 +159,7 @@ def _bar(*columns: ProgressColumn, quiet: bool, no_color: bool) -> Bar:
         *columns,
         console=console,
         transient=True,
-        redirect_stdout=False,  # or Rich sends what is meant for stdout to stderr
+        redirect_stdout=False,  # else Rich sends stdout's text to stderr
         redirect_stderr=False,
         disable=quiet or not console.is_interactive,
     )

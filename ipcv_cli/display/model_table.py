@@ -1,4 +1,4 @@
-"""The models that can be asked, as a table of plain text."""
+"""The table of `ipcv models`, as plain text."""
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -19,7 +19,7 @@ weights were run."""
 
 
 def model_table(listing: "Listing") -> str:
-    """A line for each model, under the heading of its family, and what the numbers mean."""
+    """A line for each model under the heading of its family, and a legend of the numbers."""
     titles = {family.family: f"{family.title} ({family.family})" for family in listing.families}
     rows: list[tuple[str, ...]] = [HEADINGS]
     for model in listing.models:

@@ -1,4 +1,4 @@
-"""The only place with layout: what people see on stderr. Importing it costs Rich, not torch."""
+"""Tables and lines for people on stderr. Imports Rich, but not torch."""
 
 import time
 from collections.abc import Iterable, Mapping
@@ -24,13 +24,13 @@ LEGEND = "measured: time, tokens, memory; computed from the model's configuratio
 
 
 def stderr_console(*, no_color: bool = False) -> Console:
-    """The console for everything that is not the answer. It takes no markup: names are shown as they are."""
+    """A console on stderr, without markup: names are shown as they are."""
     file: Any = Stderr()
     return Console(file=file, no_color=no_color or None, markup=False, emoji=False, highlight=False)
 
 
 def is_terminal(stream: TextIO | None) -> bool:
-    """Whether somebody looks at `stream`; a closed one is `None`."""
+    """Whether `stream` is a terminal; a closed stream is `None`."""
     return stream is not None and stream.isatty()
 
 
@@ -40,18 +40,18 @@ def line(kind: str, message: str) -> Text:
 
 
 class Progress:
-    """What has been done so far, as a table."""
+    """The progress of an answer, as a table of its stages."""
 
     def __init__(self) -> None:
         self._stages: dict[str, Stage] = {}
-        self._frames = (0, 0)  # done, in all
+        self._frames = (0, 0)  # done, and the total
         self._tokens = 0
         self._since = time.monotonic()  # when the running stage began
 
     def take(self, event: "Event") -> None:
-        """Count in what `event` says."""
+        """Update the table by an event."""
         if event.event == "opened":
-            if event.index == 0:  # also where the work starts again with less
+            if event.index == 0:  # the work begins, or starts again with less
                 self._frames = (0, 0)
                 self._stages.clear()
             self._frames = (0, self._frames[1] + event.frames)
@@ -65,9 +65,9 @@ class Progress:
             self._since = time.monotonic()
 
     def table(self) -> Table:
-        """Stages done with their numbers, the one that runs with its clock, those to come without."""
+        """The stages: finished ones with their numbers, the running one with its clock, later ones empty."""
         rows = {name: cells(stage) for name, stage in self._stages.items()}
-        running = next((name for name in STAGES[2:] if name not in rows), None)  # the first two go along with the third
+        running = next((name for name in STAGES[2:] if name not in rows), None)  # the first two run along
         if running:
             counts = {"encode": "{:,} of {:,} frames".format(*self._frames), "generate": f"{self._tokens:,} tokens"}
             rows[running] = (seconds(time.monotonic() - self._since), counts.get(running, ""), "", "", "")
@@ -75,7 +75,7 @@ class Progress:
 
 
 def summary(answer: "Answer") -> RenderableType:
-    """The compact table at the end, with what compression saved."""
+    """The table at the end, with the savings of compression."""
     heading = f"{answer.model.name} on {answer.model.device}, {answer.model.quantization or answer.model.dtype}: "
     heading += "; ".join(map(shape, answer.videos))
     table = stage_table({stage.name: cells(stage) for stage in answer.stages})
@@ -83,15 +83,15 @@ def summary(answer: "Answer") -> RenderableType:
 
 
 def shape(video: "VisualInput") -> str:
-    """How much of a video was looked at."""
+    """The frames that were looked at: their number and size."""
     frames, count = video.frames, len(video.frames.times)
     what = "an image" if video.kind == "image" else f"{count} frames" if count != 1 else "1 frame"
     return f"{what} of {frames.width} × {frames.height}"
 
 
 def stage_table(rows: Mapping[str, tuple[str, ...]], running: str | None = None) -> Table:
-    """One line per stage; those without a row are still to come. The last column appears once there is something."""
-    headings = {"time": 7, "tokens in → computed": 22, "FLOPs": 12, "of dense": 8}  # and widths
+    """A line for each stage, empty without a row. The column of memory appears once a row has a number for it."""
+    headings = {"time": 7, "tokens in → computed": 22, "FLOPs": 12, "of dense": 8}  # with their widths
     if any(row[-1] for row in rows.values()):
         headings["memory"] = 8
     table = Table(box=SIMPLE_HEAD, padding=(0, 1), collapse_padding=True, pad_edge=False, show_edge=False)
@@ -105,7 +105,7 @@ def stage_table(rows: Mapping[str, tuple[str, ...]], running: str | None = None)
 
 
 def cells(stage: "Stage") -> tuple[str, str, str, str, str]:
-    """Time, tokens, FLOPs, share of the dense FLOPs and memory of a stage, as far as they are known."""
+    """Time, tokens, FLOPs, share of the dense FLOPs, and memory of a stage; empty where unknown."""
     tokens = f"{stage.tokens_in:,}"
     if stage.tokens_computed != stage.tokens_in:
         tokens += f" → {stage.tokens_computed:,}"
@@ -119,7 +119,7 @@ def cells(stage: "Stage") -> tuple[str, str, str, str, str]:
 
 
 def savings(answer: "Answer") -> Iterable[str]:
-    """What compression saved, in sentences, each saying whether it was measured or computed."""
+    """The savings of compression as sentences, which say whether they were measured or computed."""
     saved = answer.savings
     yield (
         f"computed: {saved.total_flops:.0%} of the uncompressed FLOPs in all, "
@@ -130,7 +130,7 @@ def savings(answer: "Answer") -> Iterable[str]:
 
 
 def comparison(baseline: "Baseline") -> Iterable[str]:
-    """The measured run of the uncompressed model beside the compressed one."""
+    """The compressed run beside the measured run of the uncompressed model."""
     compared = sum(stage.seconds for stage in baseline.stages)
     remark = f" (one run of {seconds(compared)}: too short to say much)" if compared < SHORT else ""
     yield (
@@ -142,7 +142,7 @@ def comparison(baseline: "Baseline") -> Iterable[str]:
 
 
 def facts(answer: "Answer") -> Iterable[Text]:
-    """What `--verbose` adds: the model, and every video with its frames."""
+    """The lines that `--verbose` adds: the model, and every video with its frames."""
     model = answer.model
     yield line(
         "model",
@@ -165,7 +165,7 @@ def facts(answer: "Answer") -> Iterable[Text]:
 
 
 def seconds(value: float) -> str:
-    """A time that a person can compare at a glance.
+    """A time with three digits or so.
 
     >>> seconds(0.0412), seconds(4.2), seconds(75)
     ('0.041 s', '4.20 s', '75.0 s')
@@ -174,7 +174,7 @@ def seconds(value: float) -> str:
 
 
 def magnitude(value: float, base: int, unit: str) -> str:
-    """A large number in steps of 1,000 or 1,024.
+    """A large number with a prefix, in steps of `base`: 1,000 or 1,024.
 
     >>> magnitude(2_530_000, 1000, "FLOP"), magnitude(3 * 1024**3, 1024, "B")
     ('2.53 MFLOP', '3.00 GiB')

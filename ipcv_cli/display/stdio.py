@@ -1,4 +1,4 @@
-"""Streams of which somebody has closed the other end, or whose disk is full."""
+"""Standard streams that can no longer be written to, because a pipe is closed or a disk is full."""
 
 import os
 import sys
@@ -8,17 +8,17 @@ from typing import Any, TextIO
 
 
 def abandon(stream: TextIO | None) -> None:
-    """Let whatever is still buffered go nowhere, so that no complaint follows when the interpreter ends."""
+    """Send what is still buffered to nowhere, so that the interpreter does not complain at its end."""
     if stream is not None:
         with suppress(AttributeError, OSError), Path(os.devnull).open("w") as nowhere:  # it may be closed, or no file
             os.dup2(nowhere.fileno(), stream.fileno())
 
 
 class Stderr:
-    """Standard error as it is at the moment. Once it cannot be written to, it is silent: the work goes on."""
+    """The current standard error. Once it cannot be written to, it is silent, and the work goes on."""
 
     def write(self, text: str) -> int:
-        """Write what can be written."""
+        """Write `text`, or nothing if that fails."""
         if sys.stderr is not None:
             try:
                 sys.stderr.write(text)
@@ -27,7 +27,7 @@ class Stderr:
         return len(text)
 
     def flush(self) -> None:
-        """Write what is still buffered."""
+        """Write what is buffered, or nothing if that fails."""
         if sys.stderr is not None:
             try:
                 sys.stderr.flush()

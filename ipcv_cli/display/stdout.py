@@ -1,4 +1,4 @@
-"""What goes to stdout: the answer as text, one JSON object, or a JSON line per event."""
+"""The output of commands on stdout: an answer as text, JSON objects and lines, and JSON schemas."""
 
 import io
 import json
@@ -15,18 +15,18 @@ from pydantic.json_schema import GenerateJsonSchema
 from ipcv.text import visible
 from ipcv_cli.display.render import is_terminal
 
-if TYPE_CHECKING:  # these bring torch along, which not every command needs
+if TYPE_CHECKING:  # these import torch, which not every command needs
     from ipcv.answer import Event
     from ipcv.benchmark.benchmark import Report
     from ipcv.compression.catalog import MethodListing
     from ipcv.models.catalog import Listing
 
-Writer = Callable[["Event"], str]  # what an event adds to stdout
+Writer = Callable[["Event"], str]  # gives the text that an event adds to stdout
 
 
 @dataclass(frozen=True, kw_only=True)
 class Failed:
-    """The end, where there is no answer: what stderr says as well."""
+    """The last event of a stream without an answer; stderr has the message as well."""
 
     event: Literal["error"] = "error"
     message: str
@@ -34,17 +34,17 @@ class Failed:
 
 
 class AnswerText:
-    """The answer as it is written, ending with a newline.
+    """Writes the answer as text while it is generated, and a newline at the end.
 
     On a `terminal`, control characters other than newline and tab appear as escapes; elsewhere the text is untouched.
     """
 
     def __init__(self, *, terminal: bool) -> None:
         self._terminal = terminal
-        self._last = ""  # piece of the answer
+        self._last = ""  # piece of the answer that was written
 
     def __call__(self, event: "Event") -> str:
-        """What `event` adds to the answer."""
+        """The text that an event adds to the answer."""
         if event.event == "token":
             self._last = event.text
             return visible(event.text, keep="\n\t") if self._terminal else event.text
@@ -54,7 +54,7 @@ class AnswerText:
 
 
 def json_object(event: "Event") -> str:
-    """One JSON object, once everything is known."""
+    """The answer as one JSON object, at the last event."""
     from ipcv.answer import Answer
 
     return json_text(_adapter(Answer).dump_python(event.answer, mode="json"), 2) if event.event == "final" else ""
@@ -68,7 +68,7 @@ def report_object(report: "Report") -> str:
 
 
 def listing_object(listing: "Listing") -> str:
-    """The models there are as one JSON object."""
+    """The list of models as one JSON object."""
     from ipcv.models.catalog import Listing
 
     return json_text(_adapter(Listing).dump_python(listing, mode="json"), 2)
@@ -82,7 +82,7 @@ def methods_object(listing: "MethodListing") -> str:
 
 
 def json_line(event: "Event | Failed") -> str:
-    """A JSON object for every event, on a line of its own."""
+    """An event as a line of JSON."""
     from ipcv.answer import Event
 
     return json_text(_adapter(Event | Failed).dump_python(event, mode="json"))
@@ -137,7 +137,7 @@ def json_text(value: object, indent: int | None = None) -> str:
 
 
 def write(text: str) -> None:
-    """Write `text` to stdout at once, unless it is closed. What the locale cannot encode appears as an escape."""
+    """Write `text` to stdout at once, unless that is closed. Characters outside the locale's encoding are escaped."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
     if sys.stdout is not None:
@@ -146,13 +146,13 @@ def write(text: str) -> None:
 
 
 def write_path(path: Path) -> None:
-    """Write `path` and a newline; on a terminal with control characters as escapes, elsewhere as it is."""
+    """Write `path` and a newline. On a terminal, control characters are escaped."""
     text = str(path)
     write(f"{visible(text) if is_terminal(sys.stdout) else text}\n")
 
 
 class _Everything(GenerateJsonSchema):
-    """No field is ever left out, not even one that has its default."""
+    """Requires every field, also those with a default: none is ever left out."""
 
     def field_is_required(self, *_: object, **__: object) -> bool:
         """Always."""
