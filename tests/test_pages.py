@@ -5,8 +5,10 @@ import re
 import shlex
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 from typer.testing import CliRunner
 
 from ipcv_cli import reference
@@ -102,12 +104,22 @@ def test_every_file_that_a_folders_page_names_is_there(folder):
     there = {path.name for path in (ROOT / folder).rglob("*.py")} | {
         path.name for path in (ROOT / "tests").rglob("*.py")
     }
-    assert {Path(name).name for name in named} - {"NAME.py"} <= there
+    assert {Path(name).name for name in named} - {"NAME.py", "halving.py"} <= there  # files that a reader would write
 
 
 def test_every_folder_and_file_of_the_library_has_its_place_in_the_tree():
     there = {path.name.removesuffix(".py") for path in (ROOT / "ipcv").iterdir()}
     assert there - {"__init__", "__pycache__", "py.typed"} == set(reference.stages(ROOT))
+
+
+def test_the_method_shown_as_an_example_works():
+    page = (ROOT / "ipcv/compression/README.md").read_text(encoding="utf-8")
+    shown = next(block for block in re.findall(r"^```python\n(.*?)^```$", page, flags=re.M | re.S) if "class" in block)
+    names: dict[str, Any] = {"__name__": "halving"}
+    exec(shown, names)  # noqa: S102 - the code under test is the page's
+    method = names["Halving"]()
+    assert method(torch.zeros(2, 4, 3)).donor.tolist() == [0, 2, 4, 6]
+    assert (method.most(2, 4), method.flops(2, 4, 3), method.reduces) == (4, 0, True)
 
 
 def test_a_page_without_its_marks_is_an_error(tmp_path):
