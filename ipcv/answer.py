@@ -46,7 +46,7 @@ class Baseline:
 
 @dataclass(frozen=True, kw_only=True)
 class Savings:
-    """What compression saved."""
+    """The share of the uncompressed model's work and memory that was needed."""
 
     encode_flops: float  # computed; share of the uncompressed encoder's FLOPs that were done
     prefill_flops: float  # computed; likewise

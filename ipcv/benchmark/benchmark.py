@@ -1,4 +1,4 @@
-"""Accuracy, time and FLOPs of a model on held-out questions of the procedural world, several settings side by side."""
+"""Ask a model held-out questions about the demo world under several settings: accuracy, time and FLOPs of each."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -34,20 +34,20 @@ SCHEMA_VERSION = 2
 
 @dataclass(frozen=True, kw_only=True)
 class Changed:
-    """A question that one setting answered differently from the first."""
+    """A question that one setting answered differently than the first setting did."""
 
-    question: int  # its place in the benchmark, from 0
+    question: int  # number in the benchmark, from 0
     kind: QuestionKind
     text: str
     truth: str
-    first: str  # the first setting's answer
-    answer: str
-    points: float  # what this answer scored less the first one's score
+    first: str  # answer of the first setting
+    answer: str  # of this setting
+    points: float  # score of this answer less that of the first
 
 
 @dataclass(frozen=True, kw_only=True)
 class Score:
-    """How one setting did on all questions."""
+    """Accuracy, time and FLOPs of one setting over all questions."""
 
     name: str
     settings: Setting
@@ -56,28 +56,28 @@ class Score:
     difference: float  # measured; `accuracy` less that of the first setting
     difference_interval: Interval | None  # paired: the same questions; None: this is the first setting
     by_kind: dict[QuestionKind, float]  # measured
-    same_answers: float  # measured; share of the questions answered as the first setting did
-    changed: tuple[Changed, ...]  # the other answers
+    same_answers: float  # measured; share of the questions answered as by the first setting
+    changed: tuple[Changed, ...]  # the questions answered differently
     seconds: dict[StageName, float]  # measured; mean per question, of "generate" per token
     flops: dict[StageName, float]  # computed, likewise
 
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """A benchmark of one model: the same questions for every setting, one after the other."""
+    """The result of a benchmark: one model, every setting on the same questions."""
 
     schema_version: int = SCHEMA_VERSION
     model: ModelFacts
     questions: int
     by_kind: dict[QuestionKind, int]  # how many questions of each kind
-    constant: dict[QuestionKind, float]  # computed; score of the best way to answer without looking
+    constant: dict[QuestionKind, float]  # computed; best score that is possible without looking
     scores: tuple[Score, ...]
     warnings: tuple[str, ...]  # from all answers, each once
 
 
 @dataclass
 class _Tally:
-    """What one setting has done so far."""
+    """Running sums of one setting."""
 
     points: list[float] = field(default_factory=list)
     changed: list[Changed] = field(default_factory=list)
@@ -127,7 +127,7 @@ class _Tally:
 
 @dataclass(frozen=True)
 class _Case:
-    """A question with the clip that it is about."""
+    """A question, and the clip of its scene."""
 
     seed: int
     question: Question
@@ -137,11 +137,12 @@ class _Case:
 def bench(
     model: Model, count: int, settings: Sequence[Setting], stop: Callable[[], bool] = lambda: False
 ) -> Iterator[int | Report]:
-    """Ask `count` held-out questions under each of `settings`; yields how many are done, and the report at the end.
+    """Ask `count` held-out questions under each of `settings`; yields the number done, and at the end the report.
 
-    Every question is asked under all settings before the next one, another one first every time, so that their times
-    compare; the first question is asked once more beforehand, uncounted. Once `stop` says so the report follows, on
-    what was asked until then, with a warning. Raises `ValueError` for fewer than one question per kind.
+    Each question goes through all settings before the next question. The settings take turns at being first, so that
+    their times compare, and the first question is asked twice, of which only the second time counts. Once `stop`
+    returns true, the report follows at once: on the questions asked so far, with a warning. Raises `ValueError` for
+    fewer than one question per kind.
     """
     if count < len(KINDS):
         raise ValueError(f"{count} questions are too few: there are {len(KINDS)} kinds")
@@ -177,7 +178,7 @@ def bench(
 
 
 def _answer(model: Model, case: _Case, other: SceneClip, setting: Setting, folder: Path) -> Answer:
-    """What the model says under a setting; `other` is another scene's clip, `folder` is for a file."""
+    """Ask a case under a setting. `other` is another scene's clip, and `folder` a place for a video file."""
     shown = other if setting.shown == "other" else case.clip
     options = _options(model, shown, setting)
     if setting.shown == "file":
@@ -192,7 +193,7 @@ def _answer(model: Model, case: _Case, other: SceneClip, setting: Setting, folde
 
 
 def _options(model: Model, clip: SceneClip, setting: Setting) -> Options:
-    """The setting's options, with fewer pixels where it says so."""
+    """The options of a setting, its share of pixels applied to the size of `clip`."""
     if setting.pixels == 1:
         return setting.options
     patches = model.loaded.patches
@@ -203,7 +204,7 @@ def _options(model: Model, clip: SceneClip, setting: Setting) -> Options:
 
 
 def _means(values: Sequence[float], kinds: Sequence[QuestionKind]) -> dict[QuestionKind, float]:
-    """The mean for each kind."""
+    """The mean of the values of each kind."""
     return {
         kind: float(np.mean([value for value, of in zip(values, kinds, strict=True) if of == kind]))
         for kind in dict.fromkeys(kinds)

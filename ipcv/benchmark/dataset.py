@@ -1,4 +1,4 @@
-"""The world's clips and questions as a folder of files."""
+"""Write clips and questions of the demo world into a folder."""
 
 import json
 import re
@@ -18,13 +18,12 @@ QUESTIONS_FILE = "questions.jsonl"
 
 
 def write_world(folder: Path, clips: int, seed: int, *, overwrite: bool = False) -> Iterator[int]:
-    """Write `clips` mp4 files and their questions into `folder`; yields how many are done.
+    """Write `clips` mp4 files and their questions into `folder`; yields the number done.
 
-    The scenes are held out: no training has seen them. `questions.jsonl` comes last and at once, a line per question
-    with `id`, `video` (relative to the folder), `question`, `answer`, `kind`, `options` (empty: free text) and the
-    scene's `seed`; one question of each kind that the scene has. The same arguments write the same scenes and
-    questions. Raises `ValueError` for numbers that make no sense and where the folder has such files already, unless
-    they are to be overwritten.
+    The scenes are held out: no training has seen them. `questions.jsonl` is written last, as a whole, with one question
+    of each kind that a scene allows. A line has `id`, `video` (relative to the folder), `question`, `answer`, `kind`,
+    `options` (empty: free text) and the scene's `seed`. Equal arguments write equal scenes and questions. Raises
+    `ValueError` for numbers that make no sense, and without `overwrite` for a folder that has such files already.
     """
     if clips < 1:
         raise ValueError(f"clips={clips} must be at least 1")
@@ -56,7 +55,7 @@ def write_world(folder: Path, clips: int, seed: int, *, overwrite: bool = False)
 
 @contextmanager
 def _whole(path: Path) -> Iterator[Path]:
-    """A file beside `path` that takes its place at the end, and is gone if anything goes wrong."""
+    """A new file beside `path` that replaces it at the end, or is removed after an error."""
     part = path.with_name(f".{path.name}")
     try:
         yield part
@@ -66,7 +65,7 @@ def _whole(path: Path) -> Iterator[Path]:
 
 
 def _remove_old(folder: Path) -> None:
-    """Remove the questions that were there, as they are not about the new clips, and the clips that they are about."""
+    """Remove an earlier `questions.jsonl` and the clips that it names."""
     old = folder / QUESTIONS_FILE
     if old.exists():
         videos = re.findall(r'"video": "(clip-\d+\.mp4)"', old.read_text(encoding="utf-8", errors="replace"))

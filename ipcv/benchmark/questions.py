@@ -1,4 +1,4 @@
-"""Questions about scenes of the procedural world, each with its one right answer."""
+"""Questions about scenes of the demo world, each with its one right answer."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -23,19 +23,19 @@ class Question:
     kind: QuestionKind
     text: str
     answer: str
-    options: tuple[str, ...] = ()  # every answer that it could have; none: the answer is free text
-    balance: str = ""  # what is asked equally often within the kind; "": the answer itself
+    options: tuple[str, ...] = ()  # all possible answers; empty: the answer is free text
+    balance: str = ""  # which of the cases in `BALANCE` this is; "": the answer says it
 
 
 def ask(scene: Scene, rng: Generator) -> list[Question]:
-    """Every question that has one right answer about a scene, each in a wording drawn by `rng`."""
+    """All questions about a scene that have one right answer, each worded at random by `rng`."""
     return [question for kind in KINDS for question in _ASK[kind](scene, _Wording(kind, rng))]
 
 
 def benchmark(count: int, kinds: tuple[QuestionKind, ...] = KINDS) -> Iterator[tuple[int, Question]]:
-    """`count` held-out questions with the seeds of their scenes: kinds in turn, the answers of each kind in turn.
+    """Yield `count` held-out questions with the seeds of their scenes: kinds in turn, and the cases of a kind in turn.
 
-    No two questions share a scene, and the same count gives the same questions.
+    No two questions share a scene, and an equal count gives equal questions.
     """
     seeds = iter(HELD_OUT_SEEDS)
     for index in range(count):
@@ -54,7 +54,7 @@ def benchmark(count: int, kinds: tuple[QuestionKind, ...] = KINDS) -> Iterator[t
 
 @dataclass(frozen=True)
 class _Wording:
-    """Words questions of one kind."""
+    """Writes questions of one kind, in wordings drawn at random."""
 
     kind: QuestionKind
     rng: Generator
@@ -64,27 +64,24 @@ class _Wording:
         return Question(self.kind, text, answer, OPTIONS[self.kind] if options is None else options, balance)
 
     def one(self, names: list[str]) -> str:
-        """One of several names."""
+        """One of the names, drawn at random."""
         return str(self.rng.choice(names))
 
 
 def full_name(thing: Thing) -> str:
-    """What the thing is at first: its colour and shape.
-
-    No two things of a scene share a colour.
-    """
+    """The colour and shape that a thing begins with; no two things of a scene share a colour."""
     return f"{thing.colour} {thing.shape}"
 
 
 def plural(noun: str) -> str:
-    """Several of it."""
+    """The plural of a noun."""
     return f"{noun}es" if noun.endswith("s") else f"{noun}s"
 
 
 def names(thing: Thing, scene: Scene) -> list[str]:
-    """What the thing can be called so that nothing else is meant: without its colour if that changes.
+    """All names that mean this thing alone. A thing that changes colour is not named by its colour.
 
-    Grey shapes on the background have no colour but a shape, tags a colour but no shape.
+    Grey shapes in the background share shapes with things, and tags share colours.
     """
     alone = [shape for shape in _shapes(scene, 1) if shape == thing.shape]
     if thing.happens("changes colour"):
@@ -93,14 +90,14 @@ def names(thing: Thing, scene: Scene) -> list[str]:
 
 
 def _shapes(scene: Scene, count: int) -> list[str]:
-    """The shapes that so many things have, and no grey distractor."""
+    """Shapes that exactly `count` things and no grey distractor have."""
     shapes = [thing.shape for thing in scene.things]
     grey = {blot.shape for blot in scene.blots}
     return [shape for shape in SHAPES if shape not in grey and shapes.count(shape) == count]
 
 
 def _colours(scene: Scene) -> list[str]:
-    """The colours that no tag has."""
+    """Colours that no tag has."""
     return [colour for colour in COLOURS if colour not in {tag.colour for tag in scene.tags}]
 
 

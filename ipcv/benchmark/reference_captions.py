@@ -1,4 +1,4 @@
-"""Captions of scenes of the procedural world, and how many of their facts another text has."""
+"""Reference captions of scenes of the demo world, and the score of another text against them."""
 
 import re
 from collections import Counter
@@ -21,7 +21,7 @@ def caption(scene: Scene) -> str:
 
 
 def facts(text: str) -> Counter[str]:
-    """What a caption says, a fact for each object, size, motion, event and code.
+    """Count the facts that a caption states: objects, sizes, motions, events and codes.
 
     >>> sorted(facts("A small red circle moves left. A white tag says K7."))
     ['red circle', 'red circle moves left', 'small red circle', 'white tag says k7']

@@ -1,4 +1,4 @@
-"""What answers score, what no model has to beat, and how sure a mean or a difference is."""
+"""Scores of answers, the score without looking, and confidence intervals of means and differences."""
 
 import math
 import re
@@ -23,7 +23,7 @@ class Interval:
 
 
 def points(question: Question, answer: str) -> float:
-    """What an answer scores, 0 to 1.
+    """The score of an answer, 0 to 1.
 
     A caption scores the F1 of its facts; a question with options 1 if the right one is named and no other; a code 1 if
     it is the whole answer, or the only word of two or three capitals and digits in it.
@@ -48,9 +48,9 @@ def normalized(answer: str) -> str:
 
 
 def constant_baseline(questions: Sequence[Question]) -> dict[QuestionKind, float]:
-    """For each kind the score of the best way to answer without looking, chosen in hindsight.
+    """For each kind, the best score of a strategy that never looks at the clip, chosen in hindsight.
 
-    That is one of the right answers, whatever is asked, or always the first, second, … of a question's options.
+    A strategy gives one and the same answer to all questions, or always the first, second, … of a question's options.
     """
     best: dict[QuestionKind, float] = {}
     for kind in dict.fromkeys(question.kind for question in questions):

@@ -1,4 +1,4 @@
-"""Settings to compare, from one line of text such as `dense,paper@0.2,paper+dart:layer=2,evs@0.3,frames@0.5`."""
+"""Read the settings to compare from a line of text: `dense,paper@0.2,paper+dart:layer=2,evs@0.3,frames@0.5`."""
 
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -10,7 +10,7 @@ from ipcv.options import Options
 
 ClipVariant = Literal["frames", "file", "grey", "other"]
 
-PLACES = (  # what each part changes: there can be one each
+PLACES = (  # what each part of a setting changes: no two parts may change the same
     {"dense": "compressor"}
     | {method: registry.place_of(method) for method in registry.METHODS}
     | {"frames": "frames", "pixels": "pixels", "file": "clip", "grey": "clip", "other": "clip"}
@@ -19,7 +19,7 @@ PLACES = (  # what each part changes: there can be one each
 
 @dataclass(frozen=True, kw_only=True)
 class Setting:
-    """One way to answer the benchmark's questions."""
+    """One way to answer the questions: options, and how clips are shown."""
 
     name: str  # as it was written
     options: Options
@@ -67,7 +67,7 @@ def _parse(name: str) -> Setting:
 
 
 def _read_part(part: str, name: str) -> tuple[str, dict[str, str]]:
-    """The method of a part and its fields, `keep` for the share."""
+    """Split a part into its method and the settings that it gives, by name; the share is called `keep`."""
     head, *assignments = part.split(":")
     method, found, share = head.partition("@")
     values = {"keep": share} if found else {}
@@ -106,7 +106,7 @@ def _build(method: str, values: dict[str, str]) -> Any:
 
 
 def _read(text: str, kind: Any) -> Any:
-    """`text` as a value of the type `kind`: a number, several of them, a word, or what fits of some of these."""
+    """Read `text` as the type `kind`: a number, a word, several of these, or the first type of a union that fits."""
     inner = get_args(kind)
     if get_origin(kind) in (Union, UnionType):
         *others, last = (each for each in inner if each is not NoneType)

@@ -1,4 +1,4 @@
-"""What is asked about scenes of the procedural world, in which words, and which answers there are."""
+"""The kinds of questions about the demo world: how each is worded, and its possible answers."""
 
 from typing import Literal
 
@@ -93,7 +93,7 @@ WORDINGS: dict[QuestionKind, tuple[str, ...]] = {
     ),
 }
 KINDS: tuple[QuestionKind, ...] = tuple(WORDINGS)
-OPTIONS: dict[QuestionKind, tuple[str, ...]] = {  # of the kinds that always have the same answers to choose from
+OPTIONS: dict[QuestionKind, tuple[str, ...]] = {  # possible answers of each kind for which they never change
     "colour": tuple(COLOURS),
     "shape": tuple(SHAPES),
     "size": tuple(SIZES),
@@ -101,7 +101,7 @@ OPTIONS: dict[QuestionKind, tuple[str, ...]] = {  # of the kinds that always hav
     "direction": tuple(motion if motion != "still" else STILL for motion in MOTIONS),
     "existence": ("yes", "no"),
 }
-BALANCE: dict[QuestionKind, tuple[str, ...]] = OPTIONS | {  # what the benchmark asks equally often within a kind
+BALANCE: dict[QuestionKind, tuple[str, ...]] = OPTIONS | {  # per kind, the cases that the benchmark asks equally often
     "count": (*(f"objects, {number}" for number in NUMBERS), "shape, one", "shape, two"),
     "position": ("left of, first", "left of, second", "above, first", "above, second"),
     "order": ("appears, first", "appears, second", "disappears, first", "disappears, second"),

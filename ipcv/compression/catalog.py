@@ -1,4 +1,4 @@
-"""The methods that can be chosen, described: what each needs, where it departs from its paper, where it runs."""
+"""Describe every method: its settings, what it needs, where it departs from its paper, on which families it runs."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -36,7 +36,7 @@ class ListedMethod:
 
 @dataclass(frozen=True, kw_only=True)
 class MethodListing:
-    """What `ipcv methods` prints."""
+    """All methods that were asked for, as `ipcv methods --json` prints them."""
 
     schema_version: int = SCHEMA_VERSION
     methods: tuple[ListedMethod, ...]
@@ -49,7 +49,7 @@ def list_methods(names: Sequence[str] = ()) -> MethodListing:
 
 
 def _usual_shapes() -> Iterator[tuple[str, tuple[VisionShape, TextShape]]]:
-    """Of each family that answers questions: encoder and decoder as its configuration has them by default."""
+    """For each family that answers questions, the shapes in its default configuration."""
     for family, known in FAMILIES.items():
         if known.language:
             config = CONFIG_MAPPING[family]()

@@ -60,6 +60,6 @@ def default(place: Place) -> Any:
 
 
 def _found(name: str, depth: int | None) -> Any:
-    """What stands in `METHODS` for a name, as far as `depth` names into its module."""
+    """Import what `METHODS` has for a name: the first `depth` parts of its path in the module, or all."""
     module, _, path = METHODS[name].partition(":")
     return reduce(getattr, path.split(".")[:depth], import_module(f"ipcv.compression.{module}"))

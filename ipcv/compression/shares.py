@@ -1,6 +1,6 @@
-"""How many tokens a share comes to."""
+"""A share of tokens as a number of tokens."""
 
 
 def kept_count(tokens: int, keep: float) -> int:
-    """How many of `tokens` are kept at the share `keep`: rounded down, as in the paper's code."""
+    """The share `keep` of `tokens`, rounded down as in IPCV's published code."""
     return int(tokens * keep)

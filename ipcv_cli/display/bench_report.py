@@ -25,7 +25,7 @@ PLOT_ENDINGS = (".png", ".svg")
 
 
 def report_table(report: "Report") -> str:
-    """What each setting got right and what it cost, and the same for each kind of question."""
+    """Two tables, accuracy and costs per setting and accuracy per kind of question, and what their columns mean."""
     model = f"{report.model.name} on {report.model.device}, {report.model.quantization or report.model.dtype}"
     first = visible(report.scores[0].name)
     legend = (

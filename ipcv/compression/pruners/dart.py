@@ -28,7 +28,7 @@ class Dart(OneLayerPruner):
     method: Literal["dart"] = field(default="dart", init=False)
 
     def count(self, visual: int) -> int:
-        """How many of `visual` tokens stay: the visual pivots and what all pivots take."""
+        """The number of `visual` tokens that stay: the visual pivots and what all pivots take."""
         pivots = min(self.PIVOTS, visual)
         return min(visual, pivots + 2 * self.PIVOTS * self._share(visual))
 

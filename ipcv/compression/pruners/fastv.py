@@ -41,7 +41,7 @@ class FastV(OneLayerPruner):
             )
 
     def count(self, visual: int) -> int:
-        """How many of `visual` tokens stay."""
+        """The number of `visual` tokens that stay."""
         return max(1, kept_count(visual, self.keep)) if visual else 0
 
     def choose(self, prompt: PromptState) -> Tensor:

@@ -1,4 +1,4 @@
-"""The base classes of methods inside the language model; `dropping` carries out what they choose."""
+"""The base classes of methods inside the language model. They choose; `dropping` takes the tokens out."""
 
 from abc import abstractmethod
 from collections.abc import Collection, Iterator
@@ -51,7 +51,7 @@ class Pruner(Method):
     @property
     @abstractmethod
     def prunes(self) -> bool:
-        """Whether anything is dropped."""
+        """Whether any token is dropped."""
 
     @abstractmethod
     def steps(self, depth: int, linear: Collection[int] = ()) -> tuple[int, ...]:
@@ -70,7 +70,7 @@ class Pruner(Method):
 
     @abstractmethod
     def counts(self, visual: int) -> tuple[int, ...]:
-        """How many of a prompt's `visual` tokens stay from each of those layers on."""
+        """Numbers of a prompt's `visual` tokens that stay, from each pruning layer on."""
 
     @abstractmethod
     def choose(self, prompt: "PromptState") -> "Tensor":
@@ -87,7 +87,7 @@ class Pruner(Method):
 
 @dataclass(frozen=True, kw_only=True)
 class OneLayerPruner(Pruner):
-    """Visual tokens pruned once, at a layer that follows one with keys."""
+    """A pruner that acts once, at a layer that follows one with keys."""
 
     LAYER: ClassVar[int] = 3
     needs: ClassVar[frozenset[Need]] = frozenset({"keys"})
@@ -105,7 +105,7 @@ class OneLayerPruner(Pruner):
 
     @property
     def prunes(self) -> bool:
-        """Whether anything is dropped."""
+        """Whether any token is dropped."""
         return self.keep < 1
 
     def steps(self, depth: int, linear: Collection[int] = ()) -> tuple[int, ...]:
@@ -136,9 +136,9 @@ class OneLayerPruner(Pruner):
         )
 
     def counts(self, visual: int) -> tuple[int, ...]:
-        """How many of a prompt's `visual` tokens stay."""
+        """The number of a prompt's `visual` tokens that stay, alone in a tuple."""
         return (self.count(visual),)
 
     @abstractmethod
     def count(self, visual: int) -> int:
-        """How many of `visual` tokens stay."""
+        """The number of `visual` tokens that stay."""

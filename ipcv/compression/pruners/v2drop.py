@@ -46,7 +46,7 @@ class V2Drop(Pruner):
 
     @property
     def prunes(self) -> bool:
-        """Whether anything is dropped."""
+        """Whether any token is dropped."""
         return any(share < 1 for share in self.keep)
 
     def steps(self, depth: int, linear: Collection[int] = ()) -> tuple[int, ...]:  # noqa: ARG002 - all change tokens
@@ -63,7 +63,7 @@ class V2Drop(Pruner):
         return self.layers
 
     def counts(self, visual: int) -> tuple[int, ...]:
-        """How many of a prompt's `visual` tokens stay from each step on."""
+        """Numbers of a prompt's `visual` tokens that stay, from each pruning layer on."""
         left = [visual]
         for share in self.keep:
             left.append(self._count(left[-1], share))

@@ -46,7 +46,7 @@ class DTD(Dropper):
         return F.pad(stays, (0, 0, 1, 0), value=True)
 
     def most(self, frames: int, tokens: int) -> int:
-        """At most how many stay of `tokens` in each of `frames` temporal patches."""
+        """The largest number of tokens that may be left of `frames` temporal patches of so many `tokens` each."""
         later = tokens if self.keep is None else kept_count(tokens, self.keep)
         return tokens + (frames - 1) * later
 

@@ -42,7 +42,7 @@ class EVS(Dropper):
         return stays.view(tokens.shape[:2])
 
     def most(self, frames: int, tokens: int) -> int:
-        """At most how many stay of `tokens` in each of `frames` temporal patches."""
+        """The largest number of tokens that may be left of `frames` temporal patches of so many `tokens` each."""
         return min(frames * tokens, max(tokens, kept_count(frames * tokens, self.keep)))
 
     def flops(self, frames: int, tokens: int, width: int) -> int:

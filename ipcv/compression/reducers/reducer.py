@@ -1,7 +1,7 @@
 """The base class of methods between the encoder and the language model.
 
-A reducer gets the visual tokens of a whole video and chooses by their embeddings alone what the prompt has of them.
-Tokens that stay keep the rotary positions that they have among all, and the text behind them keeps its own.
+A reducer sees the embeddings of a whole video and nothing else, and returns the visual tokens for the prompt. Each of
+these has the rotary position that it would have in the full prompt, and so has the text behind them.
 """
 
 from abc import abstractmethod
@@ -30,11 +30,11 @@ class Reducer(Method):
 
     @property
     def reduces(self) -> bool:
-        """Whether anything is left out."""
+        """Whether the prompt gets fewer tokens than the video has."""
         return self.keep != 1
 
     def at(self, keep: float) -> Self:
-        """This reducer with another share that stays."""
+        """This reducer with another `keep`."""
         changes: dict[str, Any] = {"keep": keep}
         return replace(self, **changes)  # type: ignore[type-var] # methods are dataclasses
 
@@ -47,14 +47,14 @@ class Reducer(Method):
 
     @abstractmethod
     def most(self, frames: int, tokens: int) -> int:
-        """At most how many stay of `tokens` in each of `frames` temporal patches."""
+        """The largest number of tokens that may be left of `frames` temporal patches of so many `tokens` each."""
 
     @abstractmethod
     def flops(self, frames: int, tokens: int, width: int) -> int:
         """FLOPs of choosing among `tokens` of `width` values in each of `frames` temporal patches."""
 
     def warnings(self, count: int, kept: int) -> tuple[str, ...]:  # noqa: ARG002 - for methods that have some
-        """What a user should know when `kept` of a video's `count` tokens have stayed."""
+        """Warnings for the user about a video of which `kept` of `count` tokens have stayed."""
         return ()
 
 

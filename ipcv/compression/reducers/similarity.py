@@ -1,4 +1,4 @@
-"""How alike tokens are over time, and their ranks: what several reducers choose by. Compared in float32."""
+"""Tensor functions that several reducers share: similarity over time, ranks. All compare in float32."""
 
 import torch.nn.functional as F
 from torch import Tensor

@@ -53,7 +53,7 @@ class VidCom2(Dropper):
         return (distance / (-2 * distance.new_tensor(self.WIDTHS))).exp().sum(-1)
 
     def most(self, frames: int, tokens: int) -> int:
-        """At most how many stay of `tokens` in each of `frames` temporal patches."""
+        """The largest number of tokens that may be left of `frames` temporal patches of so many `tokens` each."""
         return min(frames * tokens, kept_count(frames * tokens, self.keep) + frames)  # each is rounded, and 1 at least
 
     def flops(self, frames: int, tokens: int, width: int) -> int:
