@@ -20,6 +20,7 @@ import torch
 
 import ipcv
 from ipcv.inference.pipeline import Pipeline
+from ipcv.inference.retry import returned
 from ipcv.media.clip import open_video
 
 FPS = 8  # sampled per second
@@ -43,14 +44,13 @@ def peak(path: str, frames: int, model: str, max_pixels: int | None) -> dict[str
     loaded = ipcv.load(model).loaded
     patches = loaded.patches if max_pixels is None else loaded.patches.limited(max_pixels)
     options = ipcv.Options(sampling=ipcv.Sampling(fps=FPS, max_frames=frames))
-    run = Pipeline(loaded, patches, options)
+    pipeline = Pipeline(loaded, options)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    with open_video(path, options.sampling, resize=patches.resize, frame_batch=options.frame_batch) as clip:
-        for _ in run.encode(clip):
-            pass
+    clip = open_video(path, options.sampling, resize=patches.resize, frame_batch=options.frame_batch)
+    encoded = returned(pipeline.encode(clip, pipeline.clock()))
     after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    size = run.visual.tokens.nbytes / 2**20
-    return {"frames": run.work.frames, "before": before, "after": after, "embeddings": size}
+    size = encoded.visual.tokens.nbytes / 2**20
+    return {"frames": len(encoded.times), "before": before, "after": after, "embeddings": size}
 
 
 def main() -> None:

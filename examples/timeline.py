@@ -22,7 +22,7 @@ Spans = list[tuple[float, float]]  # start and end, in seconds
 def spans(path: str, model: str, options: ipcv.Options) -> tuple[Spans, Spans]:
     """When each batch was read by the reader thread, and when it was preprocessed and encoded."""
     loaded = ipcv.load(model).loaded
-    run, read, encoded = Pipeline(loaded, loaded.patches, options), [], []
+    pipeline, read, encoded = Pipeline(loaded, options), [], []
     clip = open_video(path, options.sampling, resize=loaded.patches.resize, frame_batch=options.frame_batch)
     pull = clip._source.frames
 
@@ -37,10 +37,9 @@ def spans(path: str, model: str, options: ipcv.Options) -> tuple[Spans, Spans]:
             yield frame
 
     clip._source.frames = watched
-    with clip:
-        for event in run.encode(clip):
-            if event.event == "frame_batch":
-                encoded.append((time.perf_counter() - event.seconds, time.perf_counter()))
+    for event in pipeline.encode(clip, pipeline.clock()):
+        if event.event == "frame_batch":
+            encoded.append((time.perf_counter() - event.seconds, time.perf_counter()))
     return read, encoded
 
 

@@ -4,25 +4,28 @@
 """
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import closing
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
 
-from ipcv.batch.dispatch import MAX_DOWNLOAD, DispatchedVideo, Dispatcher
-from ipcv.batch.pending import AnswerSlot, PendingAnswer, PendingVideo, finished, parsed, part
+from ipcv.answer import FrameBatch, Warned
+from ipcv.batch.dispatch import MAX_DOWNLOAD, Dispatcher
+from ipcv.batch.pending import PendingAnswer, PendingVideo, finished
 from ipcv.batch.plan import FailedStage, Outcome, Plan, Started, WorkItem, failure
-from ipcv.batch.prepared_clip import PreparedClip, prefilled
+from ipcv.batch.prepared_clip import PreparedClip
 from ipcv.batch.presets import second_try
 from ipcv.encodings.cache import EncodingCache
 from ipcv.errors import OUT_OF_MEMORY, VideoError, memory_errors
+from ipcv.inference.clock import Clock
 from ipcv.inference.generate import Chooser, pieces
 from ipcv.inference.generate_batch import decode_together
 from ipcv.inference.model import Model
-from ipcv.inference.pipeline import Pipeline
-from ipcv.media.segments import Span
+from ipcv.inference.pipeline import Prefilled
+from ipcv.inference.retry import Room, ShortageError, attempts, gathered, no_other_try
 from ipcv.readers.job import ClipRead, ReadJob
 from ipcv.readers.pool import Readers
 
@@ -48,135 +51,142 @@ class Captioner:
     ) -> None:
         if batch_size < 1:
             raise ValueError(f"batch_size={batch_size} must be at least 1")
-        self.model, self.plan, self.readers, self.batch_size = model, plan, readers, batch_size
-        self._listing = Dispatcher(model, plan, cache, max_download)
+        self.model, self.plan, self.readers, self.batch_size = model.loaded, plan, readers, batch_size
+        self._dispatcher = Dispatcher(model.loaded, plan, cache, max_download)
         self._waiting: list[PendingAnswer] = []  # prompts in their caches
 
     @property
     def identity(self) -> dict[str, Any]:
-        """The model's, as for `describe`."""
-        return self._listing.identity
+        """The model's identity, as `describe` takes it."""
+        return self._dispatcher.identity
 
     def run(self, works: Iterable[WorkItem]) -> Iterator[Outcome]:
-        """What becomes of every one of `works`, in order; `Started` comes as its encoding begins."""
+        """Yield what becomes of each of `works`, in order; `Started` comes as its encoding begins."""
         videos: deque[PendingVideo] = deque()
-        with self.model.busy(), torch.no_grad():
-            listed: deque[tuple[WorkItem, DispatchedVideo | None]] = deque()
-            with closing(_generator(self.readers.read(self._jobs(works, listed)))) as readings:
+        with self.model.in_use(), torch.no_grad():
+            ahead: deque[PendingVideo] = deque()  # looked up, and read by now or soon
+            with closing(_generator(self.readers.read(self._jobs(works, ahead)))) as readings:
                 for reading in readings:
-                    work, found = listed.popleft()
-                    video = PendingVideo(work=work, failed=work.failed)
+                    video = ahead.popleft()
                     videos.append(video)
-                    if found:
-                        yield Started(item=work.item)
-                        self._take(video, found, reading)
+                    if not video.failed:
+                        yield Started(item=video.work.item)
+                        self._ask_all(video, reading)
                     yield from finished(videos)
             self._write()
             yield from finished(videos)
 
-    def _jobs(
-        self, works: Iterable[WorkItem], listed: deque[tuple[WorkItem, DispatchedVideo | None]]
-    ) -> Iterator[ReadJob | None]:
-        """What there is to read for each of `works`; nothing for those that fail or are in the cache."""
+    def _jobs(self, works: Iterable[WorkItem], ahead: deque[PendingVideo]) -> Iterator[ReadJob | None]:
+        """The reading to do for each of `works`; None for those that fail or are in the cache."""
         for work in works:
-            found = None if work.failed else self._listing.look_up(work)
-            listed.append((work, found))
-            yield found.job if found and not found.encoded else None
+            video = self._dispatcher.look_up(work)
+            ahead.append(video)
+            yield None if video.encoded else video.job
 
-    def _take(self, video: PendingVideo, found: DispatchedVideo, reading: Iterable[ClipRead] | None) -> None:
-        """Encode a video clip by clip, and put its questions on the waiting list, which is worked off when it is full.
-
-        Whatever goes wrong is that video's failure.
-        """
-        work, piece = video.work, None
+    def _ask_all(self, video: PendingVideo, reading: Iterable[ClipRead] | None) -> None:
+        """Encode a video clip by clip, and ask all questions about each. Whatever goes wrong is the video's failure."""
+        work, clip = video.work, None
         try:
-            for given in found.clips(reading):
-                piece = found.piece(self.model, given, self._make_room)
+            for clip in video.clips(reading):
                 for index, question in enumerate(self.plan.asked(work.item)):
-                    ask = self._ask(piece, given[0], question, structured=self.plan.structured and index == 0)
-                    video.slots.append(ask.slot)
-                    self._waiting.append(ask)
+                    answer = self._ask(clip, question, structured=self.plan.structured and index == 0)
+                    video.answers.append(answer)
+                    self._waiting.append(answer)
                     if len(self._waiting) >= self.batch_size:
                         self._write()
-                piece = None
+                clip = None
         except Exception as error:
-            self._waiting = [ask for ask in self._waiting if ask.slot not in video.slots]
-            stage: FailedStage = "read" if piece is None or isinstance(error, VideoError) else piece.stage
+            self._waiting = [answer for answer in self._waiting if answer not in video.answers]
+            stage: FailedStage = "read" if clip is None or isinstance(error, VideoError) else clip.stage
             video.failed = failure(work.item, work.key, stage, error)
         video.is_read = True
 
-    def _ask(self, piece: PreparedClip, span: Span, question: str, *, structured: bool) -> PendingAnswer:
-        run, encoded, decoding = piece.prompted(question)
+    def _ask(self, clip: PreparedClip, question: str, *, structured: bool) -> PendingAnswer:
+        """Put a question about a clip into its cache, with less of the clip where memory runs out."""
+        events, (prefilled, clock) = gathered(attempts(clip.room, partial(self._attempt, clip, question)))
+        clip.shortages += [event.message for event in events if isinstance(event, Warned)]
         return PendingAnswer(
-            slot=AnswerSlot(),
-            run=run,
-            encoded=encoded,
-            span=span,
+            span=clip.span,
             question=question,
             structured=structured,
-            decoding=decoding,
-            budget=piece.budget,
-            lowered=piece.lowered(),
+            budget=clip.budget,
+            lowered=clip.lowered(),
+            pipeline=clip.pipeline,
+            prefilled=prefilled,
+            clock=clock,
         )
 
-    def _make_room(self) -> bool:
-        """Write the answers of all that wait; whether any did."""
-        is_any = bool(self._waiting)
-        self._write()
-        return is_any
+    def _attempt(
+        self, clip: PreparedClip, question: str, room: Room
+    ) -> Generator[FrameBatch | Warned, None, tuple[Prefilled, Clock]]:
+        """Try once; where memory runs out, once more without the prompts that wait for their answers."""
+        try:
+            return (yield from clip.prefill(question, room))
+        except ShortageError as shortage:
+            if not self._waiting:
+                raise
+            room = replace(room, frame_batch=shortage.frame_batch)
+        self._write()  # outside of `except`: the traceback there holds what did not fit
+        return (yield from clip.prefill(question, room))
 
     def _write(self) -> None:
-        """Write the answers of all that wait. What goes wrong with one goes into its slot."""
-        asks, self._waiting = self._waiting, []
-        self._decode(asks)
+        """Write the answers of all that wait. An error with one is kept with that answer."""
+        answers, self._waiting = self._waiting, []
+        self._decode(answers)
         again = []
-        for ask in asks:
-            if ask.structured and not ask.slot.error and not parsed(ask):
-                again += self._second(ask)
-            elif not ask.slot.error:
-                ask.slot.part = part(ask)
+        for answer in answers:
+            if not answer.error:
+                data, problem = answer.parsed()
+                if problem and self._ask_again(answer, problem):
+                    again.append(answer)
+                elif not answer.error:
+                    answer.finish(data, problem)
         self._decode(again)
-        for ask in again:
-            if not ask.slot.error:
-                parsed(ask)
-                ask.slot.part = part(ask)
+        for answer in again:
+            if not answer.error:
+                answer.finish(*answer.parsed())
 
-    def _second(self, ask: PendingAnswer) -> list[PendingAnswer]:
-        """The question once more, in other words, for the same slot."""
-        question = second_try(ask.problem or "")
-        run = Pipeline(self.model.loaded, ask.run.frames.patches, ask.run.options)
+    def _ask_again(self, answer: PendingAnswer, problem: str) -> bool:
+        """Ask once more, in other words, where an answer was not the JSON object that it should be; if that works."""
+        if answer.prefilled is None:
+            raise ValueError("an answer that is written is not asked again")
+        question, clock = second_try(problem), answer.pipeline.clock()
+        parts = answer.prefilled.contents.parts
+        clock.add(parts[0].seconds)
         try:
-            decoding = prefilled(run, ask.encoded, question)
+            with no_other_try(), answer.pipeline.pruned():
+                answer.asked_again(question, answer.pipeline.prefill(parts, question, clock), clock)
         except Exception as error:
-            ask.slot.error = error
-            return []
-        return [replace(ask, run=run, question=question, decoding=decoding)]
+            answer.fail(error)
+        return not answer.error
 
-    def _decode(self, asks: list[PendingAnswer]) -> None:
-        """Answers for all of `asks` together; where that fails, for lack of memory say, one by one."""
-        if not asks:
+    def _decode(self, answers: list[PendingAnswer]) -> None:
+        """Write `answers` together; where that fails, for lack of memory say, one by one."""
+        if not answers:
             return
         try:
-            self._decode_together(asks)
+            self._decode_together(answers)
         except Exception as error:
-            if len(asks) == 1:
-                asks[0].slot.error = error
+            if len(answers) == 1:
+                answers[0].fail(error)
                 return
-            for ask in asks:
-                ask.decoding.tokens.clear()
-                self._decode([ask])
+            for answer in answers:
+                if answer.prefilled:
+                    answer.prefilled.decoding.tokens.clear()
+                self._decode([answer])
 
-    def _decode_together(self, asks: list[PendingAnswer]) -> None:
-        options, network = self.plan.options, self.model.loaded.network
-        decodings = [ask.decoding for ask in asks]
+    def _decode_together(self, answers: list[PendingAnswer]) -> None:
+        options, network = self.plan.options, self.model.network
+        decodings = [answer.prefilled.decoding for answer in answers if answer.prefilled]
         choosers = [Chooser(network, options.temperature, options.seed) for _ in decodings]
-        with memory_errors(OUT_OF_MEMORY), asks[0].run.clock.stage("generate"):
+        clock = Clock(network.device)
+        with memory_errors(OUT_OF_MEMORY), clock.stage("generate"):
             decode_together(network, decodings, choosers, options.max_new_tokens)
-        seconds = asks[0].run.clock.seconds["generate"] / len(asks)
-        for ask, decoding in zip(asks, decodings, strict=True):
-            ask.run.clock.seconds["generate"] = seconds  # its share of what they took together
-            ask.run.answer = "".join(pieces(self.model.loaded.tokenizer, iter(decoding.tokens)))
-            ask.run.written(decoding)
+        seconds = clock.seconds["generate"] / len(answers)  # the share of each in what they took together
+        for answer, decoding in zip(answers, decodings, strict=True):
+            answer.clock.add({"generate": seconds})
+            answer.clock.peak |= clock.peak
+            answer.text = "".join(pieces(self.model.tokenizer, iter(decoding.tokens)))
 
 
 def _generator(readings: Iterator[Any]) -> Any:

@@ -1,114 +1,81 @@
-"""One clip of a batch on its way into prompts, encoded once; where memory runs out, again with less of it."""
+"""One clip of a batch on its way into prompts: encoded once for all questions, anew where memory runs out."""
 
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 
+from ipcv.answer import FrameBatch, Warned
 from ipcv.batch.plan import Cause, FailedStage
 from ipcv.encodings.encoded import Encoded
-from ipcv.errors import OUT_OF_MEMORY, MemoryExhaustedError, is_about_memory, memory_errors
-from ipcv.inference.generate import Decoding
-from ipcv.inference.model import Model
-from ipcv.inference.pipeline import Pipeline
+from ipcv.encodings.reuse import Reuse
+from ipcv.inference.clock import Clock
+from ipcv.inference.pipeline import Pipeline, Prefilled
+from ipcv.inference.retry import Room
 from ipcv.limits.budget import Budget, Share, explain
-from ipcv.limits.room import Room
 from ipcv.media.clip import Clip
-from ipcv.media.frames import FrameSize
-from ipcv.options import Options
-from ipcv.readers.job import ClipRead
+from ipcv.media.segments import Span
+from ipcv.readers.job import ReadJob
+
+Encoding = Generator[FrameBatch | Warned, None, Encoded]
 
 
 @dataclass(kw_only=True, eq=False)
 class PreparedClip:
-    """A clip, and what is made of it."""
+    """A clip, the room that there is for it, and its encoding."""
 
-    model: Model
-    options: Options
-    video: str  # what it is of, as answers have it
-    clip: Clip | Encoded | None  # None: it has been used up, and is opened anew if it is wanted again
+    pipeline: Pipeline
+    job: ReadJob  # opens this clip alone, once more
+    span: Span  # seconds of source time
+    clip: Clip | Encoded | None  # None: used up, and opened anew if it is wanted again
     share: Share  # of the budget
     room: Room
-    reread: Callable[[Room], Generator[ClipRead, None, None]]  # the same clip, opened where there is so much room
-    make_room: Callable[[], bool]  # lets go of whatever else holds memory; whether there was anything
-    keep: Callable[[Encoded], None]  # gets what has been encoded as the settings ask for it
+    reuse: Reuse | None  # the cache, if the encoding goes there
     encoded: Encoded | None = None
     stage: FailedStage = "encode"  # how far it came
-    shortages: list[str] = field(default_factory=list)  # what was done because memory ran out
-    size: FrameSize = (0, 0)  # height and width of the frames that were encoded last
+    shortages: list[str] = field(default_factory=list)  # warnings of what was done because memory ran out
 
     @property
     def budget(self) -> Budget:
-        """Of visual tokens, in each of its prompts."""
+        """The budget of visual tokens in each of its prompts."""
         return Budget.of(self.room.limit, [self.share])
 
     def lowered(self) -> tuple[tuple[Cause, str], ...]:
-        """What there is less of than was asked for, and why, as warnings."""
-        told: list[tuple[Cause, str]] = [("memory", message) for message in self.shortages]
-        return (*told, *(("budget", message) for message in explain(self.budget, [("", self.share)])))
+        """Warnings that there is less of the clip than was asked for, each with its cause."""
+        memory: list[tuple[Cause, str]] = [("memory", message) for message in self.shortages]
+        return (*memory, *(("budget", message) for message in explain(self.budget, [("", self.share)])))
 
-    def prompted(self, question: str) -> tuple[Pipeline, Encoded, Decoding]:
-        """The question with the encoded clip in the language model's cache.
+    def prefill(self, question: str, room: Room) -> Generator[FrameBatch | Warned, None, tuple[Prefilled, Clock]]:
+        """Put the question into a cache of its own; encode the clip before unless it is encoded in this `room`.
 
-        Raises `MemoryExhaustedError` where memory is too little for the least that there can be.
+        Yields the events of encoding. Raises `ShortageError`, and errors of reading.
         """
-        while True:
-            run = Pipeline(self.model.loaded, self.room.patches, self.options)
-            try:
-                self.encoded = self.encoded or self.encode()
-                self.stage = "generate"
-                return run, self.encoded, prefilled(run, self.encoded, question)
-            except Exception as error:
-                if not is_about_memory(error) or not self.find_room(run.work.visual):
-                    raise
-            del run  # not within `except`: what failed is held by its traceback
+        if room != self.room:
+            self.room, self.encoded = room, None
+        if self.encoded is None:
+            self.encoded = yield from self._encode()
+        self.stage = "generate"
+        clock = self.pipeline.clock()
+        clock.add(self.encoded.seconds)
+        with self.pipeline.pruned():
+            return self.pipeline.prefill([self.encoded], question, clock), clock
 
-    def find_room(self, visual: int) -> bool:
-        """Whether to try again: with what others held, or else with less of what was too much.
-
-        `visual` tokens were in the prompt, if it came to that.
-        """
-        if self.make_room():
-            return True
-        less = self.room.fewer_tokens(visual) if self.encoded else self.room.fewer_pixels(self.size)
-        if less:
-            self.room, message = less
-            self.shortages.append(message)
-            self.encoded = None
-        return less is not None
-
-    def encode(self) -> Encoded:
-        """The clip through the encoder, opened again if it has to be."""
+    def _encode(self) -> Encoding:
         clip, self.clip = self.clip, None
-        if clip:
-            return clip if isinstance(clip, Encoded) else self.encoded_from(clip)
-        try:
-            with closing(self.reread(self.room)) as clips:
-                _, clip, self.share = next(clips)
-                return self.encoded_from(clip)
-        except ValueError as error:
-            if not self.room.tries:
-                raise
-            raise MemoryExhaustedError(OUT_OF_MEMORY) from error  # there is no room for the least that there can be
+        if isinstance(clip, Encoded):
+            return clip
+        if clip is not None:
+            return (yield from self._encode_opened(clip))
+        planner = replace(self.job.measure, patches=self.room.patches)
+        with closing(replace(self.job, measure=planner, limit=self.room.limit).clips()) as clips:
+            _, clip, self.share = next(clips)
+            return (yield from self._encode_opened(clip))
 
-    def encoded_from(self, clip: Clip) -> Encoded:
-        """The clip through the encoder."""
-        run, self.size = Pipeline(self.model.loaded, self.room.patches, self.options), clip.size
-        run.frames.batch = self.room.frame_batch
-        try:
-            with memory_errors(OUT_OF_MEMORY):
-                for _ in run.encode(clip, self.share):
-                    pass
-        finally:
-            self.shortages += run.frames.warnings
-            self.room = replace(self.room, frame_batch=run.frames.batch)
-        encoded = replace(run.parts[0], video=replace(run.parts[0].video, path=self.video))
-        if not self.shortages:
-            self.keep(encoded)
+    def _encode_opened(self, clip: Clip) -> Encoding:
+        encoded = yield from self.pipeline.encode(
+            clip, self.pipeline.clock(), share=self.share, frame_batch=self.room.frame_batch
+        )
+        encoded = replace(encoded, video=replace(encoded.video, path=self.job.video))
+        if self.reuse and not self.room.tries:
+            self.reuse.keep(encoded)
+        self.room = replace(self.room, frame_batch=encoded.frame_batch)
         return encoded
-
-
-def prefilled(run: Pipeline, encoded: Encoded, question: str) -> Decoding:
-    """The question with `encoded` in the language model's cache."""
-    run.take(encoded)
-    with memory_errors(OUT_OF_MEMORY), run.pruned():
-        return run.prefill(run.prompt(question))

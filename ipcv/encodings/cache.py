@@ -80,6 +80,7 @@ class EncodingCache:
             "passes": encoded.passes,
             "kept": encoded.kept,
             "warnings": encoded.warnings,
+            "frame_batch": encoded.frame_batch,
             "kind": encoded.kind,
             "share": encoded.share and asdict(encoded.share),
         }
@@ -170,6 +171,7 @@ def _encoded(visual: Visual, about: dict[str, Any]) -> Encoded:
         kept=tuple(map(tuple, about["kept"])),
         warnings=tuple(about["warnings"]),
         seconds={"read": 0.0, "preprocess": 0.0, "encode": 0.0},
+        frame_batch=about["frame_batch"],
         kind=about["kind"],
         share=about["share"] and _share(**about["share"]),
     )

@@ -22,12 +22,13 @@ class Encoded:
     kept: tuple[tuple[int, ...], ...]  # tokens left of each frame, or window; empty if nothing was pruned
     warnings: tuple[str, ...]  # about reading
     seconds: Mapping[StageName, float]  # measured; read, preprocess and encode
+    frame_batch: int  # frames encoded at a time; fewer than asked for where memory ran out
     kind: MediaKind = "video"
     share: Share | None = None  # of the budget of visual tokens; its frames and pixels are lowered already
 
     @property
     def shown(self) -> VisualSpan:
-        """How a prompt has it."""
+        """The place that it takes in a prompt."""
         return VisualSpan(
             kind=self.kind,
             grid=self.grid,

@@ -1,7 +1,7 @@
 """Wall time and peak memory, stage by stage."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import torch
@@ -16,6 +16,11 @@ class Clock:
         self.device = device
         self.seconds: dict[StageName, float] = {}
         self.peak: dict[StageName, int] = {}
+
+    def add(self, seconds: Mapping[StageName, float]) -> None:
+        """Count what was measured before, when a video was encoded."""
+        for name, spent in seconds.items():
+            self.seconds[name] = self.seconds.get(name, 0.0) + spent
 
     @contextmanager
     def stage(self, name: StageName) -> Iterator[None]:

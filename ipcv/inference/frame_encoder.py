@@ -1,127 +1,149 @@
 """The encoder's half of an answer: a clip's frames, batch by batch, to visual embeddings."""
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import AbstractContextManager, nullcontext, suppress
 from itertools import chain
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
+from transformers import PreTrainedModel
 
-from ipcv.answer import FrameBatch, StageName
+from ipcv.answer import FrameBatch, StageName, Warned
 from ipcv.architecture.grids import Grid
 from ipcv.architecture.preprocess import FrameSettings
 from ipcv.architecture.visual import Visual
+from ipcv.compression.compressors.compressor import Compressor
 from ipcv.encodings.encoded import Encoded
 from ipcv.errors import is_about_memory
 from ipcv.families import find_encoder, find_language
 from ipcv.inference.clock import Clock
+from ipcv.inference.retry import shortages
+from ipcv.limits.budget import Share
 from ipcv.media.clip import Clip
-from ipcv.models.loading import Loaded
-from ipcv.options import Options
 
 STAGES: tuple[StageName, ...] = ("read", "preprocess", "encode")
 
 
 class FrameEncoder:
-    """The compressed vision encoder of one run, for one clip after the other."""
+    """The compressed vision encoder for one clip; halves the frame batch where memory runs out."""
 
-    def __init__(self, model: Loaded, patches: FrameSettings, options: Options, clock: Clock) -> None:
-        self.network: Any = model.network
-        self.language = find_language(self.network.config.model_type)
-        self.patches = patches
-        self.options = options
-        self.clock = clock
-        self.batch = options.frame_batch  # frames at a time: halved where memory runs out
+    def __init__(
+        self,
+        network: PreTrainedModel,
+        patches: FrameSettings,
+        compressor: Compressor | None,
+        clock: Clock,
+        frame_batch: int,
+    ) -> None:
+        self.network, self.patches, self.compressor, self.clock = network, patches, compressor, clock
+        self.language = find_language(network.config.model_type)
+        self.frame_batch = frame_batch  # frames at a time from here on
         self.warnings: list[str] = []
-        self.done = 0  # frames
-        self.total = 0  # of all clips
 
     def compressed(self) -> AbstractContextManager[list[Tensor]]:
-        """The encoder as the options want it; gives the kept tokens per frame of each pass, none if all are."""
-        compressor = self.options.compressor
-        return compressor(self.network) if compressor else nullcontext([])
+        """Install the compressor, if any; yields the kept tokens per frame of each pass, none if all are."""
+        return self.compressor(self.network) if self.compressor else nullcontext([])
 
-    def encode(self, clip: Clip) -> Iterator[FrameBatch]:
-        """Frame batch by frame batch through the encoder; leaves `encoded`."""
-        before = [self.clock.seconds.setdefault(name, 0.0) for name in STAGES]
-        grid = (0, 0, 0)
-        passes: list[tuple[int, ...]] = []
+    def encode(
+        self, clip: Clip, *, share: Share | None, done: int, total: int
+    ) -> Generator[FrameBatch | Warned, None, Encoded]:
+        """Encode `clip` and close it; yields an event per frame batch, and a warning where a batch is halved.
+
+        `done` of `total` frames of a question were encoded before. Raises `ShortageError` where memory is too little
+        for the smallest batch.
+        """
+        spent = {name: self.clock.seconds.setdefault(name, 0.0) for name in STAGES}
         embeddings: list[Visual] = []
-        with self.compressed() as kept:
-            since = 0.0
-            for visual, batch in chain.from_iterable(self.pieces(frames, kept) for frames in clip):
-                embeddings.append(visual)
-                passes.append(tuple(find_encoder(self.network).frames([batch])))
-                grid = (grid[0] + batch[0], *batch[1:])
-                self.done += batch[0] * self.patches.temporal_patch_size
-                yield FrameBatch(
-                    frames_done=self.done,
-                    frames=self.total,
-                    tokens_in=sum(passes[-1]),
-                    tokens_computed=int(kept[-1].sum()) if kept else sum(passes[-1]),
-                    seconds=self.clock.seconds["encode"] - before[-1] - since,
-                )
-                since = self.clock.seconds["encode"] - before[-1]
+        grids: list[Grid] = []
+        with clip, shortages(frame_batch=lambda: self.frame_batch, size=clip.size), self.compressed() as kept:
+            before = spent["encode"]
+            for found in chain.from_iterable(self._batches(frames, kept) for frames in clip):
+                if isinstance(found, Warned):
+                    yield found
+                    continue
+                embeddings.append(found[0])
+                grids.append(found[1])
+                done += grids[-1][0] * self.patches.temporal_patch_size
+                now = self.clock.seconds["encode"]
+                yield self._progress(grids[-1], kept, done=done, total=total, seconds=now - before)
+                before = now
             counts = tuple(tuple(each.tolist()) for each in kept)
         self.clock.seconds["read"] += clip.read_seconds
-        self.encoded = Encoded(
+        return Encoded(
             visual=Visual.cat(embeddings),
-            grid=grid,
+            grid=(sum(time for time, _, _ in grids), *grids[0][1:]),
             video=clip.facts,
             times=clip.times if clip.kind == "video" else clip.times[:1],
             size=clip.size,
-            passes=tuple(passes),
+            passes=tuple(self._frames(grid) for grid in grids),
             kept=counts,
             warnings=(*clip.warnings, *self.warnings),
-            seconds={name: self.clock.seconds[name] - at for name, at in zip(STAGES, before, strict=True)},
+            seconds={name: self.clock.seconds[name] - at for name, at in spent.items()},
+            frame_batch=self.frame_batch,
             kind=clip.kind,
+            share=share,
         )
 
-    def pieces(self, frames: np.ndarray, kept: list[Tensor]) -> Iterator[tuple[Visual, Grid]]:
-        """What the encoder makes of `frames`, and their grids, in one piece as long as memory does not run out."""
+    def _frames(self, grid: Grid) -> tuple[int, ...]:
+        """Tokens of each frame in a pass over a batch of this grid."""
+        return tuple(find_encoder(self.network).frames([grid]))
+
+    def _progress(self, grid: Grid, kept: list[Tensor], *, done: int, total: int, seconds: float) -> FrameBatch:
+        """The event of a batch of this grid, the last that was encoded."""
+        tokens = sum(self._frames(grid))
+        return FrameBatch(
+            frames_done=done,
+            frames=total,
+            tokens_in=tokens,
+            tokens_computed=int(kept[-1].sum()) if kept else tokens,
+            seconds=seconds,
+        )
+
+    def _batches(self, frames: np.ndarray, kept: list[Tensor]) -> Iterator[tuple[Visual, Grid] | Warned]:
+        """Encode `frames` at once, or in smaller batches from where memory runs out, after a warning."""
         while len(frames):
-            piece, passes = frames[: self.batch], len(kept)
+            batch, passes = frames[: self.frame_batch], len(kept)
             done = None
             try:
-                done = self.encode_batch(piece)
+                done = self.encode_batch(batch)
             except (MemoryError, RuntimeError) as error:
-                if not is_about_memory(error) or not self.can_halve(piece):
+                if not is_about_memory(error) or not self._can_halve(batch):
                     raise
             if done is None:  # not within `except`: what failed is held by its traceback
                 del kept[passes:]
-                self.halve(len(piece))
+                yield self._halve(len(batch))
                 continue
             yield done
-            frames = frames[len(piece) :]
+            frames = frames[len(batch) :]
 
-    def can_halve(self, frames: np.ndarray) -> bool:
+    def _can_halve(self, frames: np.ndarray) -> bool:
         """Whether these frames can be encoded in two halves."""
         size = (frames.shape[1], frames.shape[2])
-        half = self.half(len(frames))
+        half = self._half(len(frames))
         with suppress(ValueError):
-            self.check_batch(half, size)
+            self._check_batch(half, size)
             return half < len(frames)
         return False
 
-    def half(self, frames: int) -> int:
+    def _half(self, frames: int) -> int:
         """Half of so many frames, in whole temporal patches, one at least."""
         step = self.patches.temporal_patch_size
         return max(frames // 2 // step, 1) * step
 
-    def halve(self, frames: int) -> None:
+    def _halve(self, frames: int) -> Warned:
         """Go on with half as many frames at a time."""
-        self.batch = self.half(frames)
+        self.frame_batch = self._half(frames)
         self.warnings.append(
-            f"memory ran out with {frames} frames at a time: encoded {self.batch} at a time from there on, and kept "
-            "tokens are chosen within these"
+            f"memory ran out with {frames} frames at a time: encoded {self.frame_batch} at a time from there on, and "
+            "kept tokens are chosen within these"
         )
         if self.network.device.type == "cuda":
             torch.cuda.empty_cache()
+        return Warned(message=self.warnings[-1])
 
     def encode_batch(self, frames: np.ndarray) -> tuple[Visual, Grid]:
-        """What the encoder makes of `frames` uint8 `[frames, height, width, 3]`, and their grid of patches."""
+        """The embeddings of `frames` uint8 `[frames, height, width, 3]`, and their grid of patches."""
         with self.clock.stage("preprocess"):
             pixels = torch.from_numpy(frames).to(self.network.device)
             patches, grid = self.patches.patchify(pixels)
@@ -130,28 +152,30 @@ class FrameEncoder:
         return visual, grid
 
     def check(self, clip: Clip) -> None:
-        """Raise `ValueError` before anything is encoded if too little would be kept of the smallest frame batch.
+        """Raise `ValueError` if the model cannot be asked about an image, and `clip` is one.
 
-        Or if the model cannot be asked about what the clip is.
+        Or if too little would be kept of the smallest frame batch.
         """
         if clip.kind == "image" and self.language.image_placeholder is None:
             raise ValueError(f"models of family {self.network.config.model_type!r} are asked about videos only here")
-        frames = len(clip.times) % self.options.frame_batch or min(self.options.frame_batch, len(clip.times))
-        self.check_batch(frames, clip.size)
+        frames = len(clip.times) % self.frame_batch or min(self.frame_batch, len(clip.times))
+        self._check_batch(frames, clip.size)
 
-    def check_batch(self, frames: int, size: tuple[int, int]) -> None:
+    def _check_batch(self, frames: int, size: tuple[int, int]) -> None:
         """Raise `ValueError` if too little would be kept of a batch of so many frames, of this height and width."""
-        if compressor := self.options.compressor:
+        if self.compressor:
             side = self.patches.patch_size
             picture = (size[0] // side) * (size[1] // side)
             shape = self.language.vision(self.network.config)
-            compressor.check_pass(shape, [picture] * (frames // self.patches.temporal_patch_size))
+            self.compressor.check_pass(shape, [picture] * (frames // self.patches.temporal_patch_size))
 
-    def warm_up(self, size: tuple[int, int], frames: int) -> None:
+    def warm_up(self, clip: Clip) -> None:
         """Run a frame batch, plain and compressed, and a short prompt for nothing: what is timed next is not cold."""
-        pixels = torch.zeros(frames, *size, 3, dtype=torch.uint8, device=self.network.device)
-        patches, grid = self.patches.patchify(pixels)
-        for compressed in (nullcontext(), self.compressed()):
-            with compressed:
-                self.language.encode(self.network, patches, grid)
+        frames = min(self.frame_batch, len(clip.times))
+        with shortages(frame_batch=lambda: self.frame_batch, size=clip.size):
+            pixels = torch.zeros(frames, *clip.size, 3, dtype=torch.uint8, device=self.network.device)
+            patches, grid = self.patches.patchify(pixels)
+            for compressed in (nullcontext(), self.compressed()):
+                with compressed:
+                    self.language.encode(self.network, patches, grid)
         self.network(input_ids=torch.zeros(1, 8, dtype=torch.long, device=self.network.device))

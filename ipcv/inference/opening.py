@@ -3,15 +3,15 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from ipcv.encodings.encoded import Encoded
-from ipcv.encodings.reuse import Cached, extent_of, share_of
+from ipcv.encodings.reuse import Reuse, extent_of, share_of
+from ipcv.inference.retry import Room
 from ipcv.limits.budget import Budget, Limit, Share, allot, explain
 from ipcv.limits.extent import Extent
 from ipcv.limits.measure import BudgetPlanner
 from ipcv.media.clip import Clip
-from ipcv.media.sources import Found, Source, find
+from ipcv.media.sources import ChosenFrames, FoundFile, Source, TimedFrames, choose_frames, find
 from ipcv.options import Options
 from ipcv.text import shown
 
@@ -20,69 +20,99 @@ Input = Source | Encoded  # what a question can be about
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class OpenedInputs:
-    """What there is to encode, and what is encoded already, in the order of the prompt."""
+    """Clips to encode, and videos that are encoded already, in the order of the prompt."""
 
     inputs: tuple[Clip | Encoded, ...]
     shares: tuple[Share, ...]  # of the budget
     budget: Budget
 
-    def warnings(self) -> Iterator[str]:
-        """What is known about reading by now, with names if there are several, and what the budget took."""
+    def lowered(self) -> Iterator[str]:
+        """A warning if the budget made anything be lowered."""
         names = [_name(each) for each in self.inputs]
         yield from explain(self.budget, list(zip(names, self.shares, strict=True)))
-        for number, (each, name) in enumerate(zip(self.inputs, names, strict=True), 1):
-            start = f"{name or f'video {number}'}: " if len(names) > 1 else ""
+
+    def reading(self) -> Iterator[str]:
+        """Warnings of reading, as far as they are known by now; with names if there are several videos."""
+        for number, each in enumerate(self.inputs, 1):
+            start = f"{_name(each) or f'video {number}'}: " if len(self.inputs) > 1 else ""
             yield from (f"{start}{warning}" for warning in each.warnings)
 
 
 class Opener:
-    """How the videos of one question are opened under `options`; encodings that are in `cache` are taken from there."""
+    """Opens the videos of one question under `options`. Each file is found once, however many attempts there are."""
 
-    def __init__(self, options: Options, measure: BudgetPlanner, cache: Cached | None = None) -> None:
-        self.options, self.measure, self.cache = options, measure, cache
+    def __init__(self, options: Options, planner: BudgetPlanner, reuse: Reuse | None = None) -> None:
+        self.options, self.planner, self.reuse = options, planner, reuse
+        self._files: dict[str, FoundFile] = {}  # by path
 
-    def open(self, asked: Sequence[Input], limit: Limit) -> OpenedInputs:
-        """All of `asked`, within `limit`; more if it is the context's and the least that there can be is more.
+    def open(self, asked: Sequence[Input], room: Room) -> OpenedInputs:
+        """Open all of `asked` in `room`; more than that if the limit is the context's and no less is possible.
 
         Raises `VideoError`, and `ValueError` where a limit that was asked for is too low.
         """
-        known = [self.known(each, limit) for each in asked]
-        parts = _divided(limit, [(self.wanted(each), self.extent(each)) for each in known])
-        if len(asked) > 1:
-            known = [self.known(each, part, found) for each, part, found in zip(asked, parts, known, strict=True)]
-        opened = [self.opened(found, part) for found, part in zip(known, parts, strict=True)]
+        planner = replace(self.planner, patches=room.patches)
+        reuse = None if room.tries else self.reuse  # what memory ran out over is not what the options would have
+        known = [self._known(each, planner, reuse) for each in asked]
+        parts = _divided(room.limit, [_wanted(each, planner) for each in known])
+        opened = [
+            self._opened(each, found, part, planner, reuse)
+            for each, found, part in zip(asked, known, parts, strict=True)
+        ]
         shares = tuple(share for _, share in opened)
-        return OpenedInputs(inputs=tuple(each for each, _ in opened), shares=shares, budget=Budget.of(limit, shares))
+        return OpenedInputs(
+            inputs=tuple(each for each, _ in opened), shares=shares, budget=Budget.of(room.limit, shares)
+        )
 
-    def known(self, video: Input, limit: Limit, before: Any = None) -> Found | Clip | Encoded:
-        """What there is to see, or its encoding where the cache has it as of `limit`; `before`: what was known."""
+    def _known(self, video: Input, planner: BudgetPlanner, reuse: Reuse | None) -> ChosenFrames | Clip | Encoded:
+        """The encoding of a whole video where the cache has it; else its frames, or what is open or encoded already."""
         if isinstance(video, Encoded | Clip):
             return video
-        cached = self.cache.load(str(video), limit) if self.cache and isinstance(video, str | Path) else None
-        if cached or isinstance(before, Found):
-            return cached or before
-        step = self.measure.patches.temporal_patch_size
-        return find(video, self.options.sampling, self.options.frame_batch, step)
+        whole = reuse.whole(path) if reuse and (path := _path(video)) else None
+        return whole or self._chosen(video, planner)
 
-    def wanted(self, found: Found | Clip | Encoded) -> int:
-        """The visual tokens that the settings alone would put into the prompt."""
-        if isinstance(found, Encoded) and found.share:
-            return found.share.asked
-        return self.extent(found).tokens
+    def _chosen(self, video: str | Path | FoundFile | TimedFrames, planner: BudgetPlanner) -> ChosenFrames:
+        if isinstance(video, str | Path):
+            path = str(video)
+            video = self._files[path] = self._files.get(path) or find(path)
+        step = planner.patches.temporal_patch_size
+        return choose_frames(video, self.options.sampling, self.options.frame_batch, step)
 
-    def extent(self, found: Found | Clip | Encoded) -> Extent:
-        """How much there is of it."""
-        return self.measure.found(found) if isinstance(found, Found) else extent_of(self.measure, found)
+    def _opened(
+        self,
+        video: Input,
+        known: ChosenFrames | Clip | Encoded,
+        limit: Limit,
+        planner: BudgetPlanner,
+        reuse: Reuse | None,
+    ) -> tuple[Clip | Encoded, Share]:
+        """Open one video within its limit; also its share of the budget."""
+        if isinstance(video, Encoded | Clip):
+            return video, share_of(planner, video, limit)
+        if reuse and (path := _path(video)):
+            whole = known if isinstance(known, Encoded) else None
+            if found := reuse.within(whole, path, limit):
+                return found, share_of(planner, found, limit)
+        return planner.read(known if isinstance(known, ChosenFrames) else self._chosen(video, planner), limit)
 
-    def opened(self, found: Found | Clip | Encoded, limit: Limit) -> tuple[Clip | Encoded, Share]:
-        """It, as far as there is room for it, and its share of the budget."""
-        if isinstance(found, Found):
-            return self.measure.read(found, limit)
-        return found, share_of(self.measure, found, limit)
+
+def _path(video: Source) -> str:
+    """The path of a file, "" for frames that are in memory."""
+    if isinstance(video, str | Path):
+        return str(video)
+    return video.facts.path if isinstance(video, FoundFile) else ""
+
+
+def _wanted(known: ChosenFrames | Clip | Encoded, planner: BudgetPlanner) -> tuple[int, Extent]:
+    """The visual tokens that the options alone would put into the prompt, and how much there is of the video."""
+    if isinstance(known, ChosenFrames):
+        extent = planner.found(known)
+        return extent.tokens, extent
+    extent = extent_of(planner, known)
+    return known.share.asked if isinstance(known, Encoded) and known.share else extent.tokens, extent
 
 
 def _divided(limit: Limit, wanted: Sequence[tuple[int, Extent]]) -> list[Limit]:
-    """What each of several videos may have, by the visual tokens that it wants, and by the text beside them."""
+    """The limit of each of several videos, by the visual tokens that each wants, and by the text beside them."""
     if len(wanted) == 1:
         return [limit]
     visual = allot([tokens for tokens, _ in wanted], limit.visual)

@@ -1,7 +1,7 @@
 """Stage by stage: wall time and memory measured, tokens counted, FLOPs computed, side by side with no compression."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -19,15 +19,15 @@ from ipcv.options import Options
 COMPARED: tuple[StageName, ...] = ("encode", "prefill", "generate")  # stages that compression changes
 
 
-@dataclass(kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class WorkCounts:
-    """What one run did, as far as tokens and FLOPs depend on it."""
+    """How much was done so far, as far as tokens and FLOPs depend on it."""
 
-    frames: int = 0
-    passes: list[list[int]] = field(default_factory=list)  # per encoder pass, tokens of each of its frames
-    sizes: list[tuple[int, int]] = field(default_factory=list)  # per pass, rows and columns of patches in a frame
-    kept: list[list[int]] = field(default_factory=list)  # tokens left of each frame or window once some are dropped
-    length: int = 0  # of the prompt
+    frames: int
+    passes: Sequence[Sequence[int]]  # per encoder pass, tokens of each of its frames
+    sizes: Sequence[tuple[int, int]]  # per pass, rows and columns of patches in a frame
+    kept: Sequence[Sequence[int]]  # tokens left of each frame or window once some are dropped
+    length: int = 0  # tokens of the prompt
     visual: int = 0  # visual tokens in it
     left_out: int = 0  # visual tokens that a reducer left out of it
     leaving_out: int = 0  # FLOPs of choosing those

@@ -1,7 +1,8 @@
-"""What a model's context leaves for visual tokens, beside the text of the prompt and the answer."""
+"""How many visual tokens a model's context leaves beside the text of the prompt and the answer."""
 
 import math
 from collections.abc import Sequence
+from functools import cached_property
 
 from transformers import PreTrainedTokenizerBase
 
@@ -18,30 +19,40 @@ STEP = 256  # tokens: what is held free for text is a multiple of this
 DIGITS = 6  # of a time in seconds, or of a picture's number
 
 
-def room_for(model: Loaded, options: Options, questions: Sequence[str], videos: int, text: PictureText) -> Limit:
-    """What a prompt about so many `videos` has room for, whichever of `questions` it asks.
+class PromptLimits:
+    """The front door of the budget of visual tokens: what prompts to one model have room for, and how it is shared."""
 
-    `text` is what belongs to each picture. More than the context leaves can be asked for: it is then not looked at.
-    """
-    nothing = [VisualSpan(kind="video", grid=(1, 0, 0), times=(0.0,), tokens=0)] * videos
-    config = model.network.config
-    prompts = [
-        build_prompt(model.tokenizer, config, question, nothing, options.system, model.processor)
-        for question in questions
-    ]
-    length = max(prompt.ids.shape[1] for prompt in prompts)
-    # in steps, so that another question of about this length has the same limit, and the same encodings
-    left = config.get_text_config().max_position_embeddings - options.max_new_tokens - math.ceil(length / STEP) * STEP
-    left, wanted = max(1, left), options.max_visual_tokens
-    counts = any(text.by_digits) and (wanted is None or wanted <= left)
-    return Limit(visual=wanted or left, source="option" if wanted else "context", context=left if counts else None)
+    def __init__(self, model: Loaded) -> None:
+        self.model = model
 
+    def limit(self, options: Options, questions: Sequence[str], *, videos: int = 1) -> Limit:
+        """The visual tokens that a prompt about so many videos may have, whichever of `questions` it asks.
 
-def measure_by(options: Options, patches: FrameSettings, text: PictureText) -> BudgetPlanner:
-    """By what videos are measured under `options`, with frames cut into `patches`."""
-    pruned = options.compressor or options.reducer or options.pruner
-    may_reduce = bool(pruned) and not options.baseline  # the baseline is to see the same tokens
-    return BudgetPlanner(patches=patches, reducer=options.reducer, may_reduce=may_reduce, text=text)
+        `options` may ask for more than the context leaves: the context is then not looked at.
+        """
+        nothing = [VisualSpan(kind="video", grid=(1, 0, 0), times=(0.0,), tokens=0)] * videos
+        model, config = self.model, self.model.network.config
+        prompts = [
+            build_prompt(model.tokenizer, config, question, nothing, options.system, model.processor)
+            for question in questions
+        ]
+        length = max(prompt.ids.shape[1] for prompt in prompts)
+        # in steps, so that another question of about this length has the same limit, and the same encodings
+        text = math.ceil(length / STEP) * STEP
+        left = max(1, config.get_text_config().max_position_embeddings - options.max_new_tokens - text)
+        wanted = options.max_visual_tokens
+        counts = any(self._text.by_digits) and (wanted is None or wanted <= left)
+        return Limit(visual=wanted or left, source="option" if wanted else "context", context=left if counts else None)
+
+    def planner(self, options: Options, patches: FrameSettings) -> BudgetPlanner:
+        """How videos are measured under `options`, with frames cut into `patches`, and lowered to a limit."""
+        pruned = options.compressor or options.reducer or options.pruner
+        may_reduce = bool(pruned) and not options.baseline  # the baseline is to see the same tokens
+        return BudgetPlanner(patches=patches, reducer=options.reducer, may_reduce=may_reduce, text=self._text)
+
+    @cached_property
+    def _text(self) -> PictureText:
+        return picture_text(self.model.tokenizer, self.model.facts.family, self.model.processor)
 
 
 def picture_text(tokenizer: PreTrainedTokenizerBase, family: str, processor: str | None) -> PictureText:

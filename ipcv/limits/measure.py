@@ -12,7 +12,7 @@ from ipcv.limits.budget import Limit, Share
 from ipcv.limits.extent import Extent, meet
 from ipcv.media.clip import Clip
 from ipcv.media.frames import FrameSize, MediaKind
-from ipcv.media.sources import Found
+from ipcv.media.sources import ChosenFrames
 from ipcv.text import shown
 
 
@@ -37,7 +37,7 @@ class BudgetPlanner:
     may_reduce: bool  # whether it may be made to leave out more
     text: PictureText
 
-    def found(self, found: Found) -> Extent:
+    def found(self, found: ChosenFrames) -> Extent:
         """As much as the settings alone would have of a video or image that was found."""
         return self.extent(found.kind, found.times, len(found.times), (found.height, found.width))
 
@@ -47,7 +47,7 @@ class BudgetPlanner:
         height, width = size
         return Extent(frames=frames, height=height, width=width, patches=self.patches, reducer=self.reducer, text=text)
 
-    def read(self, found: Found, limit: Limit) -> tuple[Clip, Share]:
+    def read(self, found: ChosenFrames, limit: Limit) -> tuple[Clip, Share]:
         """What was found, opened with as much of it as there is room for. Raises as `meet` does."""
         extent, share = self.meet(self.found(found), limit, found.times, found.name)
         return found.read(extent.patches.resize, extent.frames), share

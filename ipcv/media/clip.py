@@ -14,7 +14,7 @@ from ipcv.media.decoders import DecordError, decord_frames, decord_work, pyav_fr
 from ipcv.media.frames import FrameArray, FrameSize, FrameStream, MediaKind, VideoFacts
 from ipcv.media.prefetch import ReadAhead
 from ipcv.media.probe import IndexedVideo, probe
-from ipcv.media.sampling import Sampling, choose
+from ipcv.media.sampling import Choice, Sampling, choose
 
 __all__ = ["Clip", "Sampling", "VideoFacts", "clip_from_frames", "open_video"]
 DECORD_WORK = 4096  # frames that decord may decode for a clip; above, PyAV reads it, which decodes each frame once
@@ -35,13 +35,27 @@ def open_video(
     Raises `VideoError` if the file cannot be read or `sampling` starts after its end.
     """
     started = time.perf_counter()
-    _check_batch(frame_batch, multiple)
     video = path if isinstance(path, IndexedVideo) else probe(path)
     choice = choose(video.times.tolist(), sampling or Sampling(), duration=video.facts.duration, multiple=multiple)
+    spent = time.perf_counter() - started
+    return open_chosen(video, choice, resize=resize, frame_batch=frame_batch, multiple=multiple, spent=spent)
+
+
+def open_chosen(
+    video: IndexedVideo,
+    choice: Choice,
+    *,
+    resize: Resize | None = None,
+    frame_batch: int = 16,
+    multiple: int = 2,
+    spent: float = 0.0,
+) -> "Clip":
+    """A clip of the frames that were chosen of a probed file; `spent`: seconds that this took. Nothing is decoded."""
+    _check_batch(frame_batch, multiple)
     size = _size(resize, video.facts.height, video.facts.width, len(choice.positions))
     times = video.times[list(choice.positions)].tolist()
     source = _File(video, size, choice.positions, frame_batch, [*video.warnings, *choice.warnings])
-    return Clip(source, times, size, frame_batch, spent=time.perf_counter() - started)
+    return Clip(source, times, size, frame_batch, spent=spent)
 
 
 def clip_from_frames(

@@ -1,4 +1,4 @@
-"""What can be asked about: files, images, frames in memory; found first, and read once it is known how."""
+"""Videos, images and frames in memory that a question is about: found, then their frames chosen, then read."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
-from ipcv.media.clip import Clip, Resize, clip_from_frames, clip_from_image, open_video
-from ipcv.media.frames import MediaKind
+from ipcv.media.clip import Clip, Resize, clip_from_frames, clip_from_image, open_chosen
+from ipcv.media.frames import FrameArray, MediaKind, VideoFacts
 from ipcv.media.images import is_image, read_image
 from ipcv.media.probe import IndexedVideo, probe
-from ipcv.media.sampling import Sampling, choose
+from ipcv.media.sampling import Choice, Sampling, choose
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,53 +21,65 @@ class TimedFrames:
     times: Sequence[float] | None = None  # when each is shown, in seconds, ascending; None: two per second
 
 
-Source = str | Path | TimedFrames | Clip  # a clip is open already
+@dataclass(frozen=True, eq=False)
+class StillImage:
+    """An image file that has been read."""
+
+    picture: FrameArray  # uint8 RGB [height, width, 3]
+    facts: VideoFacts
+    warnings: tuple[str, ...]
+
+
+FoundFile = IndexedVideo | StillImage  # a file that can be read: its frames are known, or decoded if it is an image
+Source = str | Path | FoundFile | TimedFrames | Clip  # a clip is open already
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Found:
-    """A video or image that is there; of a file no more than its first frame has been decoded."""
+class ChosenFrames:
+    """The frames of a video or image that are asked for; none but an image is decoded yet."""
 
     name: str  # of its file, "" if there is none
     kind: MediaKind
-    times: Sequence[float]  # of the frames that the settings ask for, in seconds
+    times: Sequence[float]  # seconds
     height: int  # as displayed
     width: int
     read: Callable[[Resize, int], Clip]  # the size of the frames, and at most how many there are -> the frames
 
 
-def check(path: str | Path) -> None:
-    """Raise `VideoError` unless the file can be read."""
-    read_image(path) if is_image(path) else probe(path)
+def find(path: str | Path) -> FoundFile:
+    """Index a video file, or decode an image file. Raises `VideoError` if it cannot be read.
 
-
-def find(source: str | Path | TimedFrames, sampling: Sampling, frame_batch: int, multiple: int) -> Found:
-    """What there is to see in `source`: frames by `sampling`, to be handed out in batches of `frame_batch`.
-
-    Raises `VideoError` if it cannot be read, `TypeError` for what is no video.
+    A question takes the result in place of the path, and then does not read the file's index again.
     """
-    if isinstance(source, str | Path):
-        return _image(source, multiple) if is_image(source) else find_in(probe(source), sampling, frame_batch, multiple)
-    if not isinstance(source, TimedFrames):
-        raise TypeError(f"a video is a path or ipcv.TimedFrames, not {type(source).__name__}")
-    clip = clip_from_frames(source.frames, source.times, frame_batch=frame_batch, multiple=multiple)
+    return StillImage(*read_image(path)) if is_image(path) else probe(path)
+
+
+def choose_frames(source: FoundFile | TimedFrames, sampling: Sampling, frame_batch: int, multiple: int) -> ChosenFrames:
+    """Choose frames of `source` by `sampling`, to be read in batches of `frame_batch`; their count is a `multiple`.
+
+    Raises `VideoError` if `sampling` starts after the end, `TypeError` for what is no video.
+    """
+    match source:
+        case IndexedVideo():
+            return _of_video(source, sampling, frame_batch, multiple)
+        case StillImage():
+            return _of_image(source, multiple)
+        case TimedFrames():
+            return _of_memory(source, frame_batch, multiple)
+    raise TypeError(f"a video is a path or ipcv.TimedFrames, not {type(source).__name__}")
+
+
+def _of_video(video: IndexedVideo, sampling: Sampling, frame_batch: int, multiple: int) -> ChosenFrames:
+    def chosen(sampling: Sampling) -> Choice:
+        return choose(video.times.tolist(), sampling, duration=video.facts.duration, multiple=multiple)
+
+    choice = chosen(sampling)
 
     def read(resize: Resize, most: int) -> Clip:
-        video = source if most >= len(clip.times) else _thinned(source, clip.times, most)
-        return clip_from_frames(video.frames, video.times, resize=resize, frame_batch=frame_batch, multiple=multiple)
+        fewer = choice if most >= len(choice.positions) else chosen(replace(sampling, max_frames=most))
+        return open_chosen(video, fewer, resize=resize, frame_batch=frame_batch, multiple=multiple)
 
-    return Found(name="", kind="video", times=clip.times, height=clip.size[0], width=clip.size[1], read=read)
-
-
-def find_in(video: IndexedVideo, sampling: Sampling, frame_batch: int, multiple: int) -> Found:
-    """The same in a file that is probed already."""
-    choice = choose(video.times.tolist(), sampling, duration=video.facts.duration, multiple=multiple)
-
-    def read(resize: Resize, most: int) -> Clip:
-        fewer = replace(sampling, max_frames=min(sampling.max_frames, most))
-        return open_video(video, fewer, resize=resize, frame_batch=frame_batch, multiple=multiple)
-
-    return Found(
+    return ChosenFrames(
         name=video.facts.path,
         kind="video",
         times=video.times[list(choice.positions)].tolist(),
@@ -77,15 +89,24 @@ def find_in(video: IndexedVideo, sampling: Sampling, frame_batch: int, multiple:
     )
 
 
-def _image(path: str | Path, multiple: int) -> Found:
-    picture, facts, warnings = read_image(path)
+def _of_memory(video: TimedFrames, frame_batch: int, multiple: int) -> ChosenFrames:
+    clip = clip_from_frames(video.frames, video.times, frame_batch=frame_batch, multiple=multiple)
+
+    def read(resize: Resize, most: int) -> Clip:
+        fewer = video if most >= len(clip.times) else _thinned(video, clip.times, most)
+        return clip_from_frames(fewer.frames, fewer.times, resize=resize, frame_batch=frame_batch, multiple=multiple)
+
+    return ChosenFrames(name="", kind="video", times=clip.times, height=clip.size[0], width=clip.size[1], read=read)
+
+
+def _of_image(image: StillImage, multiple: int) -> ChosenFrames:
+    facts = image.facts
 
     def read(resize: Resize, _: int) -> Clip:
-        return clip_from_image(picture, facts, resize=resize, multiple=multiple, warnings=warnings)
+        return clip_from_image(image.picture, facts, resize=resize, multiple=multiple, warnings=image.warnings)
 
-    return Found(
-        name=str(path), kind="image", times=(0.0,) * multiple, height=facts.height, width=facts.width, read=read
-    )
+    times = (0.0,) * multiple
+    return ChosenFrames(name=facts.path, kind="image", times=times, height=facts.height, width=facts.width, read=read)
 
 
 def _thinned(video: TimedFrames, times: Sequence[float], most: int) -> TimedFrames:

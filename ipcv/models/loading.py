@@ -2,8 +2,10 @@
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import torch
@@ -41,6 +43,17 @@ class Loaded:
     facts: ModelFacts
     warnings: tuple[str, ...]
     processor: str | None = None  # transformers' processor class that the model's files name
+    lock: Lock = field(default_factory=Lock, repr=False, compare=False)  # held while a question is under way
+
+    @contextmanager
+    def in_use(self) -> Iterator[None]:
+        """Hold the model for the length of the `with`. Raises `ValueError` if it is held already."""
+        if not self.lock.acquire(blocking=False):
+            raise ValueError("this model is answering another question: finish or close that stream first")
+        try:
+            yield
+        finally:
+            self.lock.release()
 
 
 def read_model(source: ModelSource) -> Loaded:

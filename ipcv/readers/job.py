@@ -1,6 +1,6 @@
 """A job for a reader process: one video, opened as one clip or as one clip per segment."""
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,7 +14,7 @@ from ipcv.media.probe import IndexedVideo, probe
 from ipcv.media.remote import fetch, is_remote
 from ipcv.media.sampling import Sampling
 from ipcv.media.segments import Segments, Span
-from ipcv.media.sources import find_in
+from ipcv.media.sources import choose_frames
 from ipcv.text import shown
 
 ClipRead = tuple[Span, Clip, Share]  # span of source time, frames, share of the budget
@@ -32,7 +32,7 @@ class ReadJob:
     frame_batch: int
     max_download: int  # bytes of a remote file
 
-    def clips(self, scratch: Path | None = None) -> Iterator[ClipRead]:
+    def clips(self, scratch: Path | None = None) -> Generator[ClipRead, None, None]:
         """Open the clips one after the other. Raises `VideoError`, and `ValueError` if the limit is too low.
 
         A remote file is copied into a temporary folder (under `scratch` if given), which is removed at the end.
@@ -43,7 +43,7 @@ class ReadJob:
                 sampling = self.sampling
                 if self.segments:
                     sampling = replace(sampling, start=span[0], end=span[1])
-                found = find_in(video, sampling, self.frame_batch, self.measure.patches.temporal_patch_size)
+                found = choose_frames(video, sampling, self.frame_batch, self.measure.patches.temporal_patch_size)
                 clip, share = self.measure.read(replace(found, name=self.video), self.limit)
                 with clip:
                     yield span, clip, share

@@ -93,16 +93,15 @@ def ask(
             with leaving_at_once():
                 view.status("starting")
                 startup.prepare(offline=offline, bars=view.animated, debug=debug)
-                from ipcv.media.sources import check
+                from ipcv.media.sources import find
 
                 settings = choices.answer_options(context.params)
-                for video in videos:
-                    check(video)  # a wrong file is reported before a large model is loaded
+                found = [find(video) for video in videos]  # a wrong file is reported before a large model is loaded
                 source = choices.model_source(context.params)
                 ready = startup.load_model(source, settings, quiet=quiet, no_color=no_color, status=view.status)
                 store = choices.encoding_cache(cache, cache_limit, view.warn)
             follow(
-                ready.model.stream(videos, asked, ready.options, cache=store),
+                ready.model.stream(found, asked, ready.options, cache=store),
                 choose_writer(json=json, json_stream=json_stream),
                 view,
             )

@@ -10,14 +10,14 @@ import pytest
 import torch
 
 import ipcv
-from ipcv import Options, Sampling
+from ipcv import ModelSource, Options, Sampling
 from ipcv.batch.captioner import Captioner
 from ipcv.batch.inputs import Item, collect
 from ipcv.batch.plan import Captioned, Failed, Plan, Started, describe
-from ipcv.batch.prepared_clip import PreparedClip
 from ipcv.batch.presets import PRESETS, parse
 from ipcv.encodings import fingerprint
 from ipcv.encodings.cache import EncodingCache, parse_size
+from ipcv.inference.frame_encoder import FrameEncoder
 from ipcv.media.segments import Segments
 from ipcv.output.records import records
 from ipcv.readers.pool import Readers
@@ -245,7 +245,7 @@ def test_the_key_changes_with_everything_that_matters(demo, clips, tmp_path):
 
 
 def test_the_identity_is_known_before_the_model_is_loaded(demo):
-    assert fingerprint.model_to_come("demo", offline=True) == fingerprint.model(demo.facts)
+    assert fingerprint.model_to_come(ModelSource(name="demo", offline=True)) == fingerprint.model(demo.facts)
 
 
 def test_a_second_question_needs_no_reading_and_no_encoding(demo, clips, encodings, tmp_path):
@@ -330,19 +330,18 @@ def test_a_second_try_that_fails_is_that_videos_failure(demo, clips):
 
 def test_answers_that_are_written_hold_no_tensors(demo, clips, monkeypatch):
     """However many segments a video has."""
-    held = []
+    held, references = [], []
     plan = Plan(segments=Segments(seconds=0.25), questions=(COUNT,), options=OPTIONS)
     captioner = Captioner(demo, plan, Readers(0, 1), batch_size=2)
-    encode = PreparedClip.encode
+    encode = FrameEncoder.encode
 
-    def count(*arguments):
-        encoded = encode(*arguments)
-        references.append(weakref.ref(encoded))
+    def count(*arguments, **settings):
+        encoded = yield from encode(*arguments, **settings)
+        references.append(weakref.ref(encoded.visual.tokens))
         held.append(sum(reference() is not None for reference in references))
         return encoded
 
-    references = []
-    monkeypatch.setattr(PreparedClip, "encode", count)
+    monkeypatch.setattr(FrameEncoder, "encode", count)
     item = collect([str(clips)])[0]
     list(captioner.run([describe(plan, captioner.identity, item)]))
     assert len(held) > 8

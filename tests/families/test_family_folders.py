@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from typer.testing import CliRunner
 
 import ipcv
-from ipcv import EVS, IPCV, Dart, FastV, Options, TimedFrames, ToMe, V2Drop
+from ipcv import EVS, IPCV, Dart, Encoded, FastV, Options, TimedFrames, ToMe, V2Drop
 from ipcv.answer import Final, StageDone, Token
 from ipcv.encodings.cache import EncodingCache
 from ipcv.errors import ModelError
@@ -63,11 +63,8 @@ def test_every_family_that_answers_is_tested():
 
 
 @torch.no_grad()
-def encoded(model: ipcv.Model, *videos: TimedFrames, options: Options = PLAIN) -> Pipeline:
-    run = Pipeline(model.loaded, model.check(options), options)
-    for video in videos:
-        run.take(model.encode(video, options))
-    return run
+def encoded(model: ipcv.Model, *videos: TimedFrames, options: Options = PLAIN) -> tuple[Pipeline, list[Encoded]]:
+    return Pipeline(model.loaded, options), [model.encode(video, options) for video in videos]
 
 
 def transformers_inputs(model: ipcv.Model, case: Case, videos: list[TimedFrames], ids: Tensor) -> dict[str, Any]:
@@ -97,15 +94,15 @@ def transformers_inputs(model: ipcv.Model, case: Case, videos: list[TimedFrames]
 @pytest.mark.parametrize("count", [1, 2], ids=["one video", "two videos"])
 def test_an_answer_is_that_of_transformers_own_generation(model, case, video, count):
     videos = [video, TimedFrames(video.frames[::-1].copy(), [0.0, 0.5, 1.0, 1.5, 2.0, 2.5])][:count]
-    run = encoded(model, *videos)
-    ids = run.prompt(QUESTION).ids
+    pipeline, parts = encoded(model, *videos)
+    ids = pipeline.prompt(parts, QUESTION).ids
     inputs = transformers_inputs(model, case, videos, ids)
     want = model.loaded.network.generate(**inputs, do_sample=False, max_new_tokens=8)[0, ids.shape[1] :]
     answer = model.ask(videos, QUESTION, PLAIN)
     text = "".join(pieces(model.loaded.tokenizer, iter(token for token in want.tolist() if token != 2)))
     assert answer.answer == text != ""
     visual = sum(each.frames.visual_tokens for each in answer.videos)
-    assert visual == int(run.prompt(QUESTION).types.bool().sum())
+    assert visual == int(pipeline.prompt(parts, QUESTION).types.bool().sum())
 
 
 PRUNERS = [Dart(keep=0.5), FastV(keep=0.4, layer=2), V2Drop(keep=(0.5, 0.5), layers=(1, 3))]
@@ -138,13 +135,13 @@ def test_settings_can_be_fitted_to_the_memory_that_is_free(folder, video):
 @torch.no_grad()
 @pytest.mark.parametrize("pruner", [None, *PRUNERS], ids=["plain", "dart", "fastv", "v2drop"])
 def test_a_prompt_in_chunks_is_the_prompt_in_one_piece(model, video, pruner):
-    run = encoded(model, video)
-    prompt, network = run.prompt(QUESTION), model.loaded.network
-    places = find_language(model.facts.family).positions(network, prompt.ids, prompt.types, [run.parts[0].shown])
+    pipeline, (part,) = encoded(model, video)
+    prompt, network = pipeline.prompt([part], QUESTION), model.loaded.network
+    places = find_language(model.facts.family).positions(network, prompt.ids, prompt.types, [part.shown])
     decodings = []
     for chunk in (10**6, 17):
         with pruner(network) if pruner else nullcontext():
-            decodings.append(prefill(network, prompt, run.visual, places, chunk=chunk))
+            decodings.append(prefill(network, prompt, part.visual, places, chunk=chunk))
     whole, parts = decodings
     torch.testing.assert_close(parts.logits, whole.logits, atol=1e-4, rtol=1e-4)
     shapes = [[each.keys.shape for each in one.cache.layers if hasattr(each, "keys")] for one in (parts, whole)]
@@ -201,7 +198,7 @@ def test_what_keeps_everything_changes_nothing(model, video):
 
 
 def test_the_encoder_in_batches_equals_the_encoder_in_one_go(model, video):
-    whole, parts = (encoded(model, video, options=replace(PLAIN, frame_batch=size)).visual for size in (6, 2))
+    whole, parts = (model.encode(video, replace(PLAIN, frame_batch=size)).visual for size in (6, 2))
     torch.testing.assert_close(parts.tokens, whole.tokens, atol=1e-4, rtol=1e-4)
     torch.testing.assert_close(parts.deepstack, whole.deepstack, atol=1e-4, rtol=1e-4)
 
@@ -222,9 +219,9 @@ def test_answers_written_together_are_those_written_alone(model, video):
     questions = [QUESTION, "How many objects are there in this video?", "Hm?"]
     decodings = []
     for question in questions:
-        run = encoded(model, video, options=options)
-        with run.pruned():
-            decodings.append(run.prefill(run.prompt(question)))
+        pipeline, parts = encoded(model, video, options=options)
+        with pipeline.pruned():
+            decodings.append(pipeline.prefill(parts, question, pipeline.clock()).decoding)
     network = model.loaded.network
     decode_together(network, decodings, [Chooser(network, 0.0, 0) for _ in questions], 8)
     tokenizer = model.loaded.tokenizer

@@ -82,13 +82,10 @@ def processed(model, pictures):
 
 @torch.no_grad()
 def started(model, parts, options):
-    """A run with its prompt in the cache, and the prompt."""
-    run = Pipeline(model.loaded, model.check(options), options)
-    for each in parts:
-        run.take(model.encode(each, options))
-    prompt = run.prompt(QUESTION)
-    with run.pruned():
-        return prompt, run.prefill(prompt)
+    """A prompt, and that prompt in its cache."""
+    pipeline, encoded = Pipeline(model.loaded, options), [model.encode(each, options) for each in parts]
+    with pipeline.pruned():
+        return pipeline.prompt(encoded, QUESTION), pipeline.prefill(encoded, QUESTION, pipeline.clock()).decoding
 
 
 @torch.no_grad()

@@ -32,9 +32,9 @@ from ipcv.compression.pruners.decoder_flops import cache_bytes, cache_share, dec
 from ipcv.families import find_language
 from ipcv.inference.generate import Chooser, Decoding, pieces, prefill
 from ipcv.inference.generate_batch import decode_together
-from ipcv.inference.opening import Opener
 from ipcv.inference.pipeline import Pipeline
 from ipcv.limits.memory_estimate import Sizes
+from ipcv.media.sources import choose_frames, find
 from ipcv.models.prompt import build_prompt
 from ipcv_cli.main import app
 
@@ -292,14 +292,15 @@ def test_videos_and_images_in_one_prompt_are_as_in_transformers_own_pass(loaded,
     Image.fromarray(noise[12]).save(tmp_path / "picture.png")
     first, second = (TimedFrames(noise[6 * i : 6 * i + 6], [90.0 * i + j / 2 for j in range(6)]) for i in range(2))
     options = Options(compressor=None, pruner=None)
-    run_, pixels = Pipeline(loaded.loaded, loaded.check(options), options), {"image": [], "video": []}
+    pipeline, parts, pixels = Pipeline(loaded.loaded, options), [], {"image": [], "video": []}
     for each in (first, tmp_path / "picture.png", second):
-        run_.take(loaded.encode(each, options))
-        opener = Opener(options, loaded.measure(options, loaded.check(options)))
-        for frames in opener.open([each], loaded.limit(options, [QUESTION])).inputs[0]:
+        parts.append(loaded.encode(each, options))
+        source = each if isinstance(each, TimedFrames) else find(each)
+        chosen = choose_frames(source, options.sampling, options.frame_batch, 2)
+        for frames in chosen.read(pipeline.patches.resize, len(chosen.times)):
             part = loaded.loaded.patches.patchify(torch.from_numpy(frames))
             pixels["video" if isinstance(each, TimedFrames) else "image"].append(part)
-    prompt = run_.prompt(QUESTION)
+    prompt = pipeline.prompt(parts, QUESTION)
     text = loaded.loaded.tokenizer.decode(prompt.ids[0])
     assert re.findall(r"<([\d.]+) seconds>", text) == ["0.2", "1.2", "2.2", "90.2", "91.2", "92.2"]
     want = loaded.loaded.network(
@@ -311,7 +312,7 @@ def test_videos_and_images_in_one_prompt_are_as_in_transformers_own_pass(loaded,
         video_grid_thw=torch.tensor([grid for _, grid in pixels["video"]]),
         logits_to_keep=1,
     ).logits[:, -1]
-    assert error(run_.prefill(prompt).logits, want) < 1e-4
+    assert error(pipeline.prefill(parts, QUESTION, pipeline.clock()).decoding.logits, want) < 1e-4
 
 
 def test_a_template_may_begin_the_answer_with_a_thought_which_is_streamed_as_it_comes(demo, tmp_path):

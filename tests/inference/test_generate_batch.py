@@ -27,15 +27,14 @@ def films(tmp_path_factory):
 
 @torch.no_grad()
 def started(demo, films, options):
-    """A prompt in its cache for each film, and the run it belongs to."""
-    patches = demo.check(options)
-    found = []
+    """A prompt in its cache for each film."""
+    pipeline = Pipeline(demo.loaded, options)
+    decodings = []
     for path, question in zip(films, QUESTIONS, strict=True):
-        run = Pipeline(demo.loaded, patches, options)
-        run.take(demo.encode(path, options))
-        with run.pruned():
-            found.append((run, run.prefill(run.prompt(question))))
-    return found
+        parts = [demo.encode(path, options)]
+        with pipeline.pruned():
+            decodings.append(pipeline.prefill(parts, question, pipeline.clock()).decoding)
+    return decodings
 
 
 @pytest.mark.parametrize("pruner", [Dart(keep=0.5, layer=2), FastV(keep=0.3, layer=1), None])
@@ -48,12 +47,11 @@ def test_together_is_as_alone(demo, films, pruner, attention):
     network.set_attn_implementation(attention)
     try:
         alone = [demo.ask(film, question, options) for film, question in zip(films, QUESTIONS, strict=True)]
-        runs = started(demo, films, options)
-        decodings = [decoding for _, decoding in runs]
+        decodings = started(demo, films, options)
         lengths = {decoding.cache.get_seq_length(3) for decoding in decodings}
         assert len(lengths) > 1
         held = [decoding.cache.layers[3].keys.clone() for decoding in decodings]
-        decode_together(network, decodings, [Chooser(network, 0.0, 0) for _ in runs], options.max_new_tokens)
+        decode_together(network, decodings, [Chooser(network, 0.0, 0) for _ in decodings], options.max_new_tokens)
     finally:
         network.set_attn_implementation(before)
     texts = ["".join(pieces(demo.loaded.tokenizer, iter(decoding.tokens))) for decoding in decodings]
@@ -73,12 +71,12 @@ def test_the_numbers_agree_and_depend_on_the_mask(demo, films):
             logits.append(scores.clone())
             return super().__call__(seen, scores)
 
-    (_, single), *_ = started(demo, films, options)
+    single, *_ = started(demo, films, options)
     decode_together(network, [single], [Watching(network, 0.0, 0)], 6)
     alone, logits = logits, []
-    runs = started(demo, films, options)
-    choosers = [Watching(network, 0.0, 0), *(Chooser(network, 0.0, 0) for _ in runs[1:])]
-    decode_together(network, [decoding for _, decoding in runs], choosers, 6)
+    decodings = started(demo, films, options)
+    choosers = [Watching(network, 0.0, 0), *(Chooser(network, 0.0, 0) for _ in decodings[1:])]
+    decode_together(network, decodings, choosers, 6)
     assert len(alone) == len(logits) == 6
     for one, other in zip(alone, logits, strict=True):
         torch.testing.assert_close(one, other, atol=2e-4, rtol=1e-4)
@@ -87,9 +85,9 @@ def test_the_numbers_agree_and_depend_on_the_mask(demo, films):
 @torch.no_grad()
 def test_each_ends_at_the_limit_or_by_itself(demo, films):
     options = Options(sampling=Sampling(max_frames=12))
-    runs = started(demo, films, options)
+    decodings = started(demo, films, options)
     network = demo.loaded.network
-    decode_together(network, [d for _, d in runs], [Chooser(network, 0.0, 0) for _ in runs], 9)
-    counts = [len(decoding.tokens) for _, decoding in runs]
+    decode_together(network, decodings, [Chooser(network, 0.0, 0) for _ in decodings], 9)
+    counts = [len(decoding.tokens) for decoding in decodings]
     assert max(counts) == 9
     assert min(counts) < 9

@@ -13,6 +13,7 @@ from ipcv import IPCV, Dart, FastV, Options, Sampling, TimedFrames
 from ipcv.answer import Final, FrameBatch, Opened, Stage, StageDone, Token, Warned
 from ipcv.errors import MemoryExhaustedError, VideoError
 from ipcv.inference.pipeline import Pipeline
+from ipcv.inference.retry import returned
 from ipcv.inference.savings import compare
 from ipcv.media.clip import open_video
 
@@ -23,14 +24,11 @@ COLOUR = "What colour is the circle?"
 @torch.no_grad()
 def visual(model, clip, options):
     """The visual embeddings of a clip."""
-    run = Pipeline(model.loaded, model.loaded.patches, options)
+    pipeline = Pipeline(model.loaded, options)
     with open_video(
         clip, options.sampling, resize=model.loaded.patches.resize, frame_batch=options.frame_batch
     ) as video:
-        for event in run.events([video], COLOUR):
-            if isinstance(event, StageDone) and event.stage.name == "encode":
-                break
-    return run.visual.tokens
+        return returned(pipeline.encode(video, pipeline.clock())).visual.tokens
 
 
 def test_the_demo_model_answers_questions_about_a_file(demo, clip, truth):

@@ -14,8 +14,8 @@ from ipcv import IPCV, Dart, Options, Sampling, TimedFrames
 from ipcv.answer import FrameBatch, Opened
 from ipcv.encodings.cache import EncodingCache
 from ipcv.errors import VideoError
-from ipcv.inference.opening import Opener
 from ipcv.inference.pipeline import Pipeline
+from ipcv.media.sources import choose_frames, find
 from ipcv.models.prompt import IMAGE, VIDEO
 from ipcv_cli.main import main
 
@@ -39,23 +39,20 @@ def inputs(clip, clips, picture):
 
 @torch.no_grad()
 def started(model, inputs, options):
-    """A run whose prompt is in its cache, and the prompt."""
-    run = Pipeline(model.loaded, model.check(options), options)
-    for each in inputs:
-        run.take(model.encode(each, options))
-    prompt = run.prompt(COLOUR)
-    with run.pruned():
-        return run, prompt, run.prefill(prompt)
+    """The encoded inputs, the prompt about them, and that prompt in its cache."""
+    pipeline, parts = Pipeline(model.loaded, options), [model.encode(each, options) for each in inputs]
+    with pipeline.pruned():
+        return parts, pipeline.prompt(parts, COLOUR), pipeline.prefill(parts, COLOUR, pipeline.clock()).decoding
 
 
 @torch.no_grad()
 def test_the_prompt_is_the_one_that_transformers_makes_of_the_same_pixels(demo, inputs):
-    run, prompt, decoding = started(demo, inputs, PLAIN)
-    network, patches = demo.loaded.network, demo.loaded.patches
-    measure = demo.measure(PLAIN, demo.check(PLAIN))
+    encoded, prompt, decoding = started(demo, inputs, PLAIN)
+    network, patches = demo.loaded.network, Pipeline(demo.loaded, PLAIN).patches
     pixels = {"image": [], "video": []}
     for each in inputs:
-        for frames in Opener(PLAIN, measure).open([each], demo.limit(PLAIN, [COLOUR])).inputs[0]:
+        chosen = choose_frames(find(each), PLAIN.sampling, PLAIN.frame_batch, patches.temporal_patch_size)
+        for frames in chosen.read(patches.resize, len(chosen.times)):
             pixels["image" if each.suffix == ".png" else "video"].append(patches.patchify(torch.from_numpy(frames)))
     grids = {kind: torch.tensor([grid for _, grid in parts]) for kind, parts in pixels.items()}
     want = network(
@@ -65,15 +62,15 @@ def test_the_prompt_is_the_one_that_transformers_makes_of_the_same_pixels(demo, 
         pixel_values_videos=torch.cat([part for part, _ in pixels["video"]]),
         image_grid_thw=grids["image"],
         video_grid_thw=grids["video"],
-        position_ids=torch.tensor(places(run, prompt)).T[:, None],
+        position_ids=torch.tensor(places(encoded, prompt)).T[:, None],
         logits_to_keep=1,
     ).logits[:, -1]
     torch.testing.assert_close(decoding.logits, want, atol=1e-3, rtol=1e-3)
 
 
-def places(run, prompt):
+def places(encoded, prompt):
     """Where every token of the prompt is, by the rule written naively."""
-    kinds, parts, text = prompt.types[0].tolist(), iter(run.parts), 0
+    kinds, parts, text = prompt.types[0].tolist(), iter(encoded), 0
     found = []
     for at, kind in enumerate(kinds):
         if kind in (IMAGE, VIDEO) and kinds[at - 1] != kind:

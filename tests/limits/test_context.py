@@ -12,7 +12,7 @@ import ipcv
 from ipcv import Options, TimedFrames
 from ipcv.encodings.cache import EncodingCache
 from ipcv.families import find_language
-from ipcv.limits.context import picture_text
+from ipcv.limits.context import PromptLimits, picture_text
 from ipcv.limits.measure import PictureText
 from ipcv.models.hub import find_folder
 
@@ -92,7 +92,7 @@ def test_numbers_of_frames_count_like_times(demo):
 def test_families_without_such_text_and_images_count_none(demo, qwen3_vl):
     assert picture_text(demo.loaded.tokenizer, "qwen2_vl", None) == PictureText()
     assert picture_text(qwen3_vl.loaded.tokenizer, "qwen3_vl", None).most("image", 0.0, 1) == 0
-    assert demo.limit(Options(), [QUESTION]).context is None
+    assert PromptLimits(demo.loaded).limit(Options(), [QUESTION]).context is None
 
 
 def test_a_limit_of_ones_own_is_met_beside_the_context(qwen3_vl):

@@ -97,6 +97,18 @@ def test_where_one_pair_of_frames_is_too_much_pixels_are_halved(demo, clip):
     assert sum(isinstance(event, Opened) for event in events) == 2
 
 
+def test_encode_starts_again_with_fewer_pixels_as_ask_does(demo, clip):
+    with hungry(demo.loaded.network.model.visual.blocks[0], lambda patches: 46 if patches > 60 else 1):
+        encoded = demo.encode(clip)
+        answer = demo.ask(clip, COLOUR)
+    assert encoded.size == (answer.frames.height, answer.frames.width)
+    assert encoded.size[0] * encoded.size[1] <= 140 * 140 // 2
+    told = "memory ran out with 2 frames of 140 x 140 pixels: starting again with 9,800 pixels a frame at most"
+    assert told in encoded.warnings
+    with pytest.raises(MemoryExhaustedError), hungry(demo.loaded.network.model.visual.blocks[0], lambda _: 46):
+        demo.encode(clip)
+
+
 def test_where_the_prompt_is_too_long_the_budget_is_halved(demo, clip, truth):
     options = Options(sampling=Sampling(fps=8))
     with hungry(demo.loaded.network.get_decoder(), lambda tokens: 46 if tokens > 250 else 1):

@@ -1,0 +1,143 @@
+"""One question from its videos to the answer, as a stream of events; again with less where memory runs out."""
+
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from dataclasses import replace
+from typing import TypeVar
+
+import torch
+
+from ipcv.answer import Baseline, Event, Final, Opened, Stage, Warned
+from ipcv.encodings.encoded import Encoded
+from ipcv.inference.clock import Clock
+from ipcv.inference.frame_encoder import STAGES
+from ipcv.inference.opening import Input, OpenedInputs, Opener
+from ipcv.inference.pipeline import Pipeline
+from ipcv.inference.report import Answered, counted, cut_off, done_stages, known_warnings, report, stages_done
+from ipcv.inference.retry import Room, attempts, no_other_try, returned
+from ipcv.inference.savings import compare
+from ipcv.media.clip import Clip
+
+Result = TypeVar("Result")
+
+
+class Answering:
+    """A `question` about the videos `asked`."""
+
+    def __init__(self, pipeline: Pipeline, opener: Opener, asked: Sequence[Input], question: str) -> None:
+        self.pipeline, self.opener, self.asked, self.question = pipeline, opener, asked, question
+        self._told: list[str] = []  # warnings, each once, in the order in which they became known
+
+    def events(self, room: Room) -> Iterator[Event]:
+        """Yield all that happens; the last event is `Final`. Raises `MemoryExhaustedError`, and errors as `Opener`."""
+        for event in attempts(room, self._attempt):
+            if isinstance(event, Warned):
+                if event.message in self._told:
+                    continue
+                self._told.append(event.message)
+            yield event
+
+    @torch.no_grad()
+    def _attempt(self, room: Room) -> Generator[Event, None, None]:
+        pipeline = self.pipeline
+        opened = self.opener.open(self.asked, room)
+        yield from _warned(known_warnings(pipeline, budget=opened.lowered(), reading=opened.reading()))
+        if pipeline.options.baseline:
+            pipeline.encoder(pipeline.clock()).warm_up(next(each for each in opened.inputs if isinstance(each, Clip)))
+        keep = self.opener.reuse.keep if self.opener.reuse and not room.tries else None
+        events = answered(pipeline, opened, self.question, room.frame_batch, keep)
+        found = yield from _followed(events, opened.reading)
+        baseline = self._baseline(opened, found) if pipeline.options.baseline else None
+        yield from _warned(opened.reading())
+        answer = report(pipeline, self.question, found, warnings=self._told, budget=opened.budget, baseline=baseline)
+        yield Final(answer=answer)
+
+    def _baseline(self, opened: OpenedInputs, found: Answered) -> Baseline:
+        """Answer once more, uncompressed, and compare."""
+        options = replace(self.pipeline.options, compressor=None, reducer=None, pruner=None, baseline=False)
+        plain = Pipeline(self.pipeline.model, options, self.question)
+        with no_other_try():
+            dense = returned(answered(plain, opened, self.question, options.frame_batch))
+        return compare(
+            found.text,
+            _stages(self.pipeline, found),
+            found.visual.tokens,
+            dense.text,
+            _stages(plain, dense),
+            dense.visual.tokens,
+        )
+
+
+def answered(
+    pipeline: Pipeline,
+    opened: OpenedInputs,
+    question: str,
+    frame_batch: int,
+    keep: Callable[[Encoded], None] | None = None,
+) -> Generator[Event, None, Answered]:
+    """Run all stages for `opened`, an event for each thing that happens; `keep` gets what has been encoded.
+
+    Raises `ShortageError` where memory is too little before anything is answered.
+    """
+    clock = pipeline.clock()
+    parts = yield from _encoded(pipeline, opened, clock, frame_batch, keep)
+    yield from stages_done(pipeline, clock, counted(pipeline, parts), *STAGES)
+    with pipeline.pruned():
+        prefilled = pipeline.prefill(parts, question, clock)
+        contents, tokens = prefilled.contents, prefilled.decoding.tokens
+        yield from stages_done(pipeline, clock, counted(pipeline, parts, contents), "prefill")
+        yield from _warned(contents.warnings)
+        text = yield from pipeline.write(prefilled, clock)
+    yield from stages_done(pipeline, clock, counted(pipeline, parts, contents, len(tokens)), "generate")
+    yield from _warned(cut_off(pipeline, len(tokens)))
+    return Answered(text=text, tokens=len(tokens), contents=contents, clock=clock)
+
+
+def _encoded(
+    pipeline: Pipeline,
+    opened: OpenedInputs,
+    clock: Clock,
+    frame_batch: int,
+    keep: Callable[[Encoded], None] | None,
+) -> Generator[Event, None, list[Encoded]]:
+    """Encode all clips of `opened`, one after the other; what is encoded already is taken as it is."""
+    for index, each in enumerate(opened.inputs):
+        video = each.video if isinstance(each, Encoded) else each.facts
+        yield Opened(video=video, frames=len(each.times), index=index, videos=len(opened.inputs))
+    clips = [each for each in opened.inputs if isinstance(each, Clip)]
+    for clip in clips:
+        pipeline.encoder(clock).check(clip)
+    done, total = 0, sum(len(clip.times) for clip in clips)
+    parts = []
+    for each, share in zip(opened.inputs, opened.shares, strict=True):
+        if isinstance(each, Encoded):
+            clock.add(each.seconds)
+            parts.append(replace(each, share=share))
+            continue
+        part = yield from pipeline.encode(each, clock, share=share, frame_batch=frame_batch, done=done, total=total)
+        done, frame_batch = done + len(each.times), part.frame_batch
+        if keep:
+            keep(part)
+        parts.append(part)
+    return parts
+
+
+def _stages(pipeline: Pipeline, found: Answered) -> tuple[Stage, ...]:
+    parts = found.contents.parts
+    return done_stages(pipeline, found.clock, counted(pipeline, parts, found.contents, found.tokens))
+
+
+def _followed(
+    events: Generator[Event, None, Result], warnings: Callable[[], Iterable[str]]
+) -> Generator[Event, None, Result]:
+    """Yield `events`, and after each of them `warnings`, which grow while files are read; returns what they return."""
+    while True:
+        try:
+            event = next(events)
+        except StopIteration as end:
+            return end.value
+        yield event
+        yield from _warned(warnings())
+
+
+def _warned(messages: Iterable[str]) -> Iterator[Warned]:
+    return (Warned(message=message) for message in messages)
