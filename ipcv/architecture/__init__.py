@@ -1,1 +1,1 @@
-"""What the families have in common: encoders, sizes, positions, masks, and hooks on a model."""
+"""Shared by all model families: encoders, sizes, positions, masks, and hooks on a model."""

@@ -1,4 +1,4 @@
-"""A model's vision encoder, as far as compression needs to know it: its blocks, and how they attend."""
+"""The parts of a vision encoder that compression works with: its blocks, their attention, the order of patches."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,47 +15,48 @@ Heads = tuple[Tensor, Tensor, Tensor]  # queries [k, heads, c], keys [n, heads, 
 
 @dataclass(frozen=True, kw_only=True)
 class Attention:
-    """How a family's blocks attend, so that queries can be had of fewer tokens than keys and values."""
+    """The attention of a family's blocks, in parts: queries can be computed for fewer tokens than keys and values."""
 
-    module: str  # the block's attention
-    norm: str  # the norm before it
-    scale: str = "scaling"  # its field with the factor on the logits
-    project: Callable[[Any, Tensor, Tensor], Heads]  # (attention, normed [k, d], normed [n, d]): nothing rotated
-    output: Callable[[Any, Tensor], Any]  # (attention, mixed values [k, heads · c]): what the module returns
+    module: str  # name of the attention module in a block
+    norm: str  # name of the norm before it
+    scale: str = "scaling"  # name of its attribute with the factor on the logits
+    project: Callable[[Any, Tensor, Tensor], Heads]  # (attention, normed [k, d], normed [n, d]): heads, not rotated
+    output: Callable[[Any, Tensor], Any]  # (attention, mixed values [k, heads · c]): the module's output
 
 
 @dataclass(frozen=True, kw_only=True)
 class Encoder:
-    """A vision encoder, as far as compression needs to know it.
+    """The vision encoder of a model, described for compression.
 
-    Its blocks take the tokens first: packed ones `[n, d]`, with `cu_seqlens` by name, or one frame a row `[frames, m,
-    d]`. Rotations come as `position_embeddings` by name, where the family has any. A frame's tokens follow each other.
+    Its blocks take the tokens as their first argument: packed `[n, d]`, with `cu_seqlens` by name, or one frame a row
+    `[frames, m, d]`. Rotations come as `position_embeddings` by name, if the family has any. The tokens of a frame
+    follow each other.
     """
 
     blocks: Sequence[nn.Module]
     attention: Attention
-    patch_embedding: nn.Module  # called once per pass, before the blocks, with what tells the sizes
-    grids: Callable[..., Sequence[Grid]]  # these sizes, from its arguments
-    merge: int = 1  # patches come in squares of so many a side
-    window: int = 0  # patches come window by window, of so many a side at most; 0: there are none
+    patch_embedding: nn.Module  # or the encoder around it: called once per pass, before the blocks
+    grids: Callable[..., Sequence[Grid]]  # (arguments of `patch_embedding`): the grids of this pass
+    merge: int = 1  # patches per side of the squares in which they come
+    window: int = 0  # patches per side of the windows in which they come; 0: there are none
     protected: int = 0  # tokens at the head of each frame that are no patches (CLS, registers): always kept
-    deepstack: Mapping[int, nn.Module] = field(default_factory=dict)  # what reads the output of a block, by its number
+    deepstack: Mapping[int, nn.Module] = field(default_factory=dict)  # by block, DeepStack's merger behind it
 
     def frames(self, grids: Sequence[Grid]) -> list[int]:
-        """Tokens of each frame."""
+        """The number of tokens in each frame."""
         return frame_sizes(grids, self.protected)
 
     def divisions(self, grids: Sequence[Grid]) -> list[list[int]]:
-        """All that blocks attend within: tokens of each frame and, where there are windows, of each window."""
+        """The segments that blocks attend within, by size: all frames and, where there are windows, all windows."""
         frames = self.frames(grids)
         return [frames, window_sizes(grids, self.window)] if self.window else [frames]
 
     def parts(self, grids: Sequence[Grid]) -> list[int]:
-        """Tokens of each of the smallest of these."""
+        """Sizes of the smallest segments: of windows where there are any, else of frames."""
         return self.divisions(grids)[-1]
 
     def order(self, grids: Sequence[Grid], device: torch.device) -> Tensor | None:
-        """Which patch `[n]` each token is, counted frame by frame in squares; None: they come like that."""
+        """The patch `[n]` that each token is, counted frame by frame in squares; None: tokens come in that order."""
         return window_order(grids, self.window, self.merge, device) if self.window else None
 
 

@@ -1,4 +1,4 @@
-"""Frames of one size, each by itself: how InternVL and models with a SigLIP want them."""
+"""Frames resized to one fixed size and encoded each by itself, as InternVL and models with a SigLIP do."""
 
 import math
 from dataclasses import dataclass
@@ -13,9 +13,9 @@ from ipcv.errors import ModelError
 
 @dataclass(frozen=True, kw_only=True)
 class StillSettings:
-    """How a model wants frames that are all of one size: from the files beside its weights.
+    """How a model whose frames are all of one size resizes and normalises them, as its files say.
 
-    Pixels behind the last whole patch of a row or column are not seen.
+    Pixels behind the last whole patch of a row or column are not used.
     """
 
     height: int  # pixels
@@ -60,13 +60,13 @@ class StillSettings:
 
     @property
     def min_pixels(self) -> int:
-        """Of every frame."""
+        """Pixels of every resized frame."""
         return self.height * self.width
 
     max_pixels = min_pixels
 
     def limited(self, max_pixels: int, *, strict: bool = True) -> Self:
-        """The same. Raises `ValueError`, if `strict`, where frames would have to be smaller."""
+        """These settings unchanged. Raises `ValueError`, if `strict`, where frames would have to be smaller."""
         if strict and max_pixels < self.max_pixels:
             raise ValueError(
                 f"max_pixels must be {self.max_pixels} or more, not {max_pixels}: this model's frames are all of "
@@ -75,11 +75,11 @@ class StillSettings:
         return self
 
     def sized(self, height: int, width: int) -> Self:  # noqa: ARG002
-        """The same."""
+        """These settings unchanged: every frame has the one size."""
         return self
 
     def resize(self, height: int, width: int, frames: int = 1) -> tuple[int, int]:  # noqa: ARG002
-        """The one size, whatever the frames are like."""
+        """The one size, whatever size the frames have."""
         return self.height, self.width
 
     def tokens(self, height: int, width: int) -> int:
@@ -88,9 +88,9 @@ class StillSettings:
         return rows * columns
 
     def patchify(self, frames: Tensor) -> tuple[Tensor, tuple[int, int, int]]:
-        """Normalised pixels, where `frames` lie (uint8 [n, height, width, 3]), and how many patches they are.
+        """Normalised pixels of `frames` (uint8 [n, height, width, 3]), on their device, and the grid.
 
-        Returns float32 [n, 3, height, width] and (n, rows, columns).
+        Returns float32 [n, 3, height, width] and (n, rows, columns) in patches.
         """
         count, height, width, _ = frames.shape
         if (height, width) != (self.height, self.width):
@@ -100,6 +100,6 @@ class StillSettings:
 
 
 def _pair(size: Any) -> tuple[int, int]:
-    """Height and width, which are one number where they are the same."""
+    """Height and width of a size that may be written as one number."""
     height, width = (size, size) if isinstance(size, int) else size
     return height, width

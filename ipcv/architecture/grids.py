@@ -1,4 +1,4 @@
-"""How the patches of a pass follow each other: frame by frame, and in a frame in squares or window by window."""
+"""The order of the patches in a pass: frame by frame, and within a frame in squares or window by window."""
 
 from collections.abc import Sequence
 from itertools import accumulate
@@ -8,11 +8,11 @@ from torch import Tensor
 
 Grid = tuple[int, int, int]  # frames, rows and columns of patches
 
-GOES_ON = ("cuda",)  # devices to which the host can send what it frees at once, without waiting
+NON_BLOCKING = ("cuda",)  # devices with safe non-blocking copies from memory that is freed at once
 
 
 def frame_sizes(grids: Sequence[Grid], head: int = 0) -> list[int]:
-    """Tokens of each frame, `head` of them ahead of its patches."""
+    """Tokens of each frame: its patches, and `head` tokens ahead of them."""
     return [head + rows * columns for frames, rows, columns in grids for _ in range(frames)]
 
 
@@ -27,9 +27,9 @@ def window_sizes(grids: Sequence[Grid], side: int) -> list[int]:
 
 
 def window_order(grids: Sequence[Grid], side: int, merge: int, device: torch.device) -> Tensor:
-    """Which patch `[n]` each token is, where tokens come window by window.
+    """The patch `[n]` that each token is, where tokens come window by window.
 
-    Patches are counted frame by frame, row by row, in squares of `merge` × `merge`; a window's keep that order.
+    Patches are counted frame by frame, row by row, in squares of `merge` × `merge`; a window keeps that order.
     """
     parts, start = [], 0
     for frames, rows, columns in grids:
@@ -45,9 +45,9 @@ def window_order(grids: Sequence[Grid], side: int, merge: int, device: torch.dev
 
 def bounds(sizes: Sequence[int], device: torch.device) -> Tensor:
     """Bounds `[s + 1]` (`cu_seqlens`, int32) of segments of these sizes that follow each other."""
-    return sent(torch.tensor([0, *accumulate(sizes)], dtype=torch.int32), device)
+    return to_device(torch.tensor([0, *accumulate(sizes)], dtype=torch.int32), device)
 
 
-def sent(tensor: Tensor, device: torch.device) -> Tensor:
-    """`tensor`, which the host has, on `device`."""
-    return tensor.to(device, non_blocking=device.type in GOES_ON)
+def to_device(tensor: Tensor, device: torch.device) -> Tensor:
+    """Copy `tensor` from the host to `device`."""
+    return tensor.to(device, non_blocking=device.type in NON_BLOCKING)

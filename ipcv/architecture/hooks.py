@@ -1,4 +1,4 @@
-"""What stays on a model for the length of a `with`: hooks, and methods of single modules replaced."""
+"""Hooks and replaced methods that stay on a model for the length of a `with`."""
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -11,29 +11,29 @@ from ipcv.architecture.internals import hooks_of
 
 
 class Handle(Protocol):
-    """Something that was put on a model."""
+    """A hook or another change of a model that can be removed."""
 
     def remove(self) -> None:
-        """Take it off again."""
+        """Undo the change."""
 
 
 @runtime_checkable
 class Hooks(Protocol):
-    """Hook methods of one object, and how to put them on."""
+    """An object whose methods are hooks, and which can put them on a model."""
 
     def install(self) -> Iterator[Handle]:
         """Register the hooks, one handle each."""
 
 
 class Override:
-    """Another `forward` for one module, whatever its own instance carried before."""
+    """Replaces the `forward` of one module, until `remove` restores the one that it had."""
 
     def __init__(self, module: nn.Module, forward: Callable[..., Any]) -> None:
         self.module, self.before = module, vars(module).get("forward")
         module.forward = forward
 
     def remove(self) -> None:
-        """Give the module back what it had."""
+        """Restore the module's own `forward`."""
         if self.before is None:
             del self.module.forward
         else:

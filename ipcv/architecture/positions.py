@@ -27,30 +27,30 @@ def prompt_positions(model: PreTrainedModel, ids: Tensor, types: Tensor, **grids
     return without_overlap(rope_index(model, ids, types, **grids), types[0])
 
 
-def of_grid(model: PreTrainedModel, ids: Tensor, types: Tensor, shown: Sequence[VisualSpan]) -> Tensor:
-    """Position ids `[3, 1, length]` of a prompt: temporal patch, row and column, whatever the times are."""
-    return prompt_positions(model, ids, types, **_grids(shown))
+def of_grid(model: PreTrainedModel, ids: Tensor, types: Tensor, spans: Sequence[VisualSpan]) -> Tensor:
+    """Position ids `[3, 1, length]` of a prompt by temporal patch, row and column; times play no part."""
+    return prompt_positions(model, ids, types, **_grids(spans))
 
 
-def of_frames(model: PreTrainedModel, ids: Tensor, types: Tensor, shown: Sequence[VisualSpan]) -> Tensor:
-    """The same where every temporal patch passes for an image (GLM)."""
-    grids = [(1, *each.grid[1:]) for each in shown for _ in range(each.grid[0])]
+def of_frames(model: PreTrainedModel, ids: Tensor, types: Tensor, spans: Sequence[VisualSpan]) -> Tensor:
+    """Position ids `[3, 1, length]` of a prompt in which every temporal patch counts as an image (GLM)."""
+    grids = [(1, *each.grid[1:]) for each in spans for _ in range(each.grid[0])]
     return prompt_positions(model, ids, types, image_grid_thw=torch.tensor(grids))
 
 
-def of_timed_grid(model: Any, ids: Tensor, types: Tensor, shown: Sequence[VisualSpan]) -> Tensor:
-    """The same where a temporal patch's position is its time (Qwen2.5-VL), that of its first frame.
+def of_timed_grid(model: Any, ids: Tensor, types: Tensor, spans: Sequence[VisualSpan]) -> Tensor:
+    """Position ids `[3, 1, length]` where a temporal patch's position is the time of its first frame (Qwen2.5-VL).
 
     At a steady rate positions are those that the model was trained with, multiples of one interval rounded down. Where
     a patch is half a step or more away from its multiple, as in a video with gaps, all go by their own times.
     """
     pace = model.config.vision_config.tokens_per_second
-    starts = [_starts(each) for each in shown]
+    starts = [_starts(each) for each in spans]
     intervals = [_interval(each) for each in starts]
-    timed = [interval for interval, each in zip(intervals, shown, strict=True) if each.kind == "video"]
-    positions = rope_index(model, ids, types, **_grids(shown), **({"second_per_grid_ts": timed} if timed else {}))
-    places = (types[0] != 0).nonzero()[:, 0].split([each.tokens for each in shown])
-    for each, place, start, interval in zip(shown, places, starts, intervals, strict=True):
+    timed = [interval for interval, each in zip(intervals, spans, strict=True) if each.kind == "video"]
+    positions = rope_index(model, ids, types, **_grids(spans), **({"second_per_grid_ts": timed} if timed else {}))
+    places = (types[0] != 0).nonzero()[:, 0].split([each.tokens for each in spans])
+    for each, place, start, interval in zip(spans, places, starts, intervals, strict=True):
         own, steady = start * pace, interval * torch.arange(len(start), dtype=torch.float64) * pace
         if (own - steady).abs().max() >= 0.5:
             first = positions[0, 0, place].min()
@@ -58,21 +58,21 @@ def of_timed_grid(model: Any, ids: Tensor, types: Tensor, shown: Sequence[Visual
     return without_overlap(positions, types[0])
 
 
-def _grids(shown: Sequence[VisualSpan]) -> dict[str, Tensor]:
+def _grids(spans: Sequence[VisualSpan]) -> dict[str, Tensor]:
     """Temporal patches, rows and columns `[n, 3]`, by kind, as models take them."""
     found: dict[str, list[Grid]] = {}
-    for each in shown:
+    for each in spans:
         found.setdefault(f"{each.kind}_grid_thw", []).append(each.grid)
     return {name: torch.tensor(grids) for name, grids in found.items()}
 
 
 def _starts(shown: VisualSpan) -> Tensor:
-    """When each temporal patch begins, in seconds after the first."""
+    """The start of each temporal patch, in seconds after the first."""
     return torch.tensor(shown.moments("start"), dtype=torch.float64) - shown.times[0]
 
 
 def _interval(starts: Tensor) -> float:
-    """Seconds from one to the next, on average; times are kept to the millisecond."""
+    """Seconds from one temporal patch to the next, on average; times are kept to the millisecond."""
     return round(float(starts[-1]) / (len(starts) - 1), 3) if len(starts) > 1 else 0.0
 
 
@@ -84,7 +84,7 @@ def of_text(_: Any, ids: Tensor, *__: Any) -> Tensor:
 def without_overlap(positions: Tensor, types: Tensor) -> Tensor:
     """Shift everything behind each visual span so that it continues at the span's largest position plus one.
 
-    `positions` `[3, 1, length]`, `types` `[length]` as above. Positions that are right already stay as they are.
+    `positions` are `[3, 1, length]`, `types` `[length]`, 0 for text. Positions that are right already stay as they are.
     """
     positions = positions.clone()
     starts = [0, *(types.diff().nonzero()[:, 0] + 1).tolist()]

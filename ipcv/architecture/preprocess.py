@@ -1,4 +1,4 @@
-"""Frames -> the patches that a Qwen-family vision encoder takes, in a few lines of torch."""
+"""Frames become the normalised patches that a Qwen-family vision encoder takes."""
 
 import json
 import math
@@ -19,12 +19,12 @@ _FILES = (
     ("preprocessor_config.json", None),
     ("processor_config.json", "image_processor"),
 )
-OF_CLIPS = ("Qwen3VLVideoProcessor", "Glm4v", "Glm46V")  # how processors begin whose limits are for all frames together
+OF_CLIPS = ("Qwen3VLVideoProcessor", "Glm4v", "Glm46V")  # their pixel limits are for all frames together
 _LONGEST = 200  # Qwen's limit on how many times longer than wide a frame may be
 
 
 class FrameSettings(Protocol):
-    """How a model wants its frames."""
+    """How the frames of a model are resized and cut into patches; each family has a class of its own for it."""
 
     @property
     def patch_size(self) -> int:
@@ -40,31 +40,31 @@ class FrameSettings(Protocol):
 
     @property
     def min_pixels(self) -> int:
-        """Of a frame, at least."""
+        """Fewest pixels of a resized frame."""
 
     @property
     def max_pixels(self) -> int:
-        """Of a frame, at most."""
+        """Most pixels of a resized frame."""
 
     def limited(self, max_pixels: int, *, strict: bool = True) -> Self:
-        """The same with fewer pixels per frame. Raises `ValueError` where the model cannot, if `strict`."""
+        """These settings with at most `max_pixels` per frame. Raises `ValueError`, if `strict`, if it cannot."""
 
     def sized(self, height: int, width: int) -> Self:
-        """The same for frames that have been resized to this already."""
+        """These settings for frames that have this size already and keep it."""
 
     def resize(self, height: int, width: int, frames: int = 1) -> tuple[int, int]:
-        """The size of `frames` that are of `height` and `width` now."""
+        """Height and width after resizing, for a clip of `frames` frames of this size."""
 
     def tokens(self, height: int, width: int) -> int:
         """Visual tokens of a temporal patch of this size, after resizing."""
 
     def patchify(self, frames: Tensor) -> tuple[Tensor, tuple[int, int, int]]:
-        """What the encoder takes for `frames` (uint8 [n, height, width, 3]), and temporal patches, rows and columns."""
+        """Encoder input for `frames` (uint8 [n, height, width, 3]), and its grid of patches (t, rows, columns)."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class PatchSettings:
-    """How a model wants its frames: from the files beside its weights. The defaults are Qwen2-VL's."""
+    """How a Qwen-family model resizes and cuts frames, as its files say. The defaults are Qwen2-VL's."""
 
     patch_size: int = 14  # pixels per side
     temporal_patch_size: int = 2  # frames per patch
@@ -74,7 +74,7 @@ class PatchSettings:
     rescale_factor: float = 1 / 255
     min_pixels: int = 56 * 56  # per frame; smaller frames are enlarged
     max_pixels: int = 16384 * 28 * 28  # per frame; larger frames are shrunk
-    clip_pixels: tuple[int, int] | None = None  # at least and at most, all frames together (Qwen3-VL); None: no limits
+    clip_pixels: tuple[int, int] | None = None  # fewest and most of all frames together (Qwen3-VL); None: no limits
 
     def __post_init__(self) -> None:
         for name in ("patch_size", "temporal_patch_size", "merge_size", "min_pixels", "max_pixels"):
@@ -124,9 +124,9 @@ class PatchSettings:
         return self.patch_size * self.merge_size
 
     def limited(self, max_pixels: int, *, strict: bool = True) -> Self:
-        """The same with fewer pixels per frame.
+        """These settings with at most `max_pixels` per frame.
 
-        Outside the model's own limits: a `ValueError` if `strict`, else the nearest limit.
+        Outside the model's own limits, `strict` raises `ValueError`; otherwise the nearest limit counts.
         """
         lowest = max(self.min_pixels, self.factor**2)
         if strict and not lowest <= max_pixels <= self.max_pixels:
@@ -134,13 +134,13 @@ class PatchSettings:
         return replace(self, max_pixels=min(max(max_pixels, lowest), self.max_pixels))
 
     def sized(self, height: int, width: int) -> Self:
-        """The same for frames that have been resized to this already."""
+        """These settings for frames that have this size already and keep it."""
         return replace(self, min_pixels=1, max_pixels=height * width, clip_pixels=None)
 
     def resize(self, height: int, width: int, frames: int = 1) -> tuple[int, int]:
         """Qwen's rule: the nearest multiples of `factor`, shrunk or enlarged in proportion into the pixel limits.
 
-        `frames` are those of the clip. Raises `VideoError` for a frame more than 200 times as long as wide.
+        `frames` is their number in the clip. Raises `VideoError` for a frame more than 200 times as long as wide.
         """
         if self.clip_pixels and min(height, width) < self.factor:
             scale = self.factor / min(height, width)
@@ -151,7 +151,7 @@ class PatchSettings:
             )
         rows, columns = (round(side / self.factor) for side in (height, width))  # in tokens
         pixels = rows * columns * self.factor**2
-        lowest, highest = self._of(frames)
+        lowest, highest = self._limits_of(frames)
         if highest[0] * pixels > highest[1]:
             scale = math.sqrt(highest[0] * height * width / highest[1])
             rows, columns = (max(1, math.floor(side / scale / self.factor)) for side in (height, width))
@@ -164,15 +164,15 @@ class PatchSettings:
         """Visual tokens of a temporal patch of this size, after resizing."""
         return height * width // self.factor**2
 
-    def _of(self, frames: int) -> tuple[tuple[int, int], tuple[int, int]]:
-        """The lower and the upper limit that bind in a clip of so many frames: for how many of them, and the pixels."""
+    def _limits_of(self, frames: int) -> tuple[tuple[int, int], tuple[int, int]]:
+        """The lower and the upper limit for a clip of so many frames: for each, a number of frames and their pixels."""
         if not self.clip_pixels:
             return (1, self.min_pixels), (1, self.max_pixels)
         lowest, highest = (frames, self.clip_pixels[0]), (frames, self.clip_pixels[1])
         return lowest, min(highest, (1, self.max_pixels), key=lambda limit: limit[1] / limit[0])
 
     def patchify(self, frames: Tensor) -> tuple[Tensor, tuple[int, int, int]]:
-        """Normalised patches, where `frames` lie (uint8 [n, height, width, 3]), and their grid.
+        """Normalised patches of `frames` (uint8 [n, height, width, 3]), on their device, and the grid.
 
         Returns float32 [t·rows·columns, 3·temporal_patch_size·patch_size²] and (t, rows, columns) in patches. The
         patches of one token are neighbours: temporal patch, token row, token column, row and column in the token.
@@ -192,7 +192,7 @@ class PatchSettings:
 
 
 def read_settings(folder: str | Path) -> tuple[Any, str]:
-    """What a model folder says of preprocessing, and the file that says so. Raises `ModelError`."""
+    """The preprocessing settings in a model folder, and the file that has them. Raises `ModelError`."""
     for name, section in _FILES:
         path = Path(folder) / name
         if path.is_file():
@@ -206,7 +206,7 @@ def read_settings(folder: str | Path) -> tuple[Any, str]:
 
 
 def check_normalising(settings: Any) -> None:
-    """Raise `ValueError` unless the mean, the deviation and the factor of `settings` can be computed with."""
+    """Raise `ValueError` unless the mean, the deviation and the factor of `settings` are usable numbers."""
     for name, lowest in (("image_mean", -math.inf), ("image_std", 0.0)):
         value = getattr(settings, name)
         if len(value) != 3 or not all(_is_number(part) and part > lowest for part in value):
@@ -216,7 +216,7 @@ def check_normalising(settings: Any) -> None:
 
 
 def normalising(values: Mapping[str, Any]) -> dict[str, Any]:
-    """The mean, the deviation and the factor in a config, which may switch them off. Raises `KeyError`."""
+    """The mean, the deviation and the factor in a config; neutral ones if it is off. Raises `KeyError`."""
     is_on = values.get("do_normalize", True)
     return {
         "image_mean": tuple(values["image_mean"]) if is_on else (0.0, 0.0, 0.0),
@@ -226,7 +226,7 @@ def normalising(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def normalised(settings: Any, frames: Tensor) -> Tensor:
-    """`frames` (uint8, channels last) as float32, rescaled, less the mean, over the deviation of `settings`."""
+    """`frames` (uint8, channels last) as float32: rescaled, less the mean, divided by the deviation of `settings`."""
     mean, std = (torch.tensor(part, device=frames.device) for part in (settings.image_mean, settings.image_std))
     return (frames * (settings.rescale_factor / std)).sub_(mean / std)
 
@@ -236,7 +236,7 @@ def _is_number(value: object) -> bool:
 
 
 def _first(*values: int | None) -> int:
-    """The first that is there. Raises `ValueError` if none is."""
+    """The first value that is not None. Raises `ValueError` if all are."""
     for value in values:
         if value is not None:
             return value

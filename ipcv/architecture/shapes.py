@@ -1,4 +1,4 @@
-"""The sizes of a model, as far as its FLOPs depend on them, and the FLOPs of single products.
+"""The sizes of a model from which its FLOPs and its cache follow, and the FLOPs of single matrix products.
 
 A multiply and an add count as two. Counted are all matrix products, as `torch.utils.flop_counter` counts them:
 attention is the full square of queries and keys, also where a causal kernel skips half of it, and grouped-query
@@ -30,15 +30,15 @@ class VisionShape:
     mlp_parts: int = 2  # matrices of the feed-forward part: 3 where it is gated
     patch_values: int  # pixel values in one patch
     merge: int  # patches that become one visual token
-    pooled: bool = False  # whether their mean becomes it, by one matrix, and not all of them by two
-    hidden_width: int | None = None  # between the merged patches and the visual token; None: as wide as the former
-    #                                  0: there is nothing, one matrix does it
-    gated_width: int = 0  # of a gated feed-forward part behind that; 0: there is none
+    pooled: bool = False  # whether their mean becomes it by one matrix; else all of them do, by two
+    hidden_width: int | None = None  # between the merger's two matrices; None: that of the merged patches;
+    #                                  0: the merger is one matrix
+    gated_width: int = 0  # of a gated feed-forward part behind the merger; 0: there is none
     out_width: int  # of a visual token
     head: int = 0  # tokens at the head of each frame that are no patches
     window: int = 0  # patches per side of a window of attention; 0: all blocks attend within frames
-    full_blocks: tuple[int, ...] = ()  # blocks that attend within frames though there are windows
-    deepstack: tuple[int, ...] = ()  # blocks whose output becomes visual tokens as well
+    full_blocks: tuple[int, ...] = ()  # blocks that attend within frames although there are windows
+    deepstack: tuple[int, ...] = ()  # blocks whose output DeepStack reads
 
     def in_windows(self, block: int) -> bool:
         """Whether a block attends within windows."""
@@ -50,24 +50,24 @@ class LinearShape:
     """The sizes of a language model's layers with linear attention: a state of constant size in place of keys."""
 
     layers: tuple[int, ...]  # which they are, counted from 0
-    heads: int  # values', each with a state of its own
+    heads: int  # value heads, each with a state of its own
     value_size: int  # of a head
     key_heads: int
     key_size: int  # of a head
-    kernel: int  # tokens that the convolution ahead of it sees
+    kernel: int  # tokens under the convolution before it
 
     @property
     def values(self) -> int:
-        """How wide the values of all heads are."""
+        """Width of the values of all heads."""
         return self.heads * self.value_size
 
     @property
     def convolved(self) -> int:
-        """How wide what the convolution sees is: queries, keys and values."""
+        """Width of the convolution's input: queries, keys and values."""
         return 2 * self.key_heads * self.key_size + self.values
 
     def state(self, width: int) -> int:
-        """Bytes that a layer holds of a prompt, however long; the sum over its tokens is always in float32."""
+        """Bytes of the two states that a layer holds of a prompt of any length; the recurrent one is always float32."""
         return self.convolved * self.kernel * width + self.heads * self.key_size * self.value_size * 4
 
 
@@ -80,13 +80,13 @@ class TextShape:
     query_width: int  # query heads × head size
     key_width: int  # key heads × head size: less than `query_width` with grouped-query attention
     heads: int  # query heads
-    gated: bool = False  # what attention gives goes through gates, which are projected as queries are
+    gated: bool = False  # whether attention's output goes through gates, which are projected like queries
     linear: LinearShape | None = None  # None: every layer has keys
-    windows: tuple[int, ...] = ()  # per layer, positions that a token attends to at most; 0: all; (): all in every one
+    windows: tuple[int, ...] = ()  # per layer, most positions that a token attends to; 0: all; (): all everywhere
     mlp_width: int
     sparse: tuple[int, ...] = ()  # layers with experts in place of one feed-forward part
-    expert_width: int = 0  # of all experts together that a token goes through there
-    experts: int = 0  # among which they are chosen, besides those that all tokens go through
+    expert_width: int = 0  # of all experts together that a token goes through
+    experts: int = 0  # to choose from, besides those that all tokens go through
     vocabulary: int
 
     @classmethod
@@ -109,20 +109,20 @@ class TextShape:
 
     @property
     def linear_layers(self) -> tuple[int, ...]:
-        """The layers that have no keys."""
+        """The layers that attend linearly: they have no keys."""
         return self.linear.layers if self.linear else ()
 
     def feed_forward(self, layer: int) -> int:
-        """How wide all outputs and inputs of a layer's gated feed-forward part are, its router's included."""
+        """Widths of all matrices in a layer's gated feed-forward part, summed, its router's included."""
         return 3 * self.expert_width + self.experts if layer in self.sparse else 3 * self.mlp_width
 
     def window(self, layer: int) -> int:
-        """Positions that a token attends to in a layer at most, its own included; 0: all before it."""
+        """Most positions that a token attends to in a layer, its own included; 0: all before it."""
         return self.windows[layer] if self.windows else 0
 
 
 def layer_windows(config: Any) -> tuple[int, ...]:
-    """Per decoder layer in a `text_config`, positions that a token attends to at most, its own included; 0: all."""
+    """Per decoder layer in a `text_config`, most positions that a token attends to, its own included; 0: all."""
     kinds = getattr(config, "layer_types", None) or ["full_attention"] * config.num_hidden_layers
     return tuple(config.sliding_window if kind == "sliding_attention" else 0 for kind in kinds)
 

@@ -1,4 +1,4 @@
-"""What a prompt shows, and what the encoder makes of it."""
+"""The videos and images of a prompt, and the visual tokens that the encoder makes of them."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -14,13 +14,13 @@ Moment = Literal["middle", "start"]  # of a temporal patch
 
 @dataclass(frozen=True, kw_only=True)
 class VisualSpan:
-    """A video or an image that a prompt is about."""
+    """A video or an image in a prompt: its grid of patches and the times of its frames."""
 
     kind: MediaKind
     grid: Grid  # temporal patches, rows and columns of patches
     times: tuple[float, ...]  # of the frames, in seconds
-    tokens: int  # visual, in all
-    seconds: float | None = None  # of the whole video; None: until the last frame
+    tokens: int  # visual tokens in all
+    seconds: float | None = None  # length of the whole video; None: up to the last frame
 
     def moments(self, which: Moment) -> list[float]:
         """The time of each temporal patch: that of its first frame, or halfway from there to its last."""
@@ -31,7 +31,7 @@ class VisualSpan:
 
 @dataclass(frozen=True, eq=False)
 class Visual:
-    """Visual tokens for the language model."""
+    """Visual tokens for the language model, and the features that DeepStack adds to them."""
 
     tokens: Tensor  # [n, d] embeddings
     deepstack: (
@@ -44,12 +44,12 @@ class Visual:
         return cls(torch.cat([part.tokens for part in parts]), torch.cat([part.deepstack for part in parts], dim=1))
 
     def __getitem__(self, rows: Tensor) -> "Visual":
-        """Only some of the tokens."""
+        """The tokens in `rows` only."""
         return Visual(self.tokens[rows], self.deepstack[:, rows])
 
     def __len__(self) -> int:
         return len(self.tokens)
 
     def to(self, device: torch.device) -> "Visual":
-        """The same on a device."""
+        """These tokens on `device`."""
         return Visual(self.tokens.to(device), self.deepstack.to(device))

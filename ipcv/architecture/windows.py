@@ -1,11 +1,11 @@
-"""Which tokens a token attends to where these are not simply all before it: windows, and pictures.
+"""Windows and pictures: decoder layers in which a token does not simply attend to all tokens before it.
 
 In Gemma's sliding layers a token attends to the last `window` positions only, its own included, and in every layer the
-tokens of a picture attend to each other, to later ones too. transformers counts tokens to find out which these are.
-Here it goes by positions, which is the same for a whole prompt. Where visual tokens are left out of the prompt or
-dropped in the language model, those that stay keep their positions: a window is then the same stretch of the video as
-before with fewer tokens in it, and no layer is shown a distance for which it was not trained. A sliding layer's cache
-holds the last `window - 1` tokens, counted; those of them that are farther away than the window are masked.
+tokens of a picture attend to each other, to later ones too. transformers finds these by counting tokens. Here positions
+count, which makes no difference for a whole prompt. Where visual tokens are left out of the prompt or dropped in the
+language model, those that stay keep their positions: a window is then as long a stretch of the video as before, with
+fewer tokens in it, and no layer meets a distance for which it was not trained. A sliding layer's cache holds the last
+`window - 1` tokens, counted; those that are farther away than the window are masked.
 """
 
 from bisect import bisect_right

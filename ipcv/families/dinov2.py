@@ -19,7 +19,7 @@ ATTENTION = Attention(
 
 
 def encoder(model: Any) -> Encoder:
-    """The encoder that `model` is."""
+    """`model` as an encoder for compression."""
 
     def grids(pixel_values: Tensor, **_: Any) -> Sequence[Grid]:
         frames, height, width = len(pixel_values), *pixel_values.shape[2:]

@@ -1,4 +1,4 @@
-"""What families share whose encoders take frames of one size, one a row."""
+"""Shared by families whose encoders take frames of one fixed size, one frame a row."""
 
 from typing import Any
 
@@ -23,7 +23,7 @@ def encode(model: Any, pixels: Tensor, _: Grid) -> Visual:
 
 
 def visual(tokens: Tensor) -> Visual:
-    """Visual tokens `[n, d]` without more."""
+    """Visual tokens `[n, d]` without features for DeepStack."""
     return Visual(tokens, tokens.new_empty(0, *tokens.shape))
 
 

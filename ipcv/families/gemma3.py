@@ -33,7 +33,7 @@ def encode(model: Any, pixels: Tensor, _: Grid) -> Visual:
 
 
 def settings(folder: Path, config: Any) -> StillSettings:
-    """How the model in a folder wants its frames. Raises `ModelError` where it is no Gemma 3 as published."""
+    """The frame settings of the model in a folder. Raises `ModelError` where it is no Gemma 3 as published."""
     vision, text = config.vision_config, config.get_text_config()
     if vision.model_type != "siglip_vision_model" or text.use_bidirectional_attention:
         raise ModelError(

@@ -14,7 +14,7 @@ from ipcv.errors import ModelError
 from ipcv.families import framed, siglip
 from ipcv.families.family import Family, Language
 
-POOLED = 2  # patches per side that a token stands for, fewer at the edges
+POOLED = 2  # patches per side of a token, fewer at the edges
 
 
 def encoder(model: Any) -> Encoder:
@@ -35,7 +35,7 @@ def encoder(model: Any) -> Encoder:
 
 
 def shape(config: Any) -> VisionShape:
-    """The encoder's sizes in a configuration. Every patch is projected: tokens are drawn together behind that."""
+    """The encoder's sizes in a configuration. Every patch is projected; patches are pooled into tokens after that."""
     width = config.get_text_config().hidden_size
     return siglip.shape(config.vision_config, merge=1, hidden_width=width, out_width=width)
 

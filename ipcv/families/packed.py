@@ -1,4 +1,4 @@
-"""What families share whose encoders take the patches of all frames in one row, as Qwen's do."""
+"""Shared by families (Qwen, GLM) whose encoders take the patches of all frames packed into one row."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ipcv.architecture.encoder import Attention, Encoder, Heads
-from ipcv.architecture.grids import Grid, sent
+from ipcv.architecture.grids import Grid, to_device
 from ipcv.architecture.internals import encoder_output
 from ipcv.architecture.shapes import VisionShape
 from ipcv.architecture.visual import Visual
@@ -30,7 +30,7 @@ ATTENTION = Attention(
 
 
 def encoder(model: Any, **more: Any) -> Encoder:
-    """The encoder of `model`; `more` is what its family has besides."""
+    """The encoder of `model`; `more` are fields of `Encoder` that its family sets besides."""
     tower = model.model.visual
 
     def grids(_: Tensor, grid_thw: Tensor, **__: Any) -> Sequence[Grid]:
@@ -41,7 +41,7 @@ def encoder(model: Any, **more: Any) -> Encoder:
 
 
 def shape(vision: Any, **more: Any) -> VisionShape:
-    """The encoder's sizes in a `vision_config`; `more` are those that families call by other names."""
+    """The encoder's sizes in a `vision_config`; `more` are those that families name differently."""
     return VisionShape(
         blocks=vision.depth,
         heads=vision.num_heads,
@@ -52,7 +52,7 @@ def shape(vision: Any, **more: Any) -> VisionShape:
 
 
 def encode(model: Any, patches: Tensor, grid: Grid) -> Visual:
-    """One video through the encoder, which gets its grid on the device: hooks ahead read it without asking that."""
+    """One video through the encoder. Its grid goes to the device after other hooks have read it on the host."""
     arrival = model.model.visual.register_forward_pre_hook(_grid_arrives, with_kwargs=True)
     try:
         output = model.get_video_features(patches, video_grid_thw=torch.tensor([grid]))
@@ -64,7 +64,7 @@ def encode(model: Any, patches: Tensor, grid: Grid) -> Visual:
 
 
 def _grid_arrives(_: Any, args: tuple[Tensor], named: dict[str, Any]) -> tuple[tuple[Tensor], dict[str, Any]]:
-    return args, named | {"grid_thw": sent(named["grid_thw"], args[0].device)}
+    return args, named | {"grid_thw": to_device(named["grid_thw"], args[0].device)}
 
 
 def as_encoder_output(visual: Visual) -> Any:

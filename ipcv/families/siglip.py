@@ -1,4 +1,4 @@
-"""What families share whose encoder is a SigLIP: frames of one size, one a row, without a class token."""
+"""Shared by families with a SigLIP encoder: frames of one size, one a row, without a class token."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -20,7 +20,7 @@ ATTENTION = Attention(
 
 
 def encoder(tower: Any) -> Encoder:
-    """The encoder that `tower` is."""
+    """The SigLIP `tower` as an encoder for compression."""
     side = tower.config.patch_size
 
     def grids(pixel_values: Tensor, **_: Any) -> Sequence[Grid]:
@@ -31,7 +31,7 @@ def encoder(tower: Any) -> Encoder:
 
 
 def shape(vision: Any, **more: Any) -> VisionShape:
-    """The sizes in a `vision_config`; `more` are those that it does not name."""
+    """The encoder's sizes in a `vision_config`; `more` are those that it does not name."""
     return VisionShape(
         blocks=vision.num_hidden_layers,
         width=vision.hidden_size,

@@ -31,13 +31,13 @@ TENS = ("twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "nin
 
 
 def introduction(frames: int, seconds: float) -> str:
-    """What the model is told of a video of so many `seconds` before it sees `frames` of it."""
+    """The sentence ahead of a video of so many `seconds`, of which the model sees `frames`."""
     length = timedelta(seconds=int(seconds))
     return f"You are provided the following series of {in_words(frames)} frames from a {length} [H:MM:SS] video.\n"
 
 
 def in_words(number: int) -> str:
-    """A number below a million.
+    """A number below a million in English words.
 
     >>> in_words(2064)
     'two thousand and sixty-four'
@@ -69,7 +69,7 @@ def shape(config: Any) -> VisionShape:
 
 
 def encode(model: Any, pixels: Tensor, _: Grid) -> Visual:
-    """Frames `[n, 3, height, width]` through the encoder: of the model's own way in, black ones could get lost."""
+    """Frames `[n, 3, height, width]` through the encoder; the model's own `get_image_features` may drop black ones."""
     states = model.model.vision_model(pixels.to(model.dtype)).last_hidden_state
     return framed.visual(model.model.connector(states).flatten(0, 1))
 

@@ -1,4 +1,4 @@
-"""The language model's half: prefill with visual embeddings, then one token at a time."""
+"""The language model's part of an answer: prefill with visual embeddings, then one token at a time."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field

@@ -28,7 +28,7 @@ MODELS: dict[str, tuple[Any, Any]] = {}
 
 @pytest.fixture(autouse=True)
 def _copies_as_cuda_does(monkeypatch):
-    monkeypatch.setattr(grids, "GOES_ON", (*grids.GOES_ON, GPU.type))
+    monkeypatch.setattr(grids, "NON_BLOCKING", (*grids.NON_BLOCKING, GPU.type))
 
 
 def family(name: str) -> tuple[Case, Any, Any]:
