@@ -14,9 +14,9 @@ from ipcv.compression.compressors.packing import PackedSegments
 def attend(attention: Any, heads: Heads, queries: PackedSegments, keys: PackedSegments, scale: float) -> Tensor:
     """Mixed values `[k, heads · c]` of queries `[k, heads, c]` over keys and values `[n, heads, c]`.
 
-    Query segment i attends to key segment i, which must not be empty; logits are multiplied by `scale`. Packed rows are
-    taken as they are by flash attention, where the model uses it, and by torch's own kernel, where it runs; else, and
-    where segments are of one length, all go through torch's fused kernel at once, padded.
+    Query segment i attends to key segment i, which must not be empty; logits are multiplied by `scale`. Packed rows go
+    through flash attention if the model uses it, or through torch's kernel for packed rows where that runs. Otherwise,
+    and if all segments are equally long, they go through torch's fused kernel, padded to the longest segment.
     """
     if uses_flash_attention(attention.config):
         mixed = _flash(attention, heads, queries, keys, scale)
@@ -28,10 +28,10 @@ def attend(attention: Any, heads: Heads, queries: PackedSegments, keys: PackedSe
 
 
 def runs_packed(heads: Heads) -> bool:
-    """Whether torch's kernel for packed rows runs on these.
+    """Whether torch's attention kernel for packed rows runs on these heads.
 
-    It does where torch's flash attention does: on CUDA GPUs from Ampere on, in half precision, with heads of up to 256
-    values. Unlike that it does not pad these to whole eights, and it takes a scale from torch 2.11 on only.
+    It runs where torch's flash attention does: on CUDA GPUs from Ampere on, in half precision, with heads of up to 256
+    values. The size of a head must also be a multiple of 8, and a scale can be given from torch 2.11 on only.
     """
     if not heads[0].is_cuda or heads[0].shape[-1] % 8 or torch.__version__ < "2.11":
         return False

@@ -1,7 +1,7 @@
-"""What a patch is like: itself, its surroundings and its frame.
+"""Features by which patches are compared: of the patch itself, its surroundings and its frame.
 
-Two patches with alike states part ways in later blocks where their surroundings differ, because they attend to other
-things. So a patch is described by its layer-normed state plus the mean of those around it and of its whole frame.
+Two patches with similar states become different in later blocks if their surroundings differ, because they attend to
+these. So the features of a patch are its layer-normed state plus the means of the states around it and of its frame.
 """
 
 from collections.abc import Sequence
@@ -12,21 +12,21 @@ from torch import Tensor
 
 from ipcv.architecture.grids import Grid
 
-FRAME = 10.0  # weight of the frame; that of the patch itself and of the 3 × 3 patches around it is 1
+FRAME = 10.0  # weight of the frame's mean; the patch itself and the 3 × 3 patches around it have 1
 
 
 def describe(states: Tensor, grids: Sequence[Grid], merge: int, order: Tensor | None = None) -> Tensor:
     """Features `[n, d]` (float32) of patches with these `states` `[n, d]`.
 
-    `grids` are the frames, rows and columns of each visual input; patches come frame by frame, row by row, in squares
-    of `merge` × `merge`, or else in `order` `[n]`: which of those each one is.
+    `grids` are the frames, rows and columns of each visual input. Patches come frame by frame and row by row in squares
+    of `merge` × `merge`; where they come otherwise, `order` `[n]` says where each stands in that sequence.
     """
     if order is not None:
         return describe(states[order.argsort()], grids, merge)[order]
     normed = F.layer_norm(states.float(), states.shape[-1:])
     parts = normed.split([frames * rows * columns for frames, rows, columns in grids])
     features = torch.cat([_described(part, grid, merge) for part, grid in zip(parts, grids, strict=True)])
-    return features - features.mean(0)  # what all have in common would drown their distances in float32
+    return features - features.mean(0)  # a large common offset would drown the distances in float32
 
 
 def _described(normed: Tensor, grid: Grid, merge: int) -> Tensor:

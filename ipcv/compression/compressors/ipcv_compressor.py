@@ -29,11 +29,11 @@ from ipcv.families import find_encoder
 class IPCV(Compressor):
     """Training-free compression inside the vision encoder (arXiv 2512.18747), with a better choice of tokens.
 
-    From block `layer` on, only some tokens are computed. The first `stabilize` of these blocks still attend to all
-    tokens, the dropped ones being rebuilt from their nearest kept neighbours, and after the last block every token is
-    rebuilt, so that the encoder's output keeps its shape. Attention stays where the model has it, within frames or
-    windows, and one forward pass is one choice: tokens of all frames of the call compete. With `quality` every pass
-    keeps as many as it needs: a still scene few, a busy one more. `IPCV.paper()` has the paper's settings.
+    From block `layer` on, only the kept tokens are computed. The first `stabilize` of these blocks still attend to all
+    tokens: the dropped ones are rebuilt from their nearest kept neighbours. After the last block every token is
+    rebuilt, so that the encoder's output keeps its shape. Attention stays within frames or windows, as in the model.
+    Each forward pass chooses once, among the tokens of all its frames. With `quality`, a pass keeps as many tokens as
+    it needs: few of a still scene, more of a busy one. `IPCV.paper()` has the paper's settings.
 
     >>> with IPCV(keep=0.35)(model):
     ...     model.generate(**inputs)
@@ -124,26 +124,26 @@ class IPCV(Compressor):
 
     @property
     def compares_features(self) -> bool:
-        """Whether tokens are compared by their features (`features.py`): the paper compares plain states."""
+        """Whether tokens are compared by features (`features.py`) and not, as in the paper, by plain states."""
         return self.select == "coverage" or self.blend == "distance"
 
     def stable(self, depth: int) -> int:
-        """How many blocks of an encoder of `depth` attend to all tokens though they compute only some."""
+        """The number of blocks, in an encoder of `depth`, that compute kept tokens and attend to all."""
         later = depth - self.layer
         return later if isinstance(self.stabilize, str) else min(self.stabilize, later)
 
 
 @dataclass
 class _Pass:
-    """What one forward pass has decided at the pruning layer."""
+    """The choice that one forward pass made at the pruning layer."""
 
     split: Split
-    shape: torch.Size  # of the stream, as the family's blocks take it
-    divisions: Sequence[Division]  # into frames, and into windows where there are any
+    shape: torch.Size  # of all tokens, as the family's blocks take them
+    divisions: Sequence[Division]  # into frames and, if the encoder has windows, into windows
     input: Tensor  # [k, d] kept tokens at the start of the block under way
 
     def division(self, bounds: Tensor | None) -> Division:
-        """The one that a block attends within, which the model has as `bounds`: frames if it has none."""
+        """The division that a block attends within, found by the number of its `bounds`; None: frames."""
         count = self.divisions[0].whole.count if bounds is None else len(bounds) - 1
         return next(each for each in self.divisions if each.whole.count == count)
 
@@ -175,11 +175,11 @@ class _Hooks:
         yield self.blocks[-1].register_forward_hook(self.restore, prepend=True)
 
     def begin(self, _: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        """Before the blocks: how large each visual input is."""
+        """Before the blocks: read the size of each visual input."""
         self.grids = self.encoder.grids(*args, **kwargs)
 
     def split(self, _: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> Tensor:
-        """After the last whole block: choose what stays, and hand on only that."""
+        """After the last full block: choose the kept tokens, and hand on only these."""
         settings, encoder, device = self.settings, self.encoder, output.device
         before, states = (each.reshape(-1, output.shape[-1]) for each in (args[0], output))
         wholes = [PackedSegments.of(sizes, device) for sizes in encoder.divisions(self.grids)]
@@ -207,14 +207,15 @@ class _Hooks:
         return self.shaped(split.kept)
 
     def shaped(self, kept: Tensor) -> Tensor:
-        """Kept tokens `[k, d]` as the family's blocks take them."""
+        """Give kept tokens `[k, d]` the dimensions that the family's blocks take."""
         return kept.view(*(1,) * (len(self.current.shape) - 2), *kept.shape)
 
     def enter(self, _: nn.Module, args: tuple[Tensor, ...]) -> None:
+        """Before a later block: remember its input."""
         self.current.input = args[0].view(-1, args[0].shape[-1])
 
     def attend(self, block: nn.Module, /, *args: Any, everything: bool, **named: Any) -> Any:
-        """In place of a block's attention: queries of the kept tokens only, keys and values of all or of the kept."""
+        """Replace a block's attention: queries of the kept tokens, keys and values of all tokens or of the kept."""
         style, split = self.encoder.attention, self.current.split
         attention = block.get_submodule(style.module)
         normed: Tensor = args[0] if args else named["hidden_states"]
@@ -236,11 +237,11 @@ class _Hooks:
         return (self.restored(args[0]), *args[1:])
 
     def restore(self, _: nn.Module, __: tuple[Tensor, ...], output: Tensor) -> Tensor:
-        """After the last block: every token again."""
+        """After the last block: rebuild every token."""
         restored = self.restored(output)
         del self.current
         return restored
 
     def restored(self, output: Tensor) -> Tensor:
-        """Every token, from a block's `output`, which has the kept ones."""
+        """Rebuild every token from a block's `output`, which has the kept ones."""
         return self.current.split.restore(output.view(-1, output.shape[-1])).view(self.current.shape)

@@ -46,7 +46,7 @@ def pass_flops(
 
 
 def _of_frames(kept: Sequence[int], windows: Sequence[int], frames: Sequence[int]) -> list[int]:
-    """How many of each frame's tokens are kept, from how many of each window's are."""
+    """Numbers of kept tokens per frame, from those per window; every frame is made of whole windows."""
     ends, sums = [0, *accumulate(windows)], [0, *accumulate(kept)]
     below = dict(zip(ends, sums, strict=True))  # kept tokens ahead of each window's end
     return [below[end] - below[start] for start, end in pairwise([0, *accumulate(frames)])]
@@ -57,7 +57,7 @@ def split_flops(width: int, tokens: int, kept: int, settings: "IPCV") -> int:
     dropped = tokens - kept
     flops = 0
     if settings.compares_features:
-        flops += 21 * tokens * width  # norm 5, mean of those around 10, mean of the frame 1, weighted sum 3, centring 2
+        flops += 21 * tokens * width  # norm 5, mean of 3 × 3 patches 10, of the frame 1, weighted sum 3, centring 2
     if settings.select == "change":
         flops += 3 * tokens * width  # difference, square, sum
     if settings.quality:
@@ -75,12 +75,12 @@ def split_flops(width: int, tokens: int, kept: int, settings: "IPCV") -> int:
 
 
 def _coverage(width: int, tokens: int, kept: int) -> int:
-    """FLOPs of choosing `kept` tokens so that they cover all; nothing is compared with those added last."""
+    """FLOPs of `selection.coverage`. The tokens of its last round are compared with none."""
     return _compared(width, tokens, sum(round_sizes(kept)[:-1]))
 
 
 def _compared(width: int, tokens: int, points: int) -> int:
-    """FLOPs of the distances of all tokens to some of them: norms, products."""
+    """FLOPs of the distances from all tokens to `points` of them: norms, products."""
     return 2 * (tokens + points) * width + 2 * tokens * points * width
 
 
@@ -94,7 +94,7 @@ def restore_flops(width: int, tokens: int, kept: int, settings: "IPCV") -> int:
 
 
 def _later_block(shape: VisionShape, queries: Sequence[int], keys: Sequence[int]) -> int:
-    """One block that computes `queries` tokens of each part, which attend to `keys` tokens of it.
+    """FLOPs of a block that computes `queries` tokens of each part and attends to `keys` tokens of it.
 
     All parts attend in one kernel call, padded to the longest of each: padding is counted as work.
     """

@@ -1,4 +1,4 @@
-"""Tokens of a frame that merge and part again, as pure tensor functions: how ToMe does it."""
+"""Merge similar tokens of a frame, and give every patch its token back: ToMe as pure tensor functions."""
 
 from dataclasses import dataclass
 
@@ -9,7 +9,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class MergeGroups:
-    """`f` frames of equally many patches in one pass, `n` tokens of each left."""
+    """The merged state of `f` frames of equal size in one pass, each with `n` tokens left."""
 
     sizes: Tensor  # [f, n] float32; how many patches each token stands for
     owners: Tensor  # [f, patches] the token that each patch is part of
@@ -17,22 +17,22 @@ class MergeGroups:
 
     @classmethod
     def of(cls, frames: int, patches: int, rotation: tuple[Tensor, Tensor]) -> "MergeGroups":
-        """Every patch a token; `rotation` are tables `[frames * patches, w]`."""
+        """Start with every patch a token of its own; `rotation` are tables `[frames * patches, w]`."""
         cos, sin = (table.view(frames, patches, -1) for table in rotation)
         owners = torch.arange(patches, device=cos.device).expand(frames, -1)
         return cls(torch.ones_like(owners, dtype=torch.float32), owners, (cos, sin))
 
     @property
     def bias(self) -> Tensor | None:
-        """What attention adds to the logits `[f, heads, queries, n]`; `None` while there is nothing to add."""
+        """The term that attention adds to its logits `[f, heads, queries, n]`; None before the first merge."""
         if self.sizes.shape == self.owners.shape:
             return None
         return self.sizes.log()[:, None, None]
 
     def merge(self, states: Tensor, keys: Tensor, count: int) -> tuple[Tensor, "MergeGroups"]:
-        """`states` `[f, n, d]` once `count` tokens of each frame have merged into those with the most similar `keys`.
+        """Merge `count` tokens of each frame into those with the most similar `keys` `[f, n, heads, w]`.
 
-        `keys` are `[f, n, heads, w]`. Returns `[f, n - count, d]` and what describes them.
+        Returns the states `[f, n - count, d]` of the tokens left, from `states` `[f, n, d]`, and their groups.
         """
         source, target = match(keys.mean(2, dtype=torch.float32), count)
         is_gone = torch.zeros_like(self.sizes, dtype=torch.bool).scatter(1, source, value=True)
@@ -45,15 +45,15 @@ class MergeGroups:
         return merged, MergeGroups(sizes, rows.gather(1, self.owners), (cos, sin))
 
     def part(self, states: Tensor) -> Tensor:
-        """A state for every patch `[f, patches, d]` again, from those of the tokens `[f, n, d]`."""
+        """Give every patch the state of its token: `[f, patches, d]` from `[f, n, d]`."""
         return states.gather(1, self.owners[..., None].expand(-1, -1, states.shape[-1]))
 
 
 def match(keys: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """The `count` pairs of an even and an odd token of each frame with the most similar `keys` `[f, n, w]`.
+    """Find, in each frame, the `count` pairs of an even and an odd token with the most similar `keys` `[f, n, w]`.
 
-    Each even token has one candidate, the most similar odd one. Returns the even ones' positions and, for each, that
-    of the odd one, both `[f, count]`, the most similar pair first.
+    An even token is only paired with the odd token most similar to it. Returns positions of the even and of the odd
+    tokens, both `[f, count]`, the most similar pair first.
     """
     unit = F.normalize(keys, dim=-1)
     best = (unit[:, ::2] @ unit[:, 1::2].transpose(1, 2)).max(-1)
@@ -62,15 +62,15 @@ def match(keys: Tensor, count: int) -> tuple[Tensor, Tensor]:
 
 
 def weighted_mean(states: Tensor, weights: Tensor, rows: Tensor, totals: Tensor) -> Tensor:
-    """Means `[f, m, d]` of those `states` `[f, n, d]` that share a row, weighted.
+    """Weighted means `[f, m, d]` of the `states` `[f, n, d]` that go into the same row.
 
-    `weights` and `rows` (from 0 to `m - 1`) are `[f, n]`; `totals` `[f, m]` are the rows' sums of weights.
+    `weights` and `rows` (from 0 to `m - 1`) are `[f, n]`; `totals` `[f, m]` are the sums of weights per row.
     """
     frames, tokens, width = states.shape
     rows = rows + totals.shape[1] * torch.arange(frames, device=rows.device)[:, None]
     order = rows.flatten().sort(stable=True)
     starts = torch.searchsorted(order.values, torch.arange(totals.numel(), device=rows.device))
-    # a scattered sum would be another one every time on a GPU
+    # a scattered sum is not deterministic on a GPU
     sums = F.embedding_bag(
         order.indices,
         states.reshape(frames * tokens, width).float(),

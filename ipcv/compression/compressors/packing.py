@@ -1,4 +1,4 @@
-"""How the tokens of a pass divide into frames or windows: all of them, and the kept ones."""
+"""Divide the tokens of a pass, all of them and the kept ones, into frames or windows of attention."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,9 +15,9 @@ from ipcv.compression.compressors.tokens import kept_bounds, positions
 
 @dataclass(frozen=True, eq=False)
 class PackedSegments:
-    """How packed rows `[n, ...]` divide into segments; a segment may be empty. The host knows all lengths."""
+    """Segments of packed rows `[n, ...]`, whose lengths the host knows; a segment may be empty."""
 
-    bounds: Tensor  # [s + 1] int32, where the rows are
+    bounds: Tensor  # [s + 1] int32, on the device of the rows
     lengths: Sequence[int]  # [s]
 
     @classmethod
@@ -27,12 +27,12 @@ class PackedSegments:
 
     @property
     def count(self) -> int:
-        """How many segments."""
+        """The number of segments."""
         return len(self.lengths)
 
     @cached_property
     def rows(self) -> int:
-        """How many rows, n."""
+        """The number of rows, n."""
         return sum(self.lengths)
 
     @cached_property
@@ -42,18 +42,18 @@ class PackedSegments:
 
     @property
     def is_even(self) -> bool:
-        """Whether all are equally long, so that nothing has to be padded."""
+        """Whether all segments are equally long, so that none has to be padded."""
         return self.rows == self.count * self.longest
 
     @cached_property
     def slots(self) -> Tensor:
-        """The row `[n]` of each token once every segment is padded to the longest."""
+        """For each row `[n]`, its position once every segment is padded to the longest."""
         places = torch.arange(self.rows, device=self.bounds.device)
         owner = self.owner(places)
         return owner * self.longest + places - self.bounds[owner]
 
     def owner(self, places: Tensor) -> Tensor:
-        """Which segment each of some rows is in."""
+        """The segment of each row in `places`."""
         return torch.searchsorted(self.bounds, places, right=True) - 1
 
     def pad(self, rows: Tensor) -> Tensor:
@@ -69,7 +69,7 @@ class PackedSegments:
 
     @cached_property
     def mask(self) -> Tensor | None:
-        """Which padded rows are real, `[s, 1, 1, longest]`; None if all are."""
+        """A mask `[s, 1, 1, longest]` of the padded rows that are real; None: all are."""
         if self.is_even:
             return None
         lengths = self.bounds.diff()[:, None, None, None]
@@ -78,23 +78,23 @@ class PackedSegments:
 
 @dataclass(frozen=True, eq=False)
 class Division:
-    """One way to divide a pass: its frames, or its windows."""
+    """All tokens of a pass and the kept ones, divided in one way: into frames or into windows."""
 
     whole: PackedSegments  # of all tokens
-    kept: PackedSegments  # of the kept ones, as many
+    kept: PackedSegments  # of the kept tokens, in equally many segments
 
     @cached_property
     def alone(self) -> PackedSegments:
-        """The kept tokens without the segments of which nothing is left."""
+        """Segments of the kept tokens without the empty ones."""
         lengths = [length for length in self.kept.lengths if length]
         filled = positions(self.kept.bounds.diff() > 0, len(lengths))
         return PackedSegments(F.pad(self.kept.bounds[1:][filled], (1, 0)), lengths)
 
 
 def divide(wholes: Sequence[PackedSegments], keep: Tensor) -> list[Division]:
-    """How the tokens at the positions `keep` `[k]`, ascending, divide in each way that all tokens do.
+    """Divide the tokens at the ascending positions `keep` `[k]` in every way that all tokens are divided.
 
-    The device is asked once, for the lengths in all of them.
+    The lengths of all segments come from the device in one transfer.
     """
     kept = [kept_bounds(whole.bounds, keep, whole.rows) for whole in wholes]
     lengths = iter(torch.cat([each.diff() for each in kept]).tolist())

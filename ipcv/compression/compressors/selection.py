@@ -1,4 +1,4 @@
-"""Which tokens are kept: four rules, as pure tensor functions over one packed sequence `[n, d]`."""
+"""Choose the tokens to keep: four rules, as pure tensor functions over one packed sequence `[n, d]`."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,52 +12,51 @@ from ipcv.compression.compressors.tokens import in_chunks
 
 Select = Literal["coverage", "change", "uniform", "random"]
 
-SHARES = (0.03, 0.05, 0.08, 0.12, 0.18, 0.25, 0.35, 0.5, 0.7)  # of the tokens, that `sufficient` tries
-LOSS, POWER = 0.0913, 1.17  # of the fidelity lost to a distance, see `expected_fidelity`
-ROUNDS = 8  # of adding the tokens that are least like any chosen one
+SHARES = (0.03, 0.05, 0.08, 0.12, 0.18, 0.25, 0.35, 0.5, 0.7)  # shares of the tokens that `sufficient` tries
+LOSS, POWER = 0.0913, 1.17  # of the power law in `expected_fidelity`
+ROUNDS = 8  # in which `coverage` adds tokens
 STEP, JUMP = 2654435769, 1779033703  # 2^32 times the golden ratio and the root of 2, less their whole parts
 
 
 @dataclass(frozen=True)
 class Stream:
-    """The patches at the pruning layer, frame after frame; other tokens (CLS) are left out."""
+    """The patches of a pass at the pruning layer, frame after frame, without other tokens such as CLS."""
 
     before: Tensor  # [n, d] input of the block ahead
     states: Tensor  # [n, d] its output
-    features: Tensor  # [n, d] what each is like, see `ipcv.compression.compressors.features`
-    frame: Tensor  # [n] which frame each is of
-    place: Tensor  # [n] place in the frame
+    features: Tensor  # [n, d] as `features.describe` makes them
+    frame: Tensor  # [n] frame of each patch
+    place: Tensor  # [n] place of each patch in its frame
 
 
 def choose(select: Select, stream: Stream, count: int) -> Tensor:
-    """`count` positions `[count]`, ascending, chosen by the rule called `select`."""
+    """Choose `count` patches by the rule called `select`: positions `[count]`, ascending."""
     return RULES[select](stream, count).sort().values
 
 
 def most_changed(stream: Stream, count: int) -> Tensor:
-    """The tokens that the block ahead changed most (L2 norm of its update): the paper's rule."""
+    """Take the tokens that the block before changed most, by the L2 norm of its update: the paper's rule."""
     change = torch.linalg.vector_norm(stream.states - stream.before, dim=-1, dtype=torch.float32)
     return change.topk(count).indices
 
 
 def evenly(stream: Stream, count: int) -> Tensor:
-    """A low-discrepancy lattice over time and place: no features are read."""
+    """Take a low-discrepancy lattice over time and place, whatever the features."""
     phase = (stream.place * STEP + stream.frame * JUMP) % 2**32
     return phase.topk(count, largest=False).indices
 
 
 def at_random(stream: Stream, count: int) -> Tensor:
-    """Any tokens, the same ones for every pass over as many."""
+    """Take random tokens, always the same for passes of equal size."""
     order = torch.randperm(len(stream.states), generator=torch.Generator().manual_seed(0))
     return order[:count].to(stream.states.device)
 
 
 def coverage(stream: Stream, count: int) -> Tensor:
-    """Tokens from which all others can be rebuilt: half of them evenly spread, then those least like any chosen one.
+    """Take tokens from which all others can be rebuilt: half evenly spread, half farthest from those chosen before.
 
-    Likeness is Euclidean distance between features. The second half comes in rounds that each add the tokens farthest
-    from what is chosen so far, which is much cheaper than one at a time and hardly different. Tokens that repeat over
-    time are covered by the first of them.
+    Distances are Euclidean, between features. The second half is added in rounds; to add one token at a time would cost
+    much more and hardly differ. Of tokens that repeat over time, one covers the others.
     """
     features, own = stream.features, stream.features.square().sum(-1)
     first, *rounds = round_sizes(count)
@@ -65,16 +64,16 @@ def coverage(stream: Stream, count: int) -> Tensor:
     distance = torch.full_like(own, torch.inf)
     for size in rounds:
         distance = torch.minimum(distance, own + _nearest_distance(features, features[newest]))
-        distance[newest] = -1.0  # never twice, also where all that is left is alike
+        distance[newest] = -1.0  # never twice, even if all tokens left are equal
         newest = distance.topk(size).indices
         chosen = torch.cat((chosen, newest))
     return chosen
 
 
 def sufficient(stream: Stream, quality: float) -> Tensor:
-    """As few tokens, in steps of `SHARES`, as `coverage` needs for an `expected_fidelity` of `quality` or more.
+    """Take the smallest of `SHARES` of the tokens whose `coverage` has an `expected_fidelity` of `quality` or more.
 
-    The largest step if none is enough. The device is asked once per step.
+    If none reaches that, take the largest. Each share that is tried costs one transfer from the device.
     """
     chosen = stream.frame[:0]
     for share in SHARES:
@@ -85,11 +84,11 @@ def sufficient(stream: Stream, quality: float) -> Tensor:
 
 
 def expected_fidelity(features: Tensor, chosen: Tensor) -> float:
-    """What the mean cosine of the encoder's output to the uncompressed one will be, judged by `features` `[n, d]`.
+    """Estimate the mean cosine between the encoder's compressed and uncompressed output from `features` `[n, d]`.
 
-    It falls with the mean squared distance, per value, from a token to the nearest one of those `chosen`: a power law
-    fitted to DINOv2-small on 8 real clips, 3 to 50 % of the tokens kept from block 3 on. There it is off by 0.03 on
-    average; a clip's own curve is followed closer than the differences between clips. Other models are not calibrated.
+    It falls with the mean squared distance, per value, from a token to the nearest `chosen` one. The power law was
+    fitted to DINOv2-small on 8 real clips, with 3 to 50 % of the tokens kept from block 3 on: there the mean error is
+    0.03, less within a clip than between clips. It is not calibrated for other models.
     """
     own = features.square().sum(-1)
     distance = (own + _nearest_distance(features, features[chosen])).clamp_min(0).mean() / features.shape[-1]
@@ -97,7 +96,7 @@ def expected_fidelity(features: Tensor, chosen: Tensor) -> float:
 
 
 def round_sizes(count: int) -> list[int]:
-    """How many of `count` tokens each round of `coverage` adds: half, then `ROUNDS` equal parts of the rest."""
+    """Numbers of tokens that the rounds of `coverage` add: half of `count`, then `ROUNDS` equal parts of the rest."""
     first = (count + 1) // 2
     ends = [first + (count - first) * i // ROUNDS for i in range(ROUNDS + 1)]
     return [first, *(size for start, end in pairwise(ends) if (size := end - start))]

@@ -1,4 +1,4 @@
-"""The method as pure tensor functions: divide the tokens, find each dropped one's neighbours, rebuild it from them.
+"""IPCV as pure tensor functions: split the tokens, find the neighbours of each dropped one, rebuild it from these.
 
 Source: IPCV, arXiv 2512.18747. Everything here works on one packed sequence `[n, d]` of visual tokens.
 """
@@ -12,18 +12,18 @@ from torch import Tensor
 
 Blend = Literal["distance", "mean"]
 
-CHUNK_BYTES = 64 * 2**20  # largest distance matrix held at a time
+CHUNK_BYTES = 64 * 2**20  # of the largest distance matrix in memory
 TEMPERATURE = 0.3  # of the softmax that weights neighbours, in squared distances to the nearest one
 
 
 @dataclass(frozen=True)
 class Split:
-    """The stream at the pruning layer, divided into kept and dropped tokens."""
+    """The tokens at the pruning layer, divided into kept and dropped ones."""
 
     keep: Tensor  # [k] positions, ascending
     drop: Tensor  # [r] positions, ascending
     neighbors: Tensor  # [r, m] for each dropped token, its nearest kept tokens as rows of `kept`
-    weights: Tensor | None  # [r, m] shares of these neighbours, adding up to 1; None: all alike
+    weights: Tensor | None  # [r, m] of these neighbours, adding up to 1; None: all equal
     kept: Tensor  # [k, d] states at the pruning layer
     dropped: Tensor  # [r, d]
 
@@ -31,8 +31,8 @@ class Split:
     def of(cls, states: Tensor, keep: Tensor, features: Tensor, neighbors: int, blend: Blend) -> "Split":
         """Divide `states` `[n, d]` at the ascending positions `keep` `[k]`.
 
-        A dropped token is rebuilt from the `neighbors` kept ones that are nearest by `features` `[n, c]`. They all
-        count alike with `blend="mean"`, as in the paper, and by their distances with `"distance"`.
+        A dropped token is rebuilt from the `neighbors` kept ones that are nearest by `features` `[n, c]`. With
+        `blend="mean"` they weigh the same, as in the paper; with `"distance"` nearer ones weigh more.
         """
         is_dropped = torch.ones(len(states), dtype=torch.bool, device=states.device)
         is_dropped[keep] = False
@@ -42,7 +42,7 @@ class Split:
         return cls(keep, drop, near, weights, states[keep], states[drop])
 
     def among(self, states: Tensor, patches: Tensor) -> "Split":
-        """This split of only the `patches` (positions, ascending) of `states` `[n, d]`; the other tokens are kept."""
+        """Extend this split of `patches` (positions, ascending) to all of `states` `[n, d]`: other tokens are kept."""
         is_kept = torch.ones(len(states), dtype=torch.bool, device=states.device)
         drop = patches[self.drop]
         is_kept[drop] = False
@@ -51,9 +51,9 @@ class Split:
         return Split(keep, drop, near, self.weights, states[keep], states[drop])
 
     def rebuild(self, kept: Tensor) -> Tensor:
-        """The dropped tokens `[r, d]` now: each has moved by the weighted mean change of its nearest kept tokens.
+        """Rebuild the dropped tokens `[r, d]`: each moves by the weighted mean change of its nearest kept tokens.
 
-        `kept` `[k, d]` are the kept tokens now. Neighbour-Guided Reconstruction, section 3 of the paper.
+        `kept` `[k, d]` are the present states of the kept tokens. Neighbour-Guided Reconstruction, paper, section 3.
         """
         mode = "mean" if self.weights is None else "sum"
         return self.dropped + F.embedding_bag(
@@ -61,25 +61,25 @@ class Split:
         )
 
     def join(self, kept: Tensor, dropped: Tensor) -> Tensor:
-        """Rows of kept `[k, ...]` and of dropped tokens `[r, ...]` at their places among all, `[n, ...]`."""
+        """Put rows of kept `[k, ...]` and of dropped tokens `[r, ...]` in their order among all tokens, `[n, ...]`."""
         everything = kept.new_empty(len(self.keep) + len(self.drop), *kept.shape[1:])
         return everything.index_copy_(0, self.keep, kept).index_copy_(0, self.drop, dropped)
 
     def restore(self, kept: Tensor) -> Tensor:
-        """All tokens `[n, d]` again, from the kept ones `[k, d]` now."""
+        """Rebuild all tokens `[n, d]` from the present states `[k, d]` of the kept ones."""
         return self.join(kept, self.rebuild(kept))
 
 
 def positions(mask: Tensor, count: int) -> Tensor:
-    """Where `mask` `[n]` is set, ascending; `count` is how often, so that the device need not be asked."""
+    """Positions where `mask` `[n]` is set, ascending; `count`, their number, spares a transfer from the device."""
     return mask.sort(stable=True, descending=True).indices[:count]
 
 
 def nearest(queries: Tensor, points: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """For each query `[r, d]` its `count` nearest points `[k, d]` by Euclidean distance, nearest first.
+    """Find for each query `[r, d]` its `count` nearest points `[k, d]` by Euclidean distance, nearest first.
 
-    Returns squared distances and indices, `[r, count]` or `[r, k]` if there are fewer points. The distance matrix is
-    made in row chunks of at most `CHUNK_BYTES`.
+    Returns squared distances and indices, `[r, count]`, or `[r, k]` if there are fewer points. The distance matrix is
+    made in chunks of rows of at most `CHUNK_BYTES`.
     """
     # a common offset does not change a distance; a large one, as some channels have, would drown it in float32
     centre = points.mean(0, dtype=torch.float32)
@@ -95,18 +95,18 @@ def nearest(queries: Tensor, points: Tensor, count: int) -> tuple[Tensor, Tensor
 
 
 def distance_weights(distances: Tensor) -> Tensor:
-    """Shares of neighbours at these squared `distances` `[r, m]`, nearest first: relative to the nearest one's."""
+    """Weights of neighbours at squared `distances` `[r, m]`, nearest first: a softmax, relative to the nearest one."""
     first = distances[:, :1]
     return ((first - distances) / (TEMPERATURE * first).clamp_min(1e-6)).softmax(-1)
 
 
 def in_chunks(rows: Tensor, columns: int) -> tuple[Tensor, ...]:
-    """`rows` `[n, d]` in chunks so small that a float32 matrix of a chunk's rows and `columns` stays in bounds."""
+    """Split `rows` `[n, d]` so that a float32 matrix of a chunk's rows × `columns` has at most `CHUNK_BYTES`."""
     return rows.split(max(1, CHUNK_BYTES // (4 * max(1, columns))))
 
 
 def kept_bounds(bounds: Tensor, keep: Tensor, length: int) -> Tensor:
-    """Segment bounds (`cu_seqlens`) of a packed sequence once only `keep` is left; a segment may be left empty."""
+    """Segment bounds (`cu_seqlens`) of the rows `keep` of a packed sequence; a segment may be empty."""
     is_kept = torch.zeros(length, dtype=bounds.dtype, device=bounds.device).scatter(0, keep, 1)
     kept_before = F.pad(is_kept.cumsum(0, dtype=bounds.dtype), (1, 0))
     return kept_before[bounds]

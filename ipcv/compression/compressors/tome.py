@@ -1,4 +1,4 @@
-"""ToMe as hooks on a vision encoder: in every block similar tokens of a frame merge, and at the end they part again."""
+"""ToMe as hooks on a vision encoder: similar tokens of a frame merge in every block, and part again at the end."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
@@ -86,7 +86,7 @@ class ToMe(Compressor):
             )
 
     def merges(self, tokens: int, depth: int) -> list[int]:
-        """How many of a frame's `tokens` merge into others in each of `depth` blocks. Raises `ValueError` if it cannot.
+        """Numbers of a frame's `tokens` that merge in each of `depth` blocks. Raises `ValueError` if too many would.
 
         >>> ToMe(keep=0.5).merges(20, 4)
         [2, 3, 2, 3]
@@ -121,13 +121,13 @@ class ToMe(Compressor):
 
 @dataclass(frozen=True)
 class _Group:
-    """Frames of one length that follow each other in a pass, and how they are merged."""
+    """Successive frames of equal size in a pass, and how their tokens have merged."""
 
     frames: MergeGroups
     merges: list[int]  # per block
 
     def split(self, packed: Tensor) -> Tensor:
-        """Their part of the tokens `[f * n, ...]` as `[f, n, ...]`."""
+        """Unpack the tokens `[f * n, ...]` of these frames to `[f, n, ...]`."""
         return packed.view(*self.frames.sizes.shape, *packed.shape[1:])
 
 
@@ -169,7 +169,7 @@ class _Hooks:
         self.left.append(torch.tensor(lengths))
 
     def split(self, packed: Tensor) -> list[Tensor]:
-        """`packed` `[tokens, ...]` as one `[f, n, ...]` per group of frames."""
+        """Unpack `[tokens, ...]` to one `[f, n, ...]` per group of frames."""
         parts = packed.split([group.frames.sizes.numel() for group in self.groups])
         return [group.split(part) for group, part in zip(self.groups, parts, strict=True)]
 
@@ -194,7 +194,7 @@ class _Hooks:
         return module.proj(torch.cat(parts))
 
     def merge(self, index: int, _: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        """Between a block's attention and its feed-forward part."""
+        """Between a block's attention and its feed-forward part: merge."""
         groups, parts = [], []
         for group, states, keys in zip(self.groups, self.split(args[0]), self.split(self.keys), strict=True):
             frames = group.frames
