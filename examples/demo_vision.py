@@ -135,7 +135,7 @@ def _attend(attention: nn.Module, hidden: Tensor, cos: Tensor, sin: Tensor) -> T
 
 
 def patch_labels(scene: Scene, times: tuple[float, float], side: int) -> np.ndarray:
-    """What each patch of a frame pair of `side` pixels shows: [labels, patches in merge order].
+    """Label what each patch of a frame pair of `side` pixels shows: [labels, patches in merge order].
 
     Class 0 is "none", -100 a patch that cannot be said.
     """

@@ -98,7 +98,7 @@ def _share(count: int, tokens: int) -> float:
 
 
 def scores(plain: Tensor, compressed: Tensor) -> dict[str, float]:
-    """How alike features `[frames, 1 + patches, d]` are to the plain model's."""
+    """Compare features `[frames, 1 + patches, d]` with the plain model's."""
     likeness = F.cosine_similarity(plain, compressed, dim=-1)
     patches, difference = likeness[:, 1:], (compressed - plain)[:, 1:]
     return {

@@ -51,7 +51,7 @@ class Cost:
         return self._around(compressor) + stable * stabilized + (self.blocks - compressor.layer - stable) * shrunken
 
     def published(self, compressor: IPCV) -> int:
-        """What the paper's code does: a stabilised block has queries and outputs of all tokens, dropped ones too.
+        """Count the FLOPs of the paper's code, which computes queries and outputs of dropped tokens as well.
 
         Kept tokens are taken to be spread evenly, which costs least, and nothing is padded.
         """
@@ -64,7 +64,7 @@ class Cost:
         return self._around(compressor) + round(later)
 
     def _around(self, compressor: IPCV) -> int:
-        """All but the blocks on fewer tokens."""
+        """Count everything but the blocks on fewer tokens."""
         patches, stable = self.frames * self.patches, compressor.stable(self.blocks)
         kept = kept_count(patches, compressor.keep)
         choice = split_flops(self.width, patches, kept, compressor)

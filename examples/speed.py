@@ -61,17 +61,17 @@ class Bench:
         self.positions = self.language.positions(model, ids, self.prompt.types, [shown]).to(self.device)
 
     def random(self, *shape: int) -> Tensor:
-        """Noise."""
+        """Draw noise."""
         return torch.randn(shape, device=self.device, dtype=self.model.dtype)
 
     def settle(self) -> float:
-        """The time once the device has done all that it was given."""
+        """Wait until the device is done, and read the clock."""
         if self.device.type != "cpu":
             torch.accelerator.synchronize()
         return clock(self.device)
 
     def encode(self, options: Options, batches: int | None = None) -> tuple[float, int]:
-        """Seconds and FLOPs of the encoder over some of the batches, or all."""
+        """Run the encoder over some of the batches, or all: seconds and FLOPs."""
         start, flops, batches = self.settle(), 0, self.batches[:batches]
         with options.compressor(self.model) if options.compressor else nullcontext([]) as kept:
             for grid in batches:
@@ -84,7 +84,7 @@ class Bench:
         return seconds, flops
 
     def prefill(self, options: Options) -> tuple[float, int]:
-        """Seconds and FLOPs of the language model over the prompt."""
+        """Run the language model over the prompt: seconds and FLOPs."""
         start = self.settle()
         with options.pruner(self.model) if options.pruner else nullcontext():
             prefill(self.model, self.prompt, self.visual, self.positions)
@@ -92,14 +92,14 @@ class Bench:
         return self.settle() - start, prefill_flops(self.text, length, len(self.visual), options.pruner)
 
     def own(self, options: Options) -> float:
-        """Share of the encoder's time that compression's own work takes."""
+        """Measure the share of the encoder's time that compression's own work takes."""
         marks = Marks(self.device)
         with marks.on():
             seconds, _ = self.encode(options)
         return marks.seconds() / seconds
 
     def waits(self, options: Options, trace: str | None = None) -> int:
-        """How often the host waits in a pass of the encoder; `trace` is a file for what the profiler saw."""
+        """Count how often the host waits in a pass of the encoder; the profiler's trace goes into the file `trace`."""
         is_cuda = self.device.type == "cuda"
         activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if is_cuda else [])]
         with Marks(self.device).on(), profile(activities=activities) as seen:
@@ -110,7 +110,7 @@ class Bench:
 
 
 def compare(bench: Bench, settings: dict[str, Options], repeats: int) -> list[str]:
-    """The rows of the table for one number of frames."""
+    """Measure the rows of the table for one number of frames."""
     for options in settings.values():  # warm up
         bench.encode(options, batches=1)
         bench.prefill(options)
@@ -141,13 +141,13 @@ def four_bits(model: Any) -> None:
 
 
 def held(weight: nn.Parameter) -> int:
-    """Bytes of a weight and, of a quantised one, of its scales."""
+    """Count the bytes of a weight and, if it is quantised, of its scales."""
     state = getattr(weight, "quant_state", None)
     return weight.nbytes + (state.absmax.nbytes if state else 0)
 
 
 def speak(bench: Bench, name: str, tokens: int) -> str:
-    """A row: memory of the language model and how fast it goes on behind a prompt."""
+    """Measure a row: memory of the language model, and tokens per second behind a prompt."""
     model = bench.model
     weights = {
         id(each): held(each) for part in (model.model.language_model, model.lm_head) for each in part.parameters()

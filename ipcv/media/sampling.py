@@ -19,7 +19,7 @@ _TIME = re.compile(r"(?:(?:(\d+):)?(\d+):)?(\d+(?:\.\d*)?|\.\d+)", re.ASCII)
 
 @dataclass(frozen=True, kw_only=True)
 class Sampling:
-    """How densely and from where to where a video is read. All times are seconds of source time."""
+    """Settings of which frames to take. All times are seconds of source time."""
 
     kind: ClassVar[str] = "sampling"  # in cache keys: never changed
 

@@ -17,7 +17,7 @@ Span = tuple[float, float]  # start and end, in seconds of source time
 
 @dataclass(frozen=True, kw_only=True)
 class Segments:
-    """How a video is divided: windows of `seconds`, or where the scene changes if that is `None`."""
+    """A rule to divide a video: into windows of `seconds`, or where the scene changes if that is `None`."""
 
     kind: ClassVar[str] = "segments"  # in cache keys: never changed
 

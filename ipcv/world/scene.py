@@ -91,7 +91,7 @@ class Thing:
 
     @property
     def motion(self) -> str:
-        """Its direction before it bounces."""
+        """The direction before it bounces."""
         return self.path.motion
 
     def happens(self, name: EventName) -> bool:
@@ -108,12 +108,12 @@ class Thing:
         )
 
     def rgb_at(self, time: float) -> tuple[float, float, float]:
-        """Its shade at `time` seconds."""
+        """The shade at `time` seconds."""
         changed = self.event is not None and self.event.name == "changes colour" and time >= self.event.time
         return self.event.rgb if self.event and changed else self.rgb
 
     def radius_at(self, time: float) -> float:
-        """Its radius at `time` seconds."""
+        """The radius at `time` seconds."""
         if self.event is None or self.event.name != "grows":
             return self.radius
         share = min(max((time - self.event.time) / GROWING + 0.5, 0.0), 1.0)
@@ -154,7 +154,7 @@ class Pillar:
 
 @dataclass(frozen=True, kw_only=True)
 class Camera:
-    """How far everything is shifted in the frame."""
+    """A camera that pans and shakes: it shifts everything in the frame."""
 
     pan: tuple[float, float]  # per second
     shake: float  # largest shift
@@ -214,7 +214,7 @@ class Scene:
         return [time for time in np.arange(0, self.seconds, 1 / FPS).tolist() if thing.is_there(time)]
 
     def shift(self, time: float, size: int) -> tuple[float, float]:
-        """How far the camera has shifted everything at `time`, in whole pixels of a frame, as a fraction of it."""
+        """Round the camera's shift at `time` to whole pixels of a frame; the result is a fraction of the frame."""
         x, y = (round(s * size) / size for s in self.camera.at(time))
         return x, y
 
