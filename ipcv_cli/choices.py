@@ -44,7 +44,7 @@ def model_source(chosen: Mapping[str, Any]) -> "ModelSource":
 def answer_options(chosen: Mapping[str, Any]) -> "Options":
     """`ipcv.Options` from a command's parameters by name; a command need not have all of them.
 
-    Raises `ValueError` or `UsageError` for what makes no sense.
+    Raises `ValueError` for bad values, `UsageError` for options that exclude each other.
     """
     from ipcv.options import Options
 
@@ -58,7 +58,7 @@ def answer_options(chosen: Mapping[str, Any]) -> "Options":
 
 
 def sampling(fps: float | None, max_frames: int | None, start: str | None, end: str | None) -> "Sampling":
-    """Which frames to read. Raises `ValueError` for settings that make no sense."""
+    """The frames to read. Raises `ValueError` for bad values."""
     from ipcv.media.sampling import Sampling, parse_time
 
     first, last = (None if text is None else parse_time(text) for text in (start, end))
@@ -82,7 +82,7 @@ def compression(
 ) -> dict[str, Any]:
     """`compressor`, `reducer` and `pruner` for `ipcv.Options`.
 
-    Raises `ValueError` or `UsageError` for what makes no sense.
+    Raises `ValueError` for bad values, `UsageError` for options that exclude each other.
     """
     blocks_seen = int(stabilize) if stabilize and stabilize.isdecimal() else stabilize
     encoder = given(keep=keep, quality=quality, layer=layer, stabilize=blocks_seen, neighbors=neighbors)
@@ -134,7 +134,7 @@ def encoding_cache(where: str, limit: str, warn: Callable[[str], None]) -> "Enco
 
 
 def cluster(engine: str, actors: int | None, gpus: float | None, device: str) -> "Cluster | None":
-    """The cluster that the model runs on, if any. Raises `UsageError`, and `ValueError` for what makes no sense."""
+    """The cluster of `--engine ray`. Raises `ValueError` for bad values, `UsageError` for options that exclude it."""
     if engine == "local":
         for name, value in (("--actors", actors), ("--gpus-per-actor", gpus)):
             if value is not None:

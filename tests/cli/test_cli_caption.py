@@ -15,10 +15,12 @@ from pathlib import Path
 import commands
 import jsonschema
 import pytest
+from hub_server import REPOSITORY, Hub, redirect
 from terminals import Terminal
 
 import ipcv_cli.captioning.runner
 from ipcv import Options, Sampling
+from ipcv.models.hub import find_folder
 from ipcv.models.loading import DEMO_NOTICE
 from ipcv_cli.display.stdout import answer_schema, caption_schema
 from ipcv_cli.main import main
@@ -406,3 +408,16 @@ def test_the_cache_serves_ask_and_caption_and_can_be_looked_at(videos, capsys):
     assert main(["cache", "rm", "--cache", "kept"]) == 0
     assert capsys.readouterr().err.startswith("ipcv: removed: 4 encodings, ")
     assert not list(Path("kept").iterdir())
+
+
+@pytest.mark.parametrize("quiet", [True, False])
+def test_a_download_is_announced_unless_quiet(quiet, videos, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    words = ["caption", "videos/0.mp4", "--model", REPOSITORY, *FAST[2:], "--readers", "0"]
+    with Hub(find_folder("demo")) as hub:
+        redirect(monkeypatch, hub.address)
+        assert main([*words, *["--quiet"][:quiet]]) == 0
+    out, err = capsys.readouterr()
+    assert json.loads(out)["model"]["name"] == REPOSITORY
+    assert (f"ipcv: fetching: {REPOSITORY} from the Hugging Face hub, 14.83 MB\n" in err) is not quiet
