@@ -17,6 +17,7 @@ from ipcv.text import shown
 
 Gaps = list[int]  # positions of frames that could not be decoded
 Stamped = tuple[int, VideoFrame]  # ticks, picture
+ONE_THREAD: dict[str, Any] = {} if av.__version__.startswith("15.") else {"threads": 1}  # PyAV 15 has no other way
 
 
 class DecordError(Exception):
@@ -233,5 +234,5 @@ def scaled(picture: FrameArray, size: FrameSize) -> FrameArray:
 
 
 def _resized(frame: VideoFrame, height: int, width: int) -> FrameArray:
-    resized = frame.reformat(width=width, height=height, format="rgb24", interpolation="BICUBIC", threads=1)
+    resized = frame.reformat(width=width, height=height, format="rgb24", interpolation="BICUBIC", **ONE_THREAD)
     return np.asarray(resized.to_ndarray(), dtype=np.uint8)

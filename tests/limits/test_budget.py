@@ -224,7 +224,7 @@ def test_it_is_explained_in_the_json_and_on_stderr(clip, capsys):
     assert found["budget"] == {"limit": 40, "source": "option", "asked": 100, "text": 0, "order": list(ORDER)}
     assert [each["what"] for each in found["videos"][0]["budget"]["lowered"]] == ["frames", "keep"]
     assert found["settings"]["max_visual_tokens"] == 40
-    assert "100 visual tokens are more than the 40 that max_visual_tokens allows; lowered: frames from" in err
+    assert "100 visual tokens are more than the 40 that --max-visual-tokens allows; lowered: frames from" in err
 
 
 def test_a_limit_that_makes_no_sense_is_code_2(clip, capsys):

@@ -1,6 +1,7 @@
 """Reading real files: the right frames at the right times, and one clear line for what is not a video."""
 
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -103,7 +104,7 @@ def test_a_video_that_starts_late_is_timed_from_the_start_of_playing(films):
         ("broadcast.ts", "cannot seek in mpegts"),
         ("old.avi", "cannot seek in avi"),
         ("raw.h264", "cannot seek in h264"),
-        ("trimmed.mp4", "hides 15 frames"),
+        ("trimmed.mp4", "hides 1[56] frames"),  # FFmpeg 7, in PyAV 15, counts one more than FFmpeg 8
         ("uneven.mp4", "unevenly timed"),
         ("uneven.mkv", "unevenly timed"),
     ],
@@ -121,7 +122,7 @@ def test_pyav_reads_what_decord_gets_wrong_and_says_why(films, name, reason):
         else:
             assert found == expected(times, clip)
         assert clip.warnings[-1].startswith("read with PyAV, because decord cannot: ")
-        assert reason in clip.warnings[-1]
+        assert re.search(reason, clip.warnings[-1])
 
 
 @pytest.mark.parametrize("name", ["libx265.mp4", "broadcast.ts", "old.avi", "trimmed.mp4"])
@@ -322,7 +323,8 @@ def test_a_window_of_source_time_is_read(films):
         assert numbers(clip) == [30, 45]
     with open_video(films / "libx264.mp4", Sampling(start=2, end=99)) as clip:
         assert numbers(clip) == [60, 75]
-        assert clip.warnings == ("the clip ends with the video at 3.001 s, before the end asked for (99 s)",)
+        (told,) = clip.warnings
+        assert re.fullmatch(r"the clip ends with the video at 3\.00[01] s, before the end asked for \(99 s\)", told)
     with pytest.raises(VideoError, match="start earlier"):
         open_video(films / "libx264.mp4", Sampling(start=4))
 
