@@ -59,6 +59,31 @@ def test_the_json_is_that_of_a_real_answer():
     assert savings == pytest.approx(real["savings"], rel=0.01)
 
 
+def test_what_it_says_is_gained_on_the_demo_was_measured():
+    stored = json.loads((ROOT / "examples/benchmark.json").read_text(encoding="utf-8"))
+    scores = {score["name"]: score for score in stored["reports"][1]["scores"]}
+    dense, default = scores["dense"], scores["coverage+dart@0.5"]
+    for name in ("coverage+dart@0.5", "coverage@0.1", "frames@0.7"):
+        time, flops = (scores[name][what]["encode"] / dense[what]["encode"] for what in ("seconds", "flops"))
+        assert f"| {time:.2f} | {flops:.2f} | {scores[name]['accuracy']:.1%}".replace("%", " %") in README
+    ours, plain = (sum(score["seconds"].values()) for score in (default, dense))
+    assert f"took {ours / plain:.2f} of its time for a question" in README
+    assert f"takes {1000 * ours:.0f} ms in place of\n  {1000 * plain:.0f} ms" in README
+    assert (
+        f"{default['accuracy']:.1%} of the answers right in place of {dense['accuracy']:.1%}".replace("%", " %")
+        in README
+    )
+
+
+def test_what_it_says_of_features_was_measured():
+    rows = json.loads((ROOT / "examples/fidelity.json").read_text(encoding="utf-8"))["rows"]
+    ours = [row for row in rows if row["rule"] == "coverage+distance" and row["settings"]["stabilize"] == "all"]
+    for row in (ours[0], ours[2]):
+        keep = f"{row['settings']['keep']:.3f}"
+        line = next(line for line in README.splitlines() if f"| keep {keep} |" in line)
+        assert f"| {row['cpu_time']:.2f} | {row['flops']:.2f} | features: mean cosine {row['patch_cosine']:.3f}" in line
+
+
 def test_the_commands_to_install_are_the_two_promised():
     install = [line for line in README.splitlines() if line.startswith("pip install")]
     assert install == [
