@@ -59,37 +59,31 @@ __all__ = [
     "load",
 ]
 
-_MODULES = {  # and the names that are theirs
+_MODULES = {  # and their names; the methods are in the registry
     "answer": ("Answer", "Event"),
-    "compression.compressors.ipcv_compressor": ("IPCV",),
     "batch.engine": ("EngineSettings", "LocalEngine"),
     "batch.inputs": ("Inputs",),
     "batch.plan": ("Captioned", "Failed", "Plan"),
     "encodings.encoded": ("Encoded",),
     "errors": ("IPCVError", "MemoryExhaustedError", "ModelError", "VideoError"),
     "limits.fit": ("Fit", "fit_to_device"),
-    "compression.pruners.dart": ("Dart",),
-    "compression.pruners.fastv": ("FastV",),
-    "compression.pruners.v2drop": ("V2Drop",),
     "options": ("Options",),
     "output.caption": ("caption",),
     "inference.load": ("load",),
     "inference.model": ("Model", "TimedFrames"),
     "models.source": ("ModelSource",),
-    "compression.reducers.dtd": ("DTD",),
-    "compression.reducers.evs": ("EVS",),
-    "compression.reducers.vidcom2": ("VidCom2",),
     "media.sampling": ("Sampling",),
-    "compression.compressors.tome": ("ToMe",),
 }
 
 
 def __getattr__(name: str) -> Any:
     """A public name, from its module, imported when first asked for: most bring torch along, which takes seconds."""
-    for module, names in _MODULES.items():
-        if name in names:
-            found = globals()[name] = getattr(import_module(f"ipcv.{module}"), name)
-            return found
+    from ipcv.compression.registry import CLASSES
+
+    homes = CLASSES | {each: module for module, names in _MODULES.items() for each in names}
+    if name in homes:
+        found = globals()[name] = getattr(import_module(f"ipcv.{homes[name]}"), name)
+        return found
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

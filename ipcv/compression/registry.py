@@ -19,6 +19,9 @@ METHODS = {  # name on the command line: module below this folder, and the class
     "fastv": "pruners.fastv:FastV",
     "v2drop": "pruners.v2drop:V2Drop",
 }
+CLASSES = {  # public names of the methods' classes, and their modules
+    path.partition(":")[2].partition(".")[0]: f"compression.{path.partition(':')[0]}" for path in METHODS.values()
+}
 DEFAULTS: dict[Place, str | None] = {"compressor": "coverage", "reducer": None, "pruner": "dart"}
 PLACES: tuple[Place, ...] = get_args(Place)
 

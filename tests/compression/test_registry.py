@@ -28,11 +28,11 @@ from typing import ClassVar
 
 import torch
 
-from ipcv.compression.reducers.reducer import Reducer
+from ipcv.compression.reducers.reducer import Dropper
 
 
 @dataclass(frozen=True, kw_only=True)
-class Halving(Reducer):
+class Halving(Dropper):
     """Keep every second token."""
 
     name: ClassVar[str] = "halving"
