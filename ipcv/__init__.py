@@ -19,9 +19,10 @@ if TYPE_CHECKING:
     from ipcv.encodings.encoded import Encoded
     from ipcv.errors import IPCVError, MemoryExhaustedError, ModelError, VideoError
     from ipcv.inference.load import load
-    from ipcv.inference.model import Model, TimedFrames
+    from ipcv.inference.model import Model
     from ipcv.limits.fit import Fit, fit_to_device
     from ipcv.media.sampling import Sampling
+    from ipcv.media.sources import TimedFrames
     from ipcv.models.source import ModelSource
     from ipcv.options import Options
     from ipcv.output.caption import caption
@@ -70,7 +71,8 @@ _MODULES = {  # and their names; the methods are in the registry
     "options": ("Options",),
     "output.caption": ("caption",),
     "inference.load": ("load",),
-    "inference.model": ("Model", "TimedFrames"),
+    "inference.model": ("Model",),
+    "media.sources": ("TimedFrames",),
     "models.source": ("ModelSource",),
     "media.sampling": ("Sampling",),
 }

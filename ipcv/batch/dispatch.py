@@ -40,7 +40,7 @@ class Dispatcher:
             video=item.video,
             sampling=options.sampling,
             segments=self.plan.segments,
-            measure=self._planner,
+            planner=self._planner,
             limit=limit,
             frame_batch=options.frame_batch,
             max_download=self.max_download,

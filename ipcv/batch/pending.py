@@ -99,7 +99,7 @@ class PendingVideo:
         job = self.job
         if job is None or self.pipeline is None:
             raise ValueError("a video that has failed is not read")
-        room = Room(patches=job.measure.patches, limit=job.limit, frame_batch=job.frame_batch)
+        room = Room(patches=job.planner.patches, limit=job.limit, frame_batch=job.frame_batch)
         if job.segments:
             job = replace(job, sampling=replace(job.sampling, start=span[0], end=span[1]), segments=None)
         return PreparedClip(

@@ -65,8 +65,8 @@ class PreparedClip:
             return clip
         if clip is not None:
             return (yield from self._encode_opened(clip))
-        planner = replace(self.job.measure, patches=self.room.patches)
-        with closing(replace(self.job, measure=planner, limit=self.room.limit).clips()) as clips:
+        planner = replace(self.job.planner, patches=self.room.patches)
+        with closing(replace(self.job, planner=planner, limit=self.room.limit).clips()) as clips:
             _, clip, self.share = next(clips)
             return (yield from self._encode_opened(clip))
 

@@ -21,8 +21,9 @@ from ipcv.benchmark.scoring import (
 )
 from ipcv.benchmark.settings import Setting
 from ipcv.benchmark.wordings import KINDS, QuestionKind
-from ipcv.inference.model import Model, TimedFrames
+from ipcv.inference.model import Model
 from ipcv.inference.savings import COMPARED
+from ipcv.media.sources import TimedFrames
 from ipcv.models.facts import ModelFacts
 from ipcv.options import PIXELS, Options
 from ipcv.world.mp4 import FILE_FPS, write_clip

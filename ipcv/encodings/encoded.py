@@ -1,4 +1,4 @@
-"""A video after the vision encoder: all that is needed to ask about it, and to say how it came about."""
+"""A video after the vision encoder, with all that a question about it needs."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""What makes two pieces of work the same: the video's content, the model, the settings."""
+"""Keys that tell whether two pieces of work are the same: by the video's content, the model and the options."""
 
 import dataclasses
 import json
@@ -74,9 +74,9 @@ def described_model(
 
 
 def of_encoding(video: dict[str, Any], model_identity: dict[str, Any], options: Options) -> str:
-    """The key of an encoding of all that the settings ask for: every option counts that is not known to act later.
+    """The key of a video's encoding under `options`, nothing lowered; `ipcv.encodings.reuse` has keys for lowered ones.
 
-    What a budget makes of it is another matter (`ipcv.encodings.reuse`).
+    Options that act only after encoding do not count; every other option does, also one that is new.
     """
     settings = plain(options)
     for name in (*AFTER_ENCODING, "max_visual_tokens"):

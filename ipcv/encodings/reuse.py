@@ -59,7 +59,7 @@ class Reuse:
         facts, frames = encoded.video, encoded.grid[0] * self.planner.patches.temporal_patch_size
         whole = self.planner.extent(encoded.kind, encoded.times, frames, (facts.height, facts.width))
         try:
-            _, share = self.planner.meet(whole, limit, encoded.times, facts.path)
+            _, share = self.planner.lower(whole, limit, encoded.times, facts.path)
         except ValueError:  # it cannot be lowered enough: whoever opens the video says so
             return False
         return not _is_lowered(share)
@@ -72,7 +72,7 @@ def share_of(planner: BudgetPlanner, video: Clip | Encoded, limit: Limit) -> Sha
     """
     whole, before = extent_of(planner, video), video.share if isinstance(video, Encoded) else None
     path = (video.video if isinstance(video, Encoded) else video.facts).path
-    _, share = planner.meet(whole, limit, video.times, path, only_reduce=True)
+    _, share = planner.lower(whole, limit, video.times, path, only_reduce=True)
     if before is None:
         return share
     lowered = (*(each for each in before.lowered if each.what != "keep"), *share.lowered)

@@ -18,7 +18,7 @@ from ipcv.encodings.encoded import Encoded
 from ipcv.errors import is_about_memory
 from ipcv.families import find_encoder, find_language
 from ipcv.inference.clock import Clock
-from ipcv.inference.retry import shortages
+from ipcv.inference.retry import ShortageError, shortages
 from ipcv.limits.budget import Share
 from ipcv.media.clip import Clip
 
@@ -56,7 +56,7 @@ class FrameEncoder:
         spent = {name: self.clock.seconds.setdefault(name, 0.0) for name in STAGES}
         embeddings: list[Visual] = []
         grids: list[Grid] = []
-        with clip, shortages(frame_batch=lambda: self.frame_batch, size=clip.size), self.compressed() as kept:
+        with clip, shortages(lambda: self._shortage(clip)), self.compressed() as kept:
             before = spent["encode"]
             for found in chain.from_iterable(self._batches(frames, kept) for frames in clip):
                 if isinstance(found, Warned):
@@ -84,6 +84,9 @@ class FrameEncoder:
             kind=clip.kind,
             share=share,
         )
+
+    def _shortage(self, clip: Clip) -> ShortageError:
+        return ShortageError(frame_batch=self.frame_batch, size=clip.size)
 
     def _frames(self, grid: Grid) -> tuple[int, ...]:
         """Tokens of each frame in a pass over a batch of this grid."""
@@ -172,7 +175,7 @@ class FrameEncoder:
     def warm_up(self, clip: Clip) -> None:
         """Run a frame batch, plain and compressed, and a short prompt for nothing: what is timed next is not cold."""
         frames = min(self.frame_batch, len(clip.times))
-        with shortages(frame_batch=lambda: self.frame_batch, size=clip.size):
+        with shortages(lambda: self._shortage(clip)):
             pixels = torch.zeros(frames, *clip.size, 3, dtype=torch.uint8, device=self.network.device)
             patches, grid = self.patches.patchify(pixels)
             for compressed in (nullcontext(), self.compressed()):

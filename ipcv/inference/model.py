@@ -16,12 +16,10 @@ from ipcv.inference.opening import Input, Opener
 from ipcv.inference.pipeline import Pipeline
 from ipcv.inference.retry import Room, attempts, gathered
 from ipcv.limits.context import PromptLimits
-from ipcv.media.sources import Source, TimedFrames
+from ipcv.media.sources import Source
 from ipcv.models.facts import ModelFacts
 from ipcv.models.loading import Loaded
-from ipcv.options import PIXELS, Options
-
-__all__ = ["OUT_OF_MEMORY", "PIXELS", "Model", "TimedFrames"]
+from ipcv.options import Options
 
 
 class Model:

@@ -12,13 +12,12 @@ from transformers import PretrainedConfig
 from ipcv.answer import FrameBatch, Token, Warned
 from ipcv.architecture.shapes import linear_layers
 from ipcv.architecture.visual import Visual
-from ipcv.compression.reducers.reducer import Reduced
 from ipcv.encodings.encoded import Encoded
 from ipcv.families import check_needs, find_language
 from ipcv.inference.clock import Clock
 from ipcv.inference.frame_encoder import FrameEncoder
 from ipcv.inference.generate import Chooser, Decoding, decode, pieces, prefill
-from ipcv.inference.retry import shortages
+from ipcv.inference.retry import ShortageError, shortages
 from ipcv.limits.budget import Share
 from ipcv.media.clip import Clip
 from ipcv.models.loading import Loaded
@@ -36,10 +35,9 @@ class PromptContents:
     reducer_flops: int  # spent on choosing the tokens that stay
     warnings: tuple[str, ...]
 
-    @property
-    def frame_batch(self) -> int:
-        """Frames that were encoded at a time, in the end."""
-        return min(part.frame_batch for part in self.parts)
+    def shortage(self) -> ShortageError:
+        """The error that there is not enough memory for this prompt."""
+        return ShortageError(frame_batch=min(part.frame_batch for part in self.parts), visual=sum(self.visual))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -48,6 +46,16 @@ class Prefilled:
 
     contents: PromptContents
     decoding: Decoding
+
+
+@dataclass(frozen=True, eq=False)
+class _ReducedPart:
+    """The visual tokens of one part that the prompt has."""
+
+    visual: Visual
+    stays: Tensor  # [n] whether each of the part's tokens, or one merged into its place, is there: on the CPU
+    flops: int  # spent on choosing them
+    warnings: tuple[str, ...]
 
 
 class Pipeline:
@@ -108,44 +116,41 @@ class Pipeline:
         Call it within `pruned`, as `write` for the same answer. Raises `ShortageError` where memory is too little.
         """
         network = self.network
-        frame_batch = min(part.frame_batch for part in parts)
-        with shortages(frame_batch=lambda: frame_batch, visual=sum(len(part.visual) for part in parts)):
+        frame_batch, asked = min(part.frame_batch for part in parts), sum(len(part.visual) for part in parts)
+        with shortages(lambda: ShortageError(frame_batch=frame_batch, visual=asked)):
             prompt = self.prompt(parts, question)
             with clock.stage("prefill"):
-                visuals = [part.visual.to(network.device) for part in parts]
-                reduced = [self._reduced(part, visual) for part, visual in zip(parts, visuals, strict=True)]
-                donors = [left.donor for left, _, _ in reduced]
-                masks = [_mask(len(visual), donor) for visual, donor in zip(visuals, donors, strict=True)]
-                rows = prompt.rows(torch.cat(masks))
-        with shortages(frame_batch=lambda: frame_batch, visual=sum(map(len, donors))), clock.stage("prefill"):
-            shown = [part.shown for part in parts]
-            positions = find_language(network.config.model_type).positions(network, prompt.ids, prompt.types, shown)
-            tokens = Visual.cat(
-                [
-                    Visual(left.tokens, visual.deepstack[:, left.donor])
-                    for (left, _, _), visual in zip(reduced, visuals, strict=True)
-                ]
-            )
-            decoding = prefill(network, prompt.only(rows), tokens, positions[..., rows].to(network.device))
+                reduced = [self._reduced(part) for part in parts]
+                rows = prompt.rows(torch.cat([each.stays for each in reduced]))
         contents = PromptContents(
             parts=tuple(parts),
-            visual=tuple(len(left.donor) for left, _, _ in reduced),
+            visual=tuple(len(each.visual) for each in reduced),
             length=len(rows),
-            reducer_flops=sum(flops for _, flops, _ in reduced),
-            warnings=(*(each for _, _, some in reduced for each in some), *self._context_warnings(len(rows))),
+            reducer_flops=sum(each.flops for each in reduced),
+            warnings=(*(each for part in reduced for each in part.warnings), *self._context_warnings(len(rows))),
         )
+        with shortages(contents.shortage), clock.stage("prefill"):
+            shown = [part.shown for part in parts]
+            positions = find_language(network.config.model_type).positions(network, prompt.ids, prompt.types, shown)
+            visual = Visual.cat([each.visual for each in reduced])
+            decoding = prefill(network, prompt.only(rows), visual, positions[..., rows].to(network.device))
         return Prefilled(contents=contents, decoding=decoding)
 
-    def _reduced(self, part: Encoded, visual: Visual) -> tuple[Reduced, int, tuple[str, ...]]:
-        """The visual tokens of a part that the prompt has, the FLOPs of choosing them, and warnings."""
+    def _reduced(self, part: Encoded) -> "_ReducedPart":
+        """The visual tokens of a part that the prompt has."""
         reducer = part.share.reducer(self.options.reducer) if part.share else self.options.reducer
-        count, width = visual.tokens.shape
+        visual, stays = part.visual.to(self.network.device), torch.ones(len(part.visual), dtype=torch.bool)
         if reducer is None or not reducer.reduces:
-            return Reduced(visual.tokens, torch.arange(count, device=visual.tokens.device)), 0, ()
-        pictures = part.grid[0]
+            return _ReducedPart(visual, stays, 0, ())
+        (count, width), pictures = visual.tokens.shape, part.grid[0]
         left = reducer(visual.tokens.view(pictures, -1, width))
-        flops = reducer.flops(pictures, count // pictures, width)
-        return left, flops, reducer.warnings(count, len(left.donor))
+        stays = torch.zeros_like(stays).index_fill(0, left.donor.cpu(), True)
+        return _ReducedPart(
+            visual=Visual(left.tokens, visual.deepstack[:, left.donor]),
+            stays=stays,
+            flops=reducer.flops(pictures, count // pictures, width),
+            warnings=reducer.warnings(count, len(left.donor)),
+        )
 
     def pruned(self) -> AbstractContextManager[None]:
         """Install the pruner, if any, in the language model for the length of the `with`."""
@@ -170,7 +175,7 @@ class Pipeline:
         chooser = Chooser(self.network, self.options.temperature, self.options.seed)
         tokens = decode(self.network, prefilled.decoding, chooser, self.options.max_new_tokens)
         text = pieces(self.model.tokenizer, tokens)
-        first = shortages(frame_batch=lambda: contents.frame_batch, visual=sum(contents.visual))
+        first = shortages(contents.shortage)
         answer = ""
         while True:
             with nullcontext() if answer else first, clock.stage("generate"):
@@ -199,10 +204,3 @@ def _settled(options: Options, text: PretrainedConfig) -> tuple[Options, tuple[s
         return options, ()
     pruner, warning = options.pruner.settled(text.num_hidden_layers, linear_layers(text))
     return replace(options, pruner=pruner), (warning,) if warning else ()
-
-
-def _mask(count: int, places: Tensor) -> Tensor:
-    """A mask `[count]` on the CPU of these places."""
-    mask = torch.zeros(count, dtype=torch.bool)
-    mask[places.cpu()] = True
-    return mask

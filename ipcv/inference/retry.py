@@ -27,14 +27,14 @@ class ShortageError(Exception):
 
 
 @contextmanager
-def shortages(*, frame_batch: Callable[[], int], size: FrameSize | None = None, visual: int = 0) -> Iterator[None]:
-    """Turn whatever says that memory ran out into a `ShortageError`; every other error passes."""
+def shortages(shortage: Callable[[], ShortageError]) -> Iterator[None]:
+    """Turn whatever says that memory ran out into what `shortage` returns; every other error passes."""
     try:
         yield
     except Exception as error:
         if isinstance(error, ShortageError) or not is_about_memory(error):
             raise
-        raise ShortageError(frame_batch=frame_batch(), size=size, visual=visual) from error
+        raise shortage() from error
 
 
 @contextmanager

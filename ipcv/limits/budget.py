@@ -1,4 +1,4 @@
-"""How many visual tokens a prompt may have, who of several videos gets how many, and what is said about it."""
+"""The budget of visual tokens: the limit of a prompt, the share of each video, and a warning of what was lowered."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -24,24 +24,24 @@ Origin = Literal["context", "option", "memory"]
 
 @dataclass(frozen=True, kw_only=True)
 class Limit:
-    """What there is room for, in a prompt or of it for one video."""
+    """How many visual tokens a prompt, or one video in it, may have."""
 
     visual: int  # tokens
-    source: Origin  # what says so
-    context: int | None = None  # tokens, text that goes with pictures included; None: only visual ones are limited
+    source: Origin  # where the limit comes from
+    context: int | None = None  # tokens, the text between pictures counted in; None: only visual tokens are limited
 
     def left(self, text: int) -> int:
-        """Visual tokens that there is room for beside so many tokens of `text` that goes with pictures."""
+        """The visual tokens that fit beside so many tokens of `text` between the pictures."""
         return self.visual if self.context is None else min(self.visual, self.context - text)
 
     def of(self, asked: int, text: int) -> int:
-        """How many of the visual tokens that are `asked` for there is room for beside that text."""
+        """How many of the `asked` visual tokens fit beside so many tokens of `text` between the pictures."""
         return max(0, min(asked, self.left(text)))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Lowered:
-    """One thing that was lowered."""
+    """One thing that was lowered to meet a limit."""
 
     what: What
     before: float  # frames; pixels per frame; share of visual tokens that stays
@@ -51,7 +51,7 @@ class Lowered:
 
 @dataclass(frozen=True, kw_only=True)
 class Share:
-    """What one video or image may have of the budget, and what was lowered for that."""
+    """The part of the budget that one video or image has, and what was lowered to meet it."""
 
     asked: int  # visual tokens that the settings alone would put into the prompt
     limit: int
@@ -59,7 +59,7 @@ class Share:
     lowered: tuple[Lowered, ...] = ()  # in the order in which it was done
 
     def reducer(self, given: Reducer | None) -> Reducer | None:
-        """The reducer in place of the one `given` in the settings."""
+        """The reducer to use where the options have `given`: with the lowered share, if it was lowered."""
         keep = [each.after for each in self.lowered if each.what == "keep"]
         return reducer_or_default(given).at(keep[-1]) if keep else given
 
@@ -76,7 +76,7 @@ class Budget:
 
     @classmethod
     def of(cls, limit: Limit, shares: Sequence[Share]) -> "Budget":
-        """What `limit` comes to beside the text that goes with the pictures of `shares`."""
+        """The budget of a prompt with these `shares`: `limit`, less the text between their pictures."""
         text = sum(share.text for share in shares)
         left = limit.left(text)
         return cls(
@@ -88,7 +88,7 @@ class Budget:
 
 
 def reducer_or_default(given: Reducer | None) -> Reducer:
-    """The reducer that leaves tokens out where there is no room for all: the one `given`, if any."""
+    """The reducer that leaves tokens out where not all fit: the one `given`, or `REDUCER`."""
     if given is not None:
         return given
     reducer: Reducer = registry.maker(REDUCER)()
@@ -96,7 +96,7 @@ def reducer_or_default(given: Reducer | None) -> Reducer:
 
 
 def allot(asked: Sequence[int], limit: int) -> list[int]:
-    """What each may have of `limit`: as much as it asks for, and of what is then too little all others the same.
+    """Divide `limit`: small requests are met in full, and the large ones get equal parts of the rest.
 
     >>> allot([10, 300, 500], 210)
     [10, 100, 100]
@@ -109,7 +109,10 @@ def allot(asked: Sequence[int], limit: int) -> list[int]:
 
 
 def explain(budget: Budget, shares: Sequence[tuple[str, Share]]) -> Iterator[str]:
-    """A warning if anything was lowered: from what to what, and why. `shares` come with the names of the videos."""
+    """Yield a warning if anything was lowered, with its values before and after, and why.
+
+    `shares` come with the names of their videos.
+    """
     reasons = {
         "context": "the model's context leaves room for",
         "option": "max_visual_tokens allows",

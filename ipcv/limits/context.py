@@ -15,7 +15,7 @@ from ipcv.models.loading import Loaded
 from ipcv.models.prompt import build_prompt
 from ipcv.options import Options
 
-STEP = 256  # tokens: what is held free for text is a multiple of this
+STEP = 256  # tokens: the room that is kept free for text is a multiple of this
 DIGITS = 6  # of a time in seconds, or of a picture's number
 
 
@@ -56,9 +56,10 @@ class PromptLimits:
 
 
 def picture_text(tokenizer: PreTrainedTokenizerBase, family: str, processor: str | None) -> PictureText:
-    """How many tokens `family` writes for each picture of a video beside its visual ones, as `processor` does.
+    """Count the tokens of text that a model family writes for each picture of a video, such as its time.
 
-    Counted with times and numbers of one digit, two and so on, whichever digit takes most.
+    `processor` is transformers' class, whose wording counts. Times and numbers of one digit, two and so on are tried,
+    each with the digit that takes most.
     """
     language = find_language(family)
     if language.frame_format is None:

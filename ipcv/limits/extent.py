@@ -1,4 +1,4 @@
-"""How much of a video is looked at, and what of it is lowered, in which order, so that a limit is met."""
+"""Frames and pixels of a video, and how they are lowered, in a fixed order, until its visual tokens meet a limit."""
 
 import math
 from bisect import bisect_left
@@ -12,7 +12,7 @@ from ipcv.limits.budget import KEEP, PICTURE, Limit, Lowered, What, reducer_or_d
 
 @dataclass(frozen=True, kw_only=True)
 class Extent:
-    """How much of one video or image is looked at."""
+    """The frames, pixels and reducer with which one video or image is looked at, which give its visual tokens."""
 
     frames: int
     height: int  # as displayed
@@ -39,27 +39,27 @@ class Extent:
 
     @property
     def tokens(self) -> int:
-        """Visual tokens that it puts into the prompt at most."""
+        """Visual tokens in the prompt, at most."""
         return self.most(self.pictures, self.of_picture)
 
     def most(self, pictures: int, tokens: int) -> int:
-        """The same for other numbers of pictures and of tokens in each."""
+        """Visual tokens in the prompt, at most, of so many `pictures` of so many `tokens` each."""
         return self.reducer.most(pictures, tokens) if self.reducer else pictures * tokens
 
     def fits(self, limit: Limit, pictures: int | None = None, tokens: int | None = None) -> bool:
-        """Whether it meets `limit`, or would with other numbers of pictures and of tokens in each."""
+        """Whether the limit is met, with other numbers of pictures, or of tokens in each, if these are given."""
         pictures = self.pictures if pictures is None else pictures
         tokens = self.of_picture if tokens is None else tokens
         return self.most(pictures, tokens) <= limit.left(pictures * self.text)
 
 
-def meet(
+def lower(
     extent: Extent, limit: Limit, seconds: float, *, may_reduce: bool, only_reduce: bool = False
 ) -> tuple[Extent, tuple[Lowered, ...]]:
-    """`extent` lowered in `ORDER` until it meets `limit`, or can be lowered no further.
+    """Lower `extent` in `ORDER` until it meets `limit`, or nothing more can be lowered.
 
-    `seconds` are those from its first frame to its last; `may_reduce`: whether tokens may be left out of the prompt;
-    `only_reduce`: its frames are chosen already, or encoded.
+    `seconds` pass from the first frame to the last. `may_reduce`: whether a reducer may leave tokens out of the prompt;
+    `only_reduce`: whether that is all that may be done, because frames are open or encoded already.
     """
     step = extent.patches.temporal_patch_size
     steady = math.ceil((math.floor(seconds) + 1) / step) * step
@@ -71,10 +71,10 @@ def meet(
         ("pixels", lambda each: _fewer_pixels(each, limit, 1)),
     ]
     lowered = []
-    for what, lower in steps:
+    for what, step_down in steps:
         if extent.fits(limit) or (only_reduce and what != "keep"):
             continue
-        before, extent = extent, lower(extent)
+        before, extent = extent, step_down(extent)
         if extent != before:
             amounts = (_amount(each, what) for each in (before, extent))
             lowered.append(Lowered(what=what, before=next(amounts), after=next(amounts), visual_tokens=extent.tokens))
@@ -95,7 +95,7 @@ def _fewer_frames(extent: Extent, limit: Limit, least: int) -> Extent:
 
 
 def _fewer_pixels(extent: Extent, limit: Limit, least: int) -> Extent:
-    """No picture of more tokens than fit, but of `least` at least."""
+    """Fewer pixels, so that each picture has no more tokens than fit, but `least` at least."""
     area = extent.patches.factor**2
     fit = _most(extent.pixels // area, lambda tokens: extent.fits(limit, extent.pictures, tokens))
     least = min(least, extent.pixels // area)
@@ -118,5 +118,5 @@ def _fewer_kept(extent: Extent, limit: Limit) -> Extent:
 
 
 def _most(count: int, fits: Callable[[int], bool]) -> int:
-    """The largest number below `count` that `fits`, as all below it do; 0 if none does."""
+    """The largest number below `count` for which `fits` holds; it holds for all smaller ones. 0 if for none."""
     return max(0, bisect_left(range(count), True, key=lambda number: not fits(number)) - 1)

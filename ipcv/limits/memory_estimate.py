@@ -85,9 +85,9 @@ class Sizes:
         return patches * (pixels + states)
 
     def prompting(self, width: int, visual: int, batch_size: int | None = None) -> int:
-        """Bytes for a prompt of so many `visual` tokens, kept of up to four times as many: likewise.
+        """Bytes for a prompt of so many `visual` tokens, left of up to four times as many: an estimate from above.
 
-        With a `batch_size`, for so many that wait for their answers, which are then written together.
+        With a `batch_size`: for so many prompts in their caches, whose answers are then written together.
         """
         text = self.text
         tokens = visual + math.ceil(visual / (PICTURE * KEEP)) * self.picture  # a picture has few of them at the least

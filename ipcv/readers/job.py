@@ -27,7 +27,7 @@ class ReadJob:
     video: str  # a path or a URL
     sampling: Sampling
     segments: Segments | None  # None: the whole video is one clip
-    measure: BudgetPlanner  # how frames are cut into patches, and how many visual tokens there is room for
+    planner: BudgetPlanner  # how frames are cut into patches, and how many visual tokens there is room for
     limit: Limit  # of each clip's visual tokens
     frame_batch: int
     max_download: int  # bytes of a remote file
@@ -43,8 +43,8 @@ class ReadJob:
                 sampling = self.sampling
                 if self.segments:
                     sampling = replace(sampling, start=span[0], end=span[1])
-                found = choose_frames(video, sampling, self.frame_batch, self.measure.patches.temporal_patch_size)
-                clip, share = self.measure.read(replace(found, name=self.video), self.limit)
+                found = choose_frames(video, sampling, self.frame_batch, self.planner.patches.temporal_patch_size)
+                clip, share = self.planner.read(replace(found, name=self.video), self.limit)
                 with clip:
                     yield span, clip, share
 

@@ -14,7 +14,7 @@ from ipcv.architecture.preprocess import PatchSettings
 from ipcv.encodings.cache import EncodingCache
 from ipcv.limits.budget import KEEP, ORDER, PICTURE, Budget, Limit, Lowered, Share, allot, explain
 from ipcv.limits.extent import Extent
-from ipcv.limits.extent import meet as meet_limit
+from ipcv.limits.extent import lower as lower_to
 from ipcv_cli.display.stdout import answer_schema
 from ipcv_cli.main import main
 
@@ -26,7 +26,7 @@ REDUCERS = [EVS(), DTD(), DTD(keep=0.5), VidCom2()]
 
 
 def meet(extent, limit, seconds, **how):
-    return meet_limit(extent, Limit(visual=limit, source="option"), seconds, **how)
+    return lower_to(extent, Limit(visual=limit, source="option"), seconds, **how)
 
 
 def steps(lowered):

@@ -22,9 +22,9 @@ from ipcv.readers.pool import Readers
 
 
 def job(path, kind=ReadJob, **changes):
-    measure = BudgetPlanner(patches=PatchSettings(), reducer=None, may_reduce=True, text=PictureText())
+    planner = BudgetPlanner(patches=PatchSettings(), reducer=None, may_reduce=True, text=PictureText())
     limit = Limit(visual=10**6, source="context")
-    settings = {"sampling": Sampling(), "segments": None, "measure": measure, "limit": limit, "frame_batch": 4}
+    settings = {"sampling": Sampling(), "segments": None, "planner": planner, "limit": limit, "frame_batch": 4}
     return kind(video=str(path), max_download=10**9, **settings | changes)
 
 
