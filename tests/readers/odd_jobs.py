@@ -31,3 +31,16 @@ class Hanging(ReadJob):
     def clips(self, scratch=None):
         time.sleep(600)
         yield from super().clips(scratch)
+
+
+class Stalling(ReadJob):
+    """Hangs when half of its first message is on the way."""
+
+    def clips(self, scratch=None):
+        for span, clip, _ in super().clips(scratch):
+            yield span, clip, [bytes(1 << 22), _Hang()]
+
+
+class _Hang:
+    def __reduce__(self):
+        time.sleep(600)

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
-from odd_jobs import Noisy, Spy
+from odd_jobs import Noisy, Spy, Stalling
 
 from ipcv.architecture.preprocess import PatchSettings
 from ipcv.errors import ReaderCrashError, ReadTimeoutError, VideoError
@@ -99,6 +99,14 @@ def test_a_decoder_that_hangs_is_ended_and_the_next_video_is_read(one, clips):
     assert time.monotonic() - started < 20
     assert contents(next(readings))
     assert [child.pid for child in children()] != [process.pid]
+
+
+def test_a_reader_that_hangs_in_the_middle_of_a_message_is_ended_too(one, clips):
+    path = next(clips.iterdir())
+    readings = one.read([job(path, Stalling), job(path)])
+    with pytest.raises(ReadTimeoutError, match="reading took more than 5 s and was ended"):
+        contents(next(readings))
+    assert contents(next(readings))
 
 
 def test_a_decoder_that_crashes_is_replaced(one, clips):
