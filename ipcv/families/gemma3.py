@@ -1,4 +1,4 @@
-"""Gemma 3: a SigLIP encoder for frames of one size, and a language model with windows in which pictures are seen whole.
+"""Gemma 3: frames of one size through a SigLIP; most decoder layers attend within windows, but see each frame whole.
 
 It knows images only: a video is its frames, one after the other, each behind its time. How that is written is customary
 and not part of any processor.

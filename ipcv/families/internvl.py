@@ -1,4 +1,4 @@
-"""InternVL3: frames of one size, one a row, with a class token ahead; in the prompt they are numbered."""
+"""InternVL3: frames of one size, each with a class token that is never dropped; the prompt numbers them."""
 
 from collections.abc import Sequence
 from typing import Any

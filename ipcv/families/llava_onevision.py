@@ -1,4 +1,4 @@
-"""LLaVA-OneVision: SigLIP's frames of one size, drawn to half as many tokens a side; a newline behind each video."""
+"""LLaVA-OneVision: frames of one size through a SigLIP, pooled to 196 tokens each; a newline behind each video."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Qwen2.5-VL: most blocks attend within windows, in whose order the tokens come; positions in time are seconds."""
+"""Qwen2.5-VL: most blocks attend within windows; positions in time are seconds."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Qwen2-VL: pairs of frames packed, with rotated positions."""
+"""Qwen2-VL: patches of frame pairs, all in one row, with rotary positions."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Qwen3-VL, dense and with experts: what some blocks give goes to the first decoder layers as well (DeepStack)."""
+"""Qwen3-VL, dense and with experts: the output of some blocks goes to the first decoder layers as well (DeepStack)."""
 
 from typing import Any
 

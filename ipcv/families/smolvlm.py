@@ -1,4 +1,4 @@
-"""SmolVLM2: SigLIP's frames of one size, squares of their patches made a token; an introduction, and clock times."""
+"""SmolVLM2: frames of one size through a SigLIP; the prompt introduces the video and gives each frame's clock time."""
 
 from datetime import timedelta
 from typing import Any
