@@ -124,6 +124,14 @@ def torch_runs_flash(query: Tensor, key: Tensor, value: Tensor) -> bool:
     return bool(can_use_flash_attention(SDPAParams(query, key, value, None, 0.0, False, False)))
 
 
+def packed_attention(*inputs: Any, scale: float) -> Tensor:
+    """torch's attention over packed rows: heads, bounds and longest segments. From torch 2.11 on it takes a scale."""
+    from torch.nn.attention.varlen import varlen_attn
+
+    mixed: Any = varlen_attn(*inputs, scale=scale)
+    return mixed
+
+
 def hooks_of(module: nn.Module) -> Iterable[Callable[..., Any]]:
     """All forward hooks and pre-hooks that `module` carries."""
     return [*module._forward_pre_hooks.values(), *module._forward_hooks.values()]

@@ -4,6 +4,7 @@ import inspect
 import re
 from collections.abc import Callable
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -84,6 +85,7 @@ NAMES = {
     "update_recurrent_state": ("transformers", None, None, hasattr(Cache, "update_recurrent_state")),
     "_forward_hooks": ("torch", None, None, hasattr(torch.nn.Identity(), "_forward_hooks")),
     "_forward_pre_hooks": ("torch", None, None, hasattr(torch.nn.Identity(), "_forward_pre_hooks")),
+    "varlen_attn": ("torch", "2.10", None, find_spec("torch.nn.attention.varlen") is not None),
     "SDPAParams": ("torch", None, None, hasattr(cuda, "SDPAParams")),
     "can_use_flash_attention": ("torch", None, None, hasattr(cuda, "can_use_flash_attention")),
     "validate_repo_id": ("huggingface_hub", None, None, hasattr(hub_utils, "validate_repo_id")),

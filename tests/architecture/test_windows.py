@@ -254,3 +254,8 @@ def test_fastv_is_refused_behind_a_layer_that_sees_only_the_end():
 def test_flash_attention_is_refused():
     with pytest.raises(ValueError, match=r"knows no masks .* use sdpa or eager"):
         kernel_mask(torch.ones(1, 2, 2, dtype=torch.bool), "flash_attention_2", torch.float32)
+
+
+def test_flash_attention_takes_the_keys_of_a_single_query():
+    seen = torch.tensor([[True, False, True], [False, True, True]])
+    assert torch.equal(kernel_mask(seen[:, None], "flash_attention_2", torch.float32), seen)

@@ -91,3 +91,17 @@ def test_each_ends_at_the_limit_or_by_itself(demo, films):
     counts = [len(decoding.tokens) for decoding in decodings]
     assert max(counts) == 9
     assert min(counts) < 9
+
+
+@torch.no_grad()
+def test_prompts_can_be_decoded_together_once_more(demo, films):
+    """A batch for which memory ran out is written again from the same prompts."""
+    network, options = demo.loaded.network, Options(sampling=Sampling(max_frames=12))
+    decodings = started(demo, films, options)
+    texts = []
+    for count in (4, 9):
+        for decoding in decodings:
+            decoding.tokens.clear()
+        decode_together(network, decodings, [Chooser(network, 0.0, 0) for _ in decodings], count)
+        texts.append([decoding.tokens[:4] for decoding in decodings])
+    assert texts[0] == texts[1]

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ipcv.architecture.encoder import Heads
-from ipcv.architecture.internals import kernel_function, torch_runs_flash, uses_flash_attention
+from ipcv.architecture.internals import kernel_function, packed_attention, torch_runs_flash, uses_flash_attention
 from ipcv.compression.compressors.packing import PackedSegments
 
 
@@ -55,10 +55,7 @@ def _flash(attention: Any, heads: Heads, queries: PackedSegments, keys: PackedSe
 
 
 def _packed(heads: Heads, queries: PackedSegments, keys: PackedSegments, scale: float) -> Tensor:
-    from torch.nn.attention.varlen import varlen_attn  # not there before torch 2.10
-
-    mixed: Any = varlen_attn(*heads, queries.bounds, keys.bounds, queries.longest, keys.longest, scale=scale)
-    return mixed
+    return packed_attention(*heads, queries.bounds, keys.bounds, queries.longest, keys.longest, scale=scale)
 
 
 def _padded(heads: Heads, queries: PackedSegments, keys: PackedSegments, scale: float) -> Tensor:
