@@ -27,16 +27,16 @@ class UsageError(typer.TyperException):
 
 
 @contextmanager
-def leaving_at_once() -> Iterator[None]:
-    """Ctrl-C and SIGTERM end the process on the spot: for work that takes an exception badly and has written nothing.
+def leaving_at_once(*, sigterm: bool = False) -> Iterator[None]:
+    """Ctrl-C ends the process on the spot: for work that takes an exception badly and leaves nothing to tidy up.
 
-    Compiled code may abort, a library may take the exception for a broken installation, and threads that fetch files
-    would be waited for. The status line is wiped and the cursor shown first.
+    Compiled code may abort, and a library may take the exception for a broken installation. The status line is wiped
+    and the cursor shown first. With `sigterm`, that signal does so too: for threads that an exception would wait for.
     """
     before: dict[signal.Signals, Any] = {}
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # else it is ignored, or somebody else's
         before[signal.SIGINT] = signal.signal(signal.SIGINT, partial(_leave, INTERRUPTED))
-    if callable(signal.getsignal(signal.SIGTERM)):  # the handler of `ipcv_cli.main.run`
+    if sigterm and callable(signal.getsignal(signal.SIGTERM)):  # the handler of `ipcv_cli.main.run`
         before[signal.SIGTERM] = signal.signal(signal.SIGTERM, partial(_leave, TERMINATED))
     try:
         yield

@@ -111,7 +111,7 @@ def pull(
         if planned.missing > ASK_ABOVE and not yes and not confirm(f"fetch {size}?"):
             raise typer.Exit(ERROR)
         bar = byte_bar(quiet=quiet, no_color=no_color)
-        with leaving_at_once(), bar:
+        with leaving_at_once(sigterm=True), bar:
             task = bar.add_task(repository, total=planned.missing)
             folder = planned.fetch(lambda done: bar.update(task, completed=done))
         write_path(folder)
