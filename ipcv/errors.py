@@ -64,7 +64,7 @@ class TooManyFailuresError(IPCVError):
 
 
 def error_kind(error: Exception) -> ErrorKind:
-    """What `error` is about, which exit codes go by."""
+    """The kind of an error of any class; exit codes go by it."""
     if isinstance(error, IPCVError):
         return error.kind
     if isinstance(error, MemoryError):

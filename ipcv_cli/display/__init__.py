@@ -1,1 +1,1 @@
-"""What a terminal shows on stderr, and what goes to stdout."""
+"""The output of the commands: tables and progress on stderr, answers and JSON on stdout."""
