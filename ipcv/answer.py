@@ -1,4 +1,4 @@
-"""What is asked for, what happens on the way, and what comes back: plain data, the same in Python and in JSON.
+"""An answer, and the events on the way to it: plain data, alike in Python and in JSON. Imports no torch.
 
 `ipcv schema` prints the JSON schema of `Answer`. Times are seconds, sizes bytes. "Measured" means timed or counted
 while the work ran; "computed" means a closed form of the model's configuration.
@@ -20,12 +20,12 @@ StageName = Literal["read", "preprocess", "encode", "prefill", "generate"]
 
 @dataclass(frozen=True, kw_only=True)
 class Stage:
-    """One stage of the work. `tokens_computed` and `flops` fall below the other two where something was saved."""
+    """A stage of the work. Where something was saved, `tokens_computed` and `flops` are below the numbers beside them."""
 
     name: StageName
     seconds: float  # measured; reading overlaps with the stages after it
     tokens_in: int  # measured; read and preprocess: frames; encode: patches; prefill: whole prompt; generate: answer
-    tokens_computed: int  # measured; how many of them went through the feed-forward part of every layer
+    tokens_computed: int  # measured; those of them that went through the feed-forward part of every layer
     flops: int | None = None  # computed; multiply and add count as two
     flops_dense: int | None = None  # computed; the same work uncompressed
     peak_memory: int | None = None  # measured; only where the device reports it
@@ -62,7 +62,7 @@ class Frames:
     times: tuple[float, ...]  # seconds of source time, one per frame; of an image 0
     height: int  # pixels, after resizing
     width: int
-    visual_tokens: int  # that the language model was given
+    visual_tokens: int  # given to the language model
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,14 +72,14 @@ class VisualInput:
     kind: MediaKind
     video: VideoFacts
     frames: Frames
-    patches: int  # measured; that the encoder took
-    patches_computed: int  # measured; how many of them went through the feed-forward part of every block
+    patches: int  # measured; given to the encoder
+    patches_computed: int  # measured; those of them that went through the feed-forward part of every block
     budget: Share | None  # of the visual tokens
 
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
-    """An answer and everything that is known about how it came about."""
+    """An answer, with everything measured and computed on the way to it."""
 
     schema_version: int = SCHEMA_VERSION
     question: str
@@ -93,12 +93,12 @@ class Answer:
     settings: Options
     stages: tuple[Stage, ...]
     savings: Savings
-    warnings: tuple[str, ...]  # whatever was capped, switched, repeated or left out
+    warnings: tuple[str, ...]  # about everything that was capped, switched, repeated or left out
 
 
 @dataclass(frozen=True, kw_only=True)
 class Opened:
-    """A video is open and its frames are chosen. All are opened before any is encoded."""
+    """A video is open and its frames are chosen. All videos are opened before the first is encoded."""
 
     event: Literal["opened"] = "opened"
     video: VideoFacts

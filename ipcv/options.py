@@ -1,4 +1,4 @@
-"""What a user chose for a question. Imports no torch: the methods among the options bring it when they are made."""
+"""The options of a question. Imports no torch: methods import it when they are made."""
 
 import math
 from dataclasses import dataclass, field
@@ -28,7 +28,10 @@ class OneOf:
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """How a question is answered. The defaults are those of the command line. Bad values raise `ValueError`."""
+    """All that can be chosen about how a question is answered. Bad values raise `ValueError`.
+
+    The defaults are those of the command line.
+    """
 
     kind: ClassVar[str] = "options"  # in cache keys: never changed
 
