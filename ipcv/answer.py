@@ -20,7 +20,7 @@ StageName = Literal["read", "preprocess", "encode", "prefill", "generate"]
 
 @dataclass(frozen=True, kw_only=True)
 class Stage:
-    """A stage of the work. Where something was saved, `tokens_computed` and `flops` are below the numbers beside them."""
+    """A stage of the work. Where something was saved, `tokens_computed` and `flops` are the lower numbers."""
 
     name: StageName
     seconds: float  # measured; reading overlaps with the stages after it
