@@ -183,8 +183,10 @@ def _new(page: Path, parts: dict[str, Callable[[], str]]) -> str:
 
 
 def main() -> None:
-    """Write all parts, and say which pages changed."""
+    """Write all parts of the checkout that this is run in, and print the pages that changed."""
     root = Path.cwd()
+    if not (root / "ipcv_cli/reference.py").is_file():
+        sys.exit(f"{root} is no checkout of ipcv: change to one")
     for page, parts in pages(root).items():
         text = written(page, parts)
         if not page.is_file() or page.read_text(encoding="utf-8") != text:

@@ -129,6 +129,12 @@ def test_a_page_without_its_marks_is_an_error(tmp_path):
         reference.written(page, {"help": lambda: ""})
 
 
+def test_outside_a_checkout_it_says_where_to_go(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit, match="is no checkout of ipcv: change to one"):
+        reference.main()
+
+
 def test_what_is_written_by_hand_stays(tmp_path):
     page = tmp_path / "page.md"
     first, last = reference.marks("help")
