@@ -20,11 +20,11 @@ def written(folder):
 
 def test_every_clip_is_there_with_a_question_of_each_kind_that_it_has(tmp_path):
     folder = tmp_path / "new" / "world"
-    assert list(write_world(folder, 3, 7)) == [1, 2, 3]
+    assert list(write_world(folder, 2, 7)) == [1, 2]
     lines = written(folder)
     videos = {line["video"] for line in lines}
     assert {path.name for path in folder.iterdir()} == {"questions.jsonl", *videos}
-    assert len(videos) == 3
+    assert len(videos) == 2
     assert len({line["id"] for line in lines}) == len(lines)
     for video in videos:
         mine = [line for line in lines if line["video"] == video]
@@ -40,7 +40,7 @@ def test_every_clip_is_there_with_a_question_of_each_kind_that_it_has(tmp_path):
 
 def test_the_same_seed_writes_the_same_and_another_one_does_not(tmp_path):
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):
-        list(write_world(tmp_path / name, 2, seed))
+        list(write_world(tmp_path / name, 1, seed))
     first, again, other = ((tmp_path / name / "questions.jsonl").read_text() for name in "abc")
     assert first == again != other
     assert (tmp_path / "a/clip-0000.mp4").read_bytes() == (tmp_path / "b/clip-0000.mp4").read_bytes()
@@ -56,13 +56,13 @@ def test_what_is_there_is_kept_unless_it_is_to_be_overwritten(tmp_path):
 
 
 def test_no_questions_are_left_about_clips_that_were_not_finished(tmp_path):
-    list(write_world(tmp_path, 2, 0))
+    list(write_world(tmp_path, 1, 0))
     next(write_world(tmp_path, 2, 1, overwrite=True))
     assert not (tmp_path / "questions.jsonl").exists()
 
 
 def test_old_clips_go_with_their_questions_and_nothing_else_does(tmp_path):
-    list(write_world(tmp_path, 3, 0))
+    list(write_world(tmp_path, 2, 0))
     (tmp_path / "clip-9999.mp4").write_text("mine")
     list(write_world(tmp_path, 1, 1, overwrite=True))
     names = {path.name for path in tmp_path.iterdir()}

@@ -220,13 +220,13 @@ def test_the_place_of_a_token_is_its_row_and_column(trainer):
 
 @pytest.mark.parametrize("stage", train_demo.STAGES)
 def test_a_broken_run_goes_on_where_it_stopped(stage, pool, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(demo_data, "PAIRS", 6)
-    monkeypatch.setattr(train_demo, "SAVE", 2)
+    monkeypatch.setattr(demo_data, "PAIRS", 2)
+    monkeypatch.setattr(train_demo, "SAVE", 1)
 
     def train(name, resume=False):
         trainer = Trainer(tmp_path / name, torch.device("cpu"))
         (tmp_path / name).mkdir(exist_ok=True)
-        run_stage(trainer, pool, stage, 3, 1e-3, 2, trainer.load() if resume else None)
+        run_stage(trainer, pool, stage, 2, 1e-3, 2, trainer.load() if resume else None)
         return trainer.model.state_dict()
 
     whole = train("whole")
@@ -236,4 +236,4 @@ def test_a_broken_run_goes_on_where_it_stopped(stage, pool, tmp_path, monkeypatc
             train("broken")
     resumed = train("broken", resume=True)
     assert all(torch.allclose(resumed[name], weight, atol=1e-5) for name, weight in whole.items())
-    assert json.loads(capsys.readouterr().out.splitlines()[-1])["step"] == 3
+    assert json.loads(capsys.readouterr().out.splitlines()[-1])["step"] == 2
