@@ -65,7 +65,7 @@ class Captioner:
         videos: deque[PendingVideo] = deque()
         with self.model.in_use(), torch.no_grad():
             ahead: deque[PendingVideo] = deque()  # looked up, and read by now or soon
-            with closing(_generator(self.readers.read(self._jobs(works, ahead)))) as readings:
+            with closing(self.readers.read(self._jobs(works, ahead))) as readings:
                 for reading in readings:
                     video = ahead.popleft()
                     videos.append(video)
@@ -187,8 +187,3 @@ class Captioner:
             answer.clock.add({"generate": seconds})
             answer.clock.peak |= clock.peak
             answer.text = "".join(pieces(self.model.tokenizer, iter(decoding.tokens)))
-
-
-def _generator(readings: Iterator[Any]) -> Any:
-    """`readings`, which is a generator and can be closed."""
-    return readings

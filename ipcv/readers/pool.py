@@ -10,8 +10,8 @@ import tempfile
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator
-from contextlib import closing, suppress
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -61,7 +61,7 @@ class Readers:
             worker.join()
         self._scratch.cleanup()
 
-    def read(self, jobs: Iterable[ReadJob | None]) -> Iterator[Iterable[ClipRead] | None]:
+    def read(self, jobs: Iterable[ReadJob | None]) -> Generator[Iterable[ClipRead] | None, None, None]:
         """Yield the clips of each job, in the order of the jobs, and `None` for each `None`.
 
         At most `prefetch` videos have been begun and are not yet used up.
@@ -87,7 +87,7 @@ class Readers:
                 if reading:
                     reading.close()
 
-    def _first(self, waiting: "deque[Reading | None]") -> Iterator[Reading | None]:
+    def _first(self, waiting: deque[Reading | None]) -> Iterator[Reading | None]:
         reading = waiting.popleft()
         if reading is None:
             yield None
@@ -117,8 +117,10 @@ class _Worker(threading.Thread):
                 self._process.kill()
 
     def run(self) -> None:
-        with suppress(ReaderCrashError, ReadTimeoutError):  # the first video will say so
+        try:
             self._start()
+        except Exception:  # also where the system refuses a process: the first video tries again, and says so
+            self._end()
         while not self._stopped and (reading := self._jobs.get()) is not None:
             with self._lock:
                 self._reading = reading
@@ -170,8 +172,8 @@ class _Process:
 
     def __init__(self, scratch: Path) -> None:
         self._socket, theirs = socket.socketpair()
-        self._stream = self._socket.makefile("rwb")
-        with theirs:
+        with theirs, ExitStack() as unless_started:
+            unless_started.callback(self._socket.close)
             number = theirs.fileno()
             self._process = subprocess.Popen(  # noqa: S603
                 # -P: no module of the current folder gets in the way of the library's
@@ -181,6 +183,8 @@ class _Process:
                 stdout=2,  # whatever a library prints must not get into the output
                 pass_fds=[number],
             )
+            unless_started.pop_all()
+        self._stream = self._socket.makefile("rwb")
 
     def is_alive(self) -> bool:
         """Whether it has not ended yet."""

@@ -124,6 +124,18 @@ def test_a_decoder_that_crashes_is_replaced(one, clips):
     assert contents(next(readings))
 
 
+def test_a_process_that_the_system_refuses_is_the_failure_of_its_video(clips, monkeypatch):
+    good = min(clips.iterdir())
+    with monkeypatch.context() as changed:
+        changed.setattr("sys.executable", "/nowhere/python")
+        with Readers(1, 1) as readers:
+            readings = readers.read([job(good), job(good)])
+            with pytest.raises(FileNotFoundError):
+                contents(next(readings))
+            changed.undo()
+            assert contents(next(readings))
+
+
 def test_a_reader_process_loads_no_transformers(one, clips):
     (reading,) = map(contents_or_error, one.read([job(next(clips.iterdir()), Spy)]))
     loaded = set(str(reading).split())
