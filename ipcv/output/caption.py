@@ -106,14 +106,14 @@ class CaptionRun:
 
     def __iter__(self) -> Generator[RunEvent, None, None]:
         """Caption the videos."""
-        everything, items = self.inputs.collect()
-        self.places.check()
+        items, sidecars = self._checked()
+        self.places.make_folder()
         if self.plan.segments and self.plan.segments.seconds is None:
             require("scenedetect")
         engine = self.engine.start(self.plan, self.warn)
         with ExitStack() as stack:
             journal = self._journal(stack)
-            batch = self._batch(everything, items, engine, journal)
+            batch = self._batch(items, sidecars, engine, journal)
             yield Begun(tally=batch.tally)
             try:
                 yield from self._work(batch, engine)
@@ -128,12 +128,19 @@ class CaptionRun:
 
     def forecast(self) -> Iterator[tuple[Item, Forecast]]:
         """Tell for every item whether it is done, has failed or is to be done; nothing is fetched or written."""
-        everything, items = self.inputs.collect()
+        items, sidecars = self._checked()
         engine = self.engine.start(self.plan, self.warn, offline=True)
         journal = Journal(self.places.journal) if self.places.journal else None
         if journal:
             journal.look()
-        yield from self._batch(everything, items, engine, journal).forecast()
+        yield from self._batch(items, sidecars, engine, journal).forecast()
+
+    def _checked(self) -> tuple[list[Item], Sidecars]:
+        """The videos of this run and their side-cars, once it is certain that all files can be written."""
+        everything, items = self.inputs.collect()
+        self.places.check()
+        places = self.places
+        return items, Sidecars(kinds=places.sidecars, folder=places.output_dir, items=tuple(everything))
 
     def _journal(self, stack: ExitStack) -> Journal | None:
         """The output, held until `stack` ends."""
@@ -144,15 +151,14 @@ class CaptionRun:
             self.warn(f"{journal.path}: {journal.repaired} bytes that an earlier run left unfinished are removed")
         return journal
 
-    def _batch(self, everything: list[Item], items: list[Item], engine: EngineRun, journal: Journal | None) -> Batch:
-        places = self.places
+    def _batch(self, items: list[Item], sidecars: Sidecars, engine: EngineRun, journal: Journal | None) -> Batch:
         return Batch(
             items=items,
             plan=self.plan,
             model=engine.identity,
             journal=journal,
-            failures=Failures(places.failures_file),
-            sidecars=Sidecars(kinds=places.sidecars, folder=places.output_dir, items=tuple(everything)),
+            failures=Failures(self.places.failures_file),
+            sidecars=sidecars,
             warn=self.warn,
             overwrite=self.overwrite,
             retry_failed=self.retry_failed,

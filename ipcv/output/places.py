@@ -11,7 +11,10 @@ NOWHERE = Path("-")
 
 @dataclass(frozen=True, kw_only=True)
 class Places:
-    """The files that a run writes. Raises `ValueError` for an `output_dir` without side-cars."""
+    """The files that a run writes.
+
+    Raises `ValueError` for an `output_dir` without side-cars, and for a file without a name.
+    """
 
     output: Path | None = None  # JSON lines; "-": no file; None: no file, unless side-cars need one to be resumed
     sidecars: tuple[str, ...] = ()  # kinds of files beside the videos: txt, json, srt, vtt, csv
@@ -22,6 +25,9 @@ class Places:
     def __post_init__(self) -> None:
         if self.output_dir is not None and not self.sidecars:
             raise ValueError("output_dir is where side-cars go: give `sidecars` as well")
+        for path in (self.output, self.parquet, self.failures):
+            if path is not None and not path.name:
+                raise ValueError(f"{path} is a folder: name a file")
 
     @property
     def journal(self) -> Path | None:
@@ -39,21 +45,32 @@ class Places:
         return self.journal.with_name(name)
 
     def check(self) -> None:
-        """Make `output_dir`. Raise `ValueError` for what cannot be written, before any work is done."""
+        """Raise `ValueError` for what cannot be written, before any work is done. Makes nothing."""
         files = [path for path in (self.journal, self.parquet, self.failures_file) if path]
         for path in (*files, self.output_dir):
             if path and re.match(r"\w[\w+]+:/", str(path)):  # a Path has lost one of the two slashes
                 raise ValueError(f"{path} is a URL: name a local place, and copy from there afterwards")
-        if self.output_dir:
-            if self.output_dir.exists() and not self.output_dir.is_dir():
-                raise ValueError(f"output_dir={self.output_dir} is not a folder")
-            self.output_dir.mkdir(parents=True, exist_ok=True)
+        if self.output_dir and self.output_dir.exists() and not self.output_dir.is_dir():
+            raise ValueError(f"output_dir={self.output_dir} is not a folder")
         for path in files:
-            if path.is_dir():
-                raise ValueError(f"{path} is a folder: name a file")
-            if not path.absolute().parent.is_dir():
-                raise ValueError(f"{path}: there is no such folder; make it first")
+            self._check_file(path)
+        if len({path.resolve() for path in files}) < len(files):
+            raise ValueError("`output`, `parquet` and `failures` are different files: give each a name of its own")
         if self.parquet:
             if self.journal is None:
                 raise ValueError("`parquet` is made of the captions in a file: give `output` as well")
             require("pyarrow")
+
+    def make_folder(self) -> None:
+        """Make `output_dir`, if it is not there."""
+        if self.output_dir:
+            self.output_dir.mkdir(parents=True, exist_ok=True)
+
+    def _check_file(self, path: Path) -> None:
+        if path.is_dir():
+            raise ValueError(f"{path} is a folder: name a file")
+        if path.exists() and not path.is_file():
+            raise ValueError(f"{path} is a device or a pipe: name a file")
+        folder = path.absolute().parent
+        if not folder.is_dir() and not (self.output_dir and folder == self.output_dir.absolute()):
+            raise ValueError(f"{path}: there is no such folder; make it first")

@@ -6,21 +6,9 @@ import re
 PARAMETERS = (
     *("max_frames", "max_pixels", "max_visual_tokens", "frame_batch", "max_new_tokens", "batch_size"),
     *("max_download", "max_failures", "output_dir", "retry_failed", "cache_limit"),
-    *(
-        "device",
-        "dtype",
-        "fit",
-        "fps",
-        "offline",
-        "output",
-        "overwrite",
-        "parquet",
-        "quant",
-        "revision",
-        "seed",
-        "temperature",
-    ),
-    *("actors", "exclude", "glob", "limit", "output", "parquet", "prefetch", "readers", "timeout"),
+    *("device", "dtype", "fit", "fps", "offline", "quant", "revision", "seed", "temperature"),
+    *("actors", "exclude", "failures", "glob", "limit", "output", "overwrite", "parquet", "prefetch", "readers"),
+    "timeout",
 )
 OPTIONS = {name: f"--{name.replace('_', '-')}" for name in PARAMETERS} | {"name": "--model", "sidecars": "--sidecar"}
 

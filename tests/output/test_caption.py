@@ -2,6 +2,7 @@
 
 import doctest
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -114,6 +115,10 @@ def test_lines_of_other_settings_are_replaced_with_a_warning(videos, engine):
         ({"output_dir": Path("x")}, ValueError, "output_dir is where side-cars go: give `sidecars` as well"),
         ({"output": None, "parquet": Path("x")}, ValueError, "give `output` as well"),
         ({"output": "clips"}, ValueError, "clips is a folder: name a file"),
+        ({"output": ""}, ValueError, r"\. is a folder: name a file"),
+        ({"output": "/dev/full"}, ValueError, "/dev/full is a device or a pipe: name a file"),
+        ({"failures": Path("pipe")}, ValueError, "pipe is a device or a pipe: name a file"),
+        ({"failures": Path("clips/../captions.jsonl")}, ValueError, "are different files"),
         ({"output": "no/captions.jsonl"}, ValueError, "there is no such folder"),
         ({"model": "demo"}, ValueError, "an engine has a model already"),
         ({"sidecars": ["docx"]}, ValueError, "side-car 'docx' is not known"),
@@ -121,10 +126,13 @@ def test_lines_of_other_settings_are_replaced_with_a_warning(videos, engine):
 )
 def test_what_makes_no_sense_is_an_error_before_any_work(videos, engine, arguments, error, says):
     Path("empty").mkdir()
+    os.mkfifo("pipe")
     given = {"inputs": videos, "output": "captions.jsonl"} | arguments
     if error is None:
         assert [type(event) for event in ipcv.caption(**given, plan=PLAN, engine=engine)] == [Begun]
         return
     with pytest.raises(error, match=says):
         list(ipcv.caption(**given, plan=PLAN, engine=engine))
-    assert not Path("captions.jsonl").exists() or not Path("captions.jsonl").read_bytes()
+    with pytest.raises(error, match=says):
+        list(ipcv.caption(**given, plan=PLAN, engine=engine).forecast())
+    assert not Path("captions.jsonl").exists()
