@@ -65,10 +65,18 @@ def parse_time(text: str) -> float:
     return hours * 3600 + minutes * 60 + seconds
 
 
-def choose(times: Sequence[float], sampling: Sampling, *, duration: float | None = None, multiple: int = 2) -> Choice:
+def choose(
+    times: Sequence[float],
+    sampling: Sampling,
+    *,
+    duration: float | None = None,
+    multiple: int = 2,
+    most: int | None = None,
+) -> Choice:
     """Choose the frames on display at every `1/fps` seconds, or `max_frames` evenly over the clip if that is fewer.
 
-    `times`: when each frame appears, in seconds, ascending, at any spacing; `duration`: when the last one disappears.
+    `times`: when each frame appears, in seconds, ascending, at any spacing; `duration`: when the last one disappears;
+    `most`: a number in place of `max_frames`, 1 at least.
     No frame is taken twice, however long it stays on display, unless there are too few for a `multiple`.
     Raises `VideoError` where the clip starts after the video's end.
     """
@@ -84,11 +92,12 @@ def choose(times: Sequence[float], sampling: Sampling, *, duration: float | None
     first, last = _span(shown, sampling)
     begin = float(shown[first]) if sampling.start is None else max(sampling.start, float(shown[first]))
     chosen = first + _at_fps(shown[first : last + 1] - begin, sampling.fps)
-    cap = sampling.max_frames // multiple * multiple
+    cap = (most or sampling.max_frames) // multiple * multiple
     if len(chosen) > cap:
         targets = np.linspace(begin, float(shown[last]), cap)
         even = np.unique(np.searchsorted(shown, targets + ROUNDING, side="right") - 1)
-        warnings.append(f"capped: {len(even)} of {len(chosen)} frames, {targets[1] - targets[0]:.2f} s apart")
+        apart = f", {targets[1] - targets[0]:.2f} s apart" if cap > 1 else ""
+        warnings.append(f"capped: {len(even)} of {len(chosen)} frames{apart}")
         chosen = even
     positions = chosen.tolist()
     missing = _fill(positions, last, multiple)

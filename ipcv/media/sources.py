@@ -1,7 +1,7 @@
 """Videos, images and frames in memory that a question is about: found, then their frames chosen, then read."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -70,13 +70,13 @@ def choose_frames(source: FoundFile | TimedFrames, sampling: Sampling, frame_bat
 
 
 def _of_video(video: IndexedVideo, sampling: Sampling, frame_batch: int, multiple: int) -> ChosenFrames:
-    def chosen(sampling: Sampling) -> Choice:
-        return choose(video.times.tolist(), sampling, duration=video.facts.duration, multiple=multiple)
+    def chosen(most: int | None = None) -> Choice:
+        return choose(video.times.tolist(), sampling, duration=video.facts.duration, multiple=multiple, most=most)
 
-    choice = chosen(sampling)
+    choice = chosen()
 
     def read(resize: Resize, most: int) -> Clip:
-        fewer = choice if most >= len(choice.positions) else chosen(replace(sampling, max_frames=most))
+        fewer = choice if most >= len(choice.positions) else chosen(most)
         return open_chosen(video, fewer, resize=resize, frame_batch=frame_batch, multiple=multiple)
 
     return ChosenFrames(

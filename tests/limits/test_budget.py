@@ -5,9 +5,11 @@ from dataclasses import replace
 
 import jsonschema
 import pytest
+from family_folders import CASES, save
 from hypothesis import given
 from hypothesis import strategies as st
 
+import ipcv
 from ipcv import DTD, EVS, Options, Sampling, TimedFrames, VidCom2
 from ipcv.answer import FrameBatch
 from ipcv.architecture.preprocess import PatchSettings
@@ -177,6 +179,13 @@ def test_frames_in_memory_are_thinned_evenly(demo, frames):
     options = Options(max_visual_tokens=50, compressor=None, pruner=None)
     answer = demo.ask(TimedFrames(frames.frames, frames.times), COLOUR, options)
     assert answer.frames.times == tuple(frames.times[index] for index in (0, 2, 5, 7))
+
+
+def test_a_file_can_be_lowered_to_one_frame_where_frames_are_encoded_one_by_one(clip, tmp_path):
+    save(CASES["internvl"], tmp_path)
+    options = Options(compressor=None, pruner=None, max_visual_tokens=16, max_new_tokens=2)
+    answer = ipcv.load(str(tmp_path)).ask(clip, COLOUR, options)
+    assert (answer.frames.times, answer.frames.visual_tokens) == ((0.0,), 16)
 
 
 def test_a_limit_that_cannot_be_met_is_refused(demo, clip):

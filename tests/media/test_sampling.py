@@ -72,6 +72,12 @@ def test_an_odd_cap_is_rounded_down():
     assert len(choose(THIRTY_PER_SECOND, Sampling(fps=30, max_frames=7)).positions) == 6
 
 
+def test_fewer_than_the_cap_can_be_asked_for_down_to_one_frame():
+    choice = choose(THIRTY_PER_SECOND, Sampling(start=1), multiple=1, most=1)
+    assert choice.positions == (30,)
+    assert choice.warnings == ("capped: 1 of 4 frames",)
+
+
 def test_a_window_starts_with_its_first_frame_and_excludes_its_end():
     assert chosen_times(THIRTY_PER_SECOND, Sampling(start=1, end=2)) == [1.0, 1.5]
 
