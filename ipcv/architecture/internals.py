@@ -1,4 +1,4 @@
-"""The private and unstable names of transformers, torch and the hub that `ipcv` touches; no other module names them.
+"""The private and unstable names of transformers and torch that `ipcv` touches; no other module names them.
 
 A new version of a library that renames one breaks this file alone, and `tests/architecture/test_internals.py` says
 which name it was. Heavy libraries are imported inside the functions, so that this module costs nothing to import.
@@ -135,15 +135,3 @@ def packed_attention(*inputs: Any, scale: float) -> Tensor:
 def hooks_of(module: nn.Module) -> Iterable[Callable[..., Any]]:
     """All forward hooks and pre-hooks that `module` carries."""
     return [*module._forward_pre_hooks.values(), *module._forward_hooks.values()]
-
-
-def is_repository_name(name: str) -> bool:
-    """Whether the hub allows a repository to have this name."""
-    from huggingface_hub.errors import HFValidationError
-    from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
-
-    try:
-        validate_repo_id(name)
-    except HFValidationError:
-        return False
-    return True

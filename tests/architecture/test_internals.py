@@ -1,4 +1,4 @@
-"""The private names of transformers, torch and the hub: each exists in the versions that it is said to exist in."""
+"""The private names of transformers and torch: each exists in the versions that it is said to exist in."""
 
 import inspect
 import re
@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from huggingface_hub import utils as hub_utils
 from packaging.version import Version
 from torch.backends import cuda
 from transformers import Cache, DynamicCache, Qwen2VLForConditionalGeneration
@@ -88,7 +87,6 @@ NAMES = {
     "varlen_attn": ("torch", "2.10", None, find_spec("torch.nn.attention.varlen") is not None),
     "SDPAParams": ("torch", None, None, hasattr(cuda, "SDPAParams")),
     "can_use_flash_attention": ("torch", None, None, hasattr(cuda, "can_use_flash_attention")),
-    "validate_repo_id": ("huggingface_hub", None, None, hasattr(hub_utils, "validate_repo_id")),
 }
 PLAIN = {"cache", "crop"}  # words that our own code uses too
 PRIVATE = re.compile(r"\b(?:" + "|".join(sorted(set(NAMES) - PLAIN)) + r")\b|\.crop\(0\)|modules\[type\(")
