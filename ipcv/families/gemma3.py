@@ -7,14 +7,10 @@ and not part of any processor.
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
-
 from ipcv.architecture import positions
 from ipcv.architecture.encoder import Encoder
 from ipcv.architecture.fixed_size import StillSettings
-from ipcv.architecture.grids import Grid
 from ipcv.architecture.shapes import VisionShape
-from ipcv.architecture.visual import Visual
 from ipcv.errors import ModelError
 from ipcv.families import framed, siglip
 from ipcv.families.family import Family, Language
@@ -25,11 +21,6 @@ PICTURE = "\n\n<start_of_image><image_soft_token><end_of_image>\n\n"  # as the p
 def encoder(model: Any) -> Encoder:
     """The encoder of `model`."""
     return siglip.encoder(model.model.vision_tower)
-
-
-def encode(model: Any, pixels: Tensor, _: Grid) -> Visual:
-    """Frames `[n, 3, height, width]` through the encoder."""
-    return framed.visual(model.get_image_features(pixels).pooler_output.flatten(0, 1))
 
 
 def settings(folder: Path, config: Any) -> StillSettings:
@@ -66,7 +57,7 @@ FAMILY = Family(
         frame_format="Frame {time:.2f}:" + PICTURE,
         visual_kind="image",
         settings=settings,
-        encode=encode,
+        encode=framed.encode,
         as_encoder_output=framed.as_encoder_output,
         positions=positions.of_text,
         unquantized=("model.vision_tower", "model.multi_modal_projector", "lm_head"),
