@@ -51,8 +51,9 @@ class FrameEncoder:
         """Encode `clip` and close it; yields an event per frame batch, and a warning where a batch is halved.
 
         `done` of `total` frames of a question were encoded before. Raises `ShortageError` where memory is too little
-        for the smallest batch.
+        for the smallest batch, and errors of `check` before anything is encoded.
         """
+        self.check(clip)
         spent = {name: self.clock.seconds.setdefault(name, 0.0) for name in STAGES}
         embeddings: list[Visual] = []
         grids: list[Grid] = []

@@ -173,14 +173,15 @@ def test_settings_that_do_not_fit_the_model_are_refused_before_anything_is_read(
         demo.ask("no-such-file.mp4", COLOUR, options)
 
 
-def test_nothing_kept_of_a_short_last_batch_is_an_error_before_anything_is_encoded(demo, clip):
+@pytest.mark.parametrize("use", [lambda model, *how: model.ask(how[0], COLOUR, how[1]), ipcv.Model.encode])
+def test_nothing_kept_of_a_short_last_batch_is_an_error_before_anything_is_encoded(demo, clip, use):
     def fail(*args):
         raise AssertionError("encoded")
 
     handle = demo.loaded.network.model.visual.register_forward_pre_hook(fail)
     try:
         with pytest.raises(ValueError, match="of a batch of 100 patches keeps none"):
-            demo.ask(clip, COLOUR, Options(compressor=IPCV(keep=0.009), frame_batch=6))
+            use(demo, clip, Options(compressor=IPCV(keep=0.009), frame_batch=6))
     finally:
         handle.remove()
 
