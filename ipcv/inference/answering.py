@@ -25,15 +25,15 @@ class Answering:
 
     def __init__(self, pipeline: Pipeline, opener: Opener, asked: Sequence[Input], question: str) -> None:
         self.pipeline, self.opener, self.asked, self.question = pipeline, opener, asked, question
-        self._told: list[str] = []  # warnings, each once, in the order in which they became known
+        self._warnings: list[str] = []  # warnings, each once, in the order in which they became known
 
     def events(self, room: Room) -> Iterator[Event]:
         """Yield all that happens; the last event is `Final`. Raises `MemoryExhaustedError`, and errors as `Opener`."""
         for event in attempts(room, self._attempt):
             if isinstance(event, Warned):
-                if event.message in self._told:
+                if event.message in self._warnings:
                     continue
-                self._told.append(event.message)
+                self._warnings.append(event.message)
             yield event
 
     @torch.no_grad()
@@ -42,14 +42,22 @@ class Answering:
         opened = self.opener.open(self.asked, room)
         yield from _warned(known_warnings(pipeline, budget=opened.lowered(), reading=opened.reading()))
         if pipeline.options.baseline:
-            pipeline.encoder(pipeline.clock()).warm_up(next(each for each in opened.inputs if isinstance(each, Clip)))
-        keep = self.opener.reuse.keep if self.opener.reuse and not room.tries else None
+            first = next(each for each in opened.inputs if isinstance(each, Clip))
+            pipeline.encoder(pipeline.clock(), room.frame_batch).warm_up(first)
+        keep = None if room.tries else self._keep
         events = answered(pipeline, opened, self.question, room.frame_batch, keep)
         found = yield from _followed(events, opened.reading)
         baseline = self._baseline(opened, found) if pipeline.options.baseline else None
         yield from _warned(opened.reading())
-        answer = report(pipeline, self.question, found, warnings=self._told, budget=opened.budget, baseline=baseline)
+        answer = report(
+            pipeline, self.question, found, warnings=self._warnings, budget=opened.budget, baseline=baseline
+        )
         yield Final(answer=answer)
+
+    def _keep(self, clip: Clip, encoded: Encoded) -> None:
+        """Store an encoding in the cache, but not that of a clip which was opened elsewhere, by other options maybe."""
+        if self.opener.reuse and clip not in self.asked:
+            self.opener.reuse.keep(encoded)
 
     def _baseline(self, opened: OpenedInputs, found: Answered) -> Baseline:
         """Answer once more, uncompressed, and compare."""
@@ -72,9 +80,9 @@ def answered(
     opened: OpenedInputs,
     question: str,
     frame_batch: int,
-    keep: Callable[[Encoded], None] | None = None,
+    keep: Callable[[Clip, Encoded], None] | None = None,
 ) -> Generator[Event, None, Answered]:
-    """Run all stages for `opened`, an event for each thing that happens; `keep` gets what has been encoded.
+    """Run all stages for `opened`, an event for each thing that happens; `keep` gets each clip and its encoding.
 
     Raises `ShortageError` where memory is too little before anything is answered.
     """
@@ -97,7 +105,7 @@ def _encoded(
     opened: OpenedInputs,
     clock: Clock,
     frame_batch: int,
-    keep: Callable[[Encoded], None] | None,
+    keep: Callable[[Clip, Encoded], None] | None,
 ) -> Generator[Event, None, list[Encoded]]:
     """Encode all clips of `opened`, one after the other; what is encoded already is taken as it is."""
     for index, each in enumerate(opened.inputs):
@@ -116,7 +124,7 @@ def _encoded(
         part = yield from pipeline.encode(each, clock, share=share, frame_batch=frame_batch, done=done, total=total)
         done, frame_batch = done + len(each.times), part.frame_batch
         if keep:
-            keep(part)
+            keep(each, part)
         parts.append(part)
     return parts
 

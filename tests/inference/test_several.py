@@ -15,6 +15,7 @@ from ipcv.answer import FrameBatch, Opened
 from ipcv.encodings.cache import EncodingCache
 from ipcv.errors import VideoError
 from ipcv.inference.pipeline import Pipeline
+from ipcv.media.clip import open_video
 from ipcv.media.sources import choose_frames, find
 from ipcv.models.prompt import IMAGE, VIDEO
 from ipcv_cli.main import main
@@ -147,6 +148,15 @@ def test_a_cache_holds_each_on_its_own(demo, inputs, tmp_path):
     assert [event.frames for event in events if isinstance(event, FrameBatch)] == [len(third.frames.times)]
     assert events[-1].answer.videos[:2] == first.answer.videos
     assert events[-1].answer.answer == demo.ask(inputs, COLOUR).answer
+
+
+def test_the_cache_does_not_take_an_open_clip_for_its_file(demo, clip, tmp_path):
+    cache = EncodingCache(tmp_path / "cache")
+    sparse = open_video(clip, Sampling(fps=1), resize=demo.loaded.patches.resize)
+    *_, both = demo.stream([clip, sparse], COLOUR, cache=cache)
+    *_, alone = demo.stream(clip, COLOUR, cache=cache)
+    assert [len(each.frames.times) for each in both.answer.videos] == [8, 4]
+    assert len(alone.answer.frames.times) == 8
 
 
 def test_frames_in_memory_and_encodings_can_be_among_them(demo, frames, clip, picture):
