@@ -115,7 +115,7 @@ class FrameBatch:
     frames_done: int
     frames: int  # in all, of all videos
     tokens_in: int  # patches of this batch
-    tokens_computed: int  # of which the shrunken blocks computed
+    tokens_computed: int  # those of them that went through the feed-forward part of every block
     seconds: float  # measured; encoding of this batch
 
 

@@ -66,9 +66,9 @@ def _grids(spans: Sequence[VisualSpan]) -> dict[str, Tensor]:
     return {name: torch.tensor(grids) for name, grids in found.items()}
 
 
-def _starts(shown: VisualSpan) -> Tensor:
+def _starts(span: VisualSpan) -> Tensor:
     """The start of each temporal patch, in seconds after the first."""
-    return torch.tensor(shown.moments("start"), dtype=torch.float64) - shown.times[0]
+    return torch.tensor(span.moments("start"), dtype=torch.float64) - span.times[0]
 
 
 def _interval(starts: Tensor) -> float:

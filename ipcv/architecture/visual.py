@@ -34,9 +34,7 @@ class Visual:
     """Visual tokens for the language model, and the features that DeepStack adds to them."""
 
     tokens: Tensor  # [n, d] embeddings
-    deepstack: (
-        Tensor  # [t, n, d] what is added to them behind each of the first t decoder layers (DeepStack); t may be 0
-    )
+    deepstack: Tensor  # [t, n, d] features to add to them behind each of the first t decoder layers; t may be 0
 
     @classmethod
     def cat(cls, parts: "list[Visual]") -> "Visual":

@@ -27,8 +27,8 @@ class Encoded:
     share: Share | None = None  # of the budget of visual tokens; its frames and pixels are lowered already
 
     @property
-    def shown(self) -> VisualSpan:
-        """The place that it takes in a prompt."""
+    def span(self) -> VisualSpan:
+        """The video's place in a prompt."""
         return VisualSpan(
             kind=self.kind,
             grid=self.grid,

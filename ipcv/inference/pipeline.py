@@ -68,7 +68,8 @@ class Pipeline:
     ...     prefilled = pipeline.prefill([encoded], "What colour is the circle?", clock)
     ...     print("".join(token.text for token in pipeline.write(prefilled, clock)))
 
-    Raises `ValueError` for options, or for `questions`, that do not fit the model.
+    Raises `ValueError` for options, or for `questions`, that do not fit the model, and `ModelError` for a method that
+    its family does not allow.
     """
 
     def __init__(self, model: Loaded, options: Options, *questions: str) -> None:
@@ -106,9 +107,9 @@ class Pipeline:
 
     def prompt(self, parts: Sequence[Encoded], question: str) -> Prompt:
         """The prompt that asks `question` about `parts`, with a place for each of their visual tokens."""
-        shown = [part.shown for part in parts]
+        spans = [part.span for part in parts]
         model = self.model
-        return build_prompt(model.tokenizer, self.network.config, question, shown, self.options.system, model.processor)
+        return build_prompt(model.tokenizer, self.network.config, question, spans, self.options.system, model.processor)
 
     def prefill(self, parts: Sequence[Encoded], question: str, clock: Clock) -> Prefilled:
         """Put `question` about `parts` into a cache of its own, with the visual tokens that the reducer leaves.
@@ -130,13 +131,13 @@ class Pipeline:
             warnings=(*(each for part in reduced for each in part.warnings), *self._context_warnings(len(rows))),
         )
         with shortages(contents.shortage), clock.stage("prefill"):
-            shown = [part.shown for part in parts]
-            positions = find_language(network.config.model_type).positions(network, prompt.ids, prompt.types, shown)
+            spans = [part.span for part in parts]
+            positions = find_language(network.config.model_type).positions(network, prompt.ids, prompt.types, spans)
             visual = Visual.cat([each.visual for each in reduced])
             decoding = prefill(network, prompt.only(rows), visual, positions[..., rows].to(network.device))
         return Prefilled(contents=contents, decoding=decoding)
 
-    def _reduced(self, part: Encoded) -> "_ReducedPart":
+    def _reduced(self, part: Encoded) -> _ReducedPart:
         """The visual tokens of a part that the prompt has."""
         reducer = part.share.reducer(self.options.reducer) if part.share else self.options.reducer
         visual, stays = part.visual.to(self.network.device), torch.ones(len(part.visual), dtype=torch.bool)
@@ -175,10 +176,9 @@ class Pipeline:
         chooser = Chooser(self.network, self.options.temperature, self.options.seed)
         tokens = decode(self.network, prefilled.decoding, chooser, self.options.max_new_tokens)
         text = pieces(self.model.tokenizer, tokens)
-        first = shortages(contents.shortage)
         answer = ""
         while True:
-            with nullcontext() if answer else first, clock.stage("generate"):
+            with nullcontext() if answer else shortages(contents.shortage), clock.stage("generate"):
                 piece = next(text, None)
             if piece is None:
                 return answer
@@ -187,7 +187,7 @@ class Pipeline:
 
 
 def _check_methods(options: Options, config: PretrainedConfig) -> None:
-    """Raise `ValueError` for methods that the model's family, or its depth, does not allow."""
+    """Raise `ModelError` for a method that the family does not allow, `ValueError` for one that the depth does not."""
     language = find_language(config.model_type)
     for method in (options.compressor, options.reducer, options.pruner):
         if method:
