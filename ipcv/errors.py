@@ -101,4 +101,9 @@ def is_about_memory(error: Exception) -> bool:
     return any(sign in str(error) for sign in _NO_MEMORY) or str(error) == "could not create a primitive"
 
 
+def is_about_space(error: OSError) -> bool:
+    """Whether a file could not be written because the disk, the quota or the file is full."""
+    return error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
 OUT_OF_MEMORY = 'out of memory while answering: lower max_frames, max_pixels or frame_batch, or try `quant="4bit"`'

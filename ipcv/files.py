@@ -1,4 +1,4 @@
-"""Writing files so that a crash leaves the old file or the new one, never half of one."""
+"""Files written so that a crash leaves the old one or the new one, never half of one; and paths with `~`."""
 
 import os
 import tempfile
@@ -27,6 +27,14 @@ def replaced(path: Path) -> Iterator[BinaryIO]:
         part.unlink(missing_ok=True)
         raise
     sync_folder(path.parent)
+
+
+def expanded(path: str) -> Path:
+    """`path` with a home folder for its `~` or `~user`; as it is where there is no such user."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        return Path(path)
 
 
 def sync_folder(folder: Path) -> None:

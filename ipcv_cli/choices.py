@@ -1,7 +1,6 @@
 """Options of the command line as the library's settings."""
 
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_origin
 
 from ipcv.compression.registry import DEFAULTS, maker, settings_of
@@ -126,8 +125,9 @@ def encoding_cache(where: str, limit: str, warn: Callable[[str], None]) -> "Enco
     if where == "off":
         return None
     from ipcv.encodings.cache import EncodingCache, default_folder, parse_size
+    from ipcv.files import expanded
 
-    folder = default_folder() if where == "auto" else Path(where).expanduser()
+    folder = default_folder() if where == "auto" else expanded(where)
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"--cache {folder} is not a folder: name one, new or old")
     return EncodingCache(folder, parse_size(limit), warn)

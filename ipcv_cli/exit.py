@@ -1,6 +1,5 @@
 """How a command ends: an error as one line on stderr and an exit code, Ctrl-C, and a closed pipe."""
 
-import errno
 import os
 import signal
 import sys
@@ -12,7 +11,7 @@ from typing import Any
 
 import typer
 
-from ipcv.errors import ErrorKind, IPCVError, error_kind
+from ipcv.errors import ErrorKind, IPCVError, error_kind, is_about_space
 from ipcv_cli.display.parameters import as_options
 from ipcv_cli.display.stdio import abandon
 
@@ -111,7 +110,7 @@ def complain(message: str, *, no_color: bool = False) -> None:
 def _message(error: Exception) -> str:
     if isinstance(error, MemoryError):
         return "out of memory: use fewer frames (--max-frames), smaller ones (--max-pixels) or a smaller model"
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+    if isinstance(error, OSError) and is_about_space(error):
         return "no space left where the output goes: make room, or write it somewhere else"
     if isinstance(error, OSError) and error.filename is not None and error.strerror:
         return f"{os.fsdecode(error.filename)}: {error.strerror.lower()}; name another place, or make this one usable"

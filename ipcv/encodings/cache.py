@@ -3,7 +3,7 @@
 import json
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from hashlib import blake2b
@@ -19,7 +19,7 @@ from torch import Tensor
 
 from ipcv.architecture.visual import Visual
 from ipcv.encodings.encoded import Encoded
-from ipcv.files import replaced
+from ipcv.files import expanded, replaced
 from ipcv.limits.budget import Lowered, Share
 from ipcv.media.frames import VideoFacts
 
@@ -54,13 +54,14 @@ class EncodingCache:
         try:
             with safe_open(path, "pt") as file:
                 about = json.loads(file.metadata()["ipcv"])
-                visual = Visual(file.get_tensor("visual"), file.get_tensor("taps"))
+                visual = Visual(file.get_tensor("visual"), file.get_tensor("deepstack"))
             found = _encoded(visual, about)
         except FileNotFoundError:
             return None
         except (SafetensorError, OSError, ValueError, LookupError, TypeError) as error:
             self._warn(f"a damaged encoding is made again ({error})")
-            path.unlink(missing_ok=True)
+            with suppress(OSError):  # where it cannot be removed, it is found damaged again
+                path.unlink(missing_ok=True)
             return None
         with suppress(OSError):
             os.utime(path)
@@ -68,7 +69,7 @@ class EncodingCache:
 
     def store(self, key: str, encoded: Encoded) -> None:
         """Keep an encoding. What cannot be written is a warning: the answer does not depend on it."""
-        parts = {"visual": encoded.visual.tokens, "taps": encoded.visual.deepstack}
+        parts = {"visual": encoded.visual.tokens, "deepstack": encoded.visual.deepstack}
         tensors = {name: part.detach().cpu().contiguous() for name, part in parts.items()}
         about = {
             "version": VERSION,
@@ -98,12 +99,7 @@ class EncodingCache:
 
     def entries(self) -> list[CacheEntry]:
         """All entries, the most recently used first."""
-        found = []
-        for path in self.folder.glob("*.safetensors"):
-            if _NAME.fullmatch(path.name):
-                with suppress(FileNotFoundError):  # another process has just removed it
-                    status = path.stat()
-                    found.append(CacheEntry(path, status.st_size, status.st_mtime, _video(path)))
+        found = [CacheEntry(path, status.st_size, status.st_mtime, _video(path)) for path, status in self._files()]
         return sorted(found, key=lambda entry: (-entry.used, entry.path))
 
     def clear(self) -> tuple[int, int]:
@@ -116,25 +112,26 @@ class EncodingCache:
     def _path(self, key: str) -> Path:
         return self.folder / f"{key}.safetensors"
 
+    def _files(self) -> Iterator[tuple[Path, os.stat_result]]:
+        for path in self.folder.glob("*.safetensors"):
+            if _NAME.fullmatch(path.name):
+                with suppress(FileNotFoundError):  # another process has just removed it
+                    yield path, path.stat()
+
     def _make_room(self, size: int) -> None:
-        files = [path for path in self.folder.glob("*.safetensors") if _NAME.fullmatch(path.name)]
-        sizes = {}
-        for path in files:
-            with suppress(FileNotFoundError):
-                status = path.stat()
-                sizes[path] = (status.st_mtime, status.st_size)
-        held = sum(size for _, size in sizes.values())
-        for path in sorted(sizes, key=lambda path: sizes[path]):
+        files = sorted(self._files(), key=lambda file: (file[1].st_mtime, file[1].st_size))
+        held = sum(status.st_size for _, status in files)
+        for path, status in files:
             if held + size <= self.limit:
                 return
             path.unlink(missing_ok=True)
-            held -= sizes[path][1]
+            held -= status.st_size
 
 
 def default_folder() -> Path:
     """Where `auto` keeps encodings: `$IPCV_CACHE`, or `ipcv` in the user's cache folder."""
     own = os.environ.get("IPCV_CACHE")
-    return Path(own).expanduser() if own else user_cache_path("ipcv", appauthor=False)
+    return expanded(own) if own else user_cache_path("ipcv", appauthor=False)
 
 
 def parse_size(text: str) -> int:

@@ -1,6 +1,5 @@
 """Find the folder of a model by its name: bundled, local, in the hub's cache, or fetched from the hub."""
 
-import errno
 import json
 import os
 from collections.abc import Callable, Iterator
@@ -22,14 +21,14 @@ from huggingface_hub.errors import (
 )
 from huggingface_hub.utils.tqdm import tqdm
 
-from ipcv.errors import ModelError, first_line
+from ipcv.errors import ModelError, first_line, is_about_space
+from ipcv.files import expanded
 
 DEFAULT_MODEL = "Qwen/Qwen2-VL-2B-Instruct"
 DEMO = "demo"
 CONFIG, WEIGHTS, INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
 
 FILES = ["*.json", "*.jinja", "*.safetensors", "*.txt", "*.model"]  # what is fetched of a repository
-_NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _OFFLINE = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")  # environment variables
 
 Refused = Callable[[str], ModelError]  # makes an error of the reason why a model cannot be had
@@ -111,7 +110,7 @@ def local(name: str, revision: str | None) -> Path | None:
 
     Raises `ValueError` for the `revision` of a folder, `ModelError` for a name that can be neither.
     """
-    folder = Path(str(files("ipcv") / "demo")) if name == DEMO else Path(name).expanduser()
+    folder = Path(str(files("ipcv") / "demo")) if name == DEMO else expanded(name)
     if folder.is_dir():
         if revision is not None:
             kind = "the bundled model" if name == DEMO else "a folder"
@@ -177,7 +176,7 @@ def hub_errors(refused: Refused, revision: str | None) -> Iterator[None]:
     except HfHubHTTPError as error:
         raise refused(f"{first_line(error)}: try again later") from error
     except OSError as error:  # no space, no permission
-        raise refused(_no_space() if error.errno in _NO_SPACE else first_line(error)) from error
+        raise refused(_no_space() if is_about_space(error) else first_line(error)) from error
     except Exception as error:  # HTTP and transfer libraries have classes of their own, which change
         why = f"fetching it failed ({type(error).__name__}: {first_line(error)}): check the connection"
         raise refused(why) from error

@@ -1,6 +1,5 @@
 """The memory of a run: which videos are done or have failed, which are left, and where each result goes."""
 
-import errno
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -8,14 +7,13 @@ from typing import Any, Literal
 from ipcv.batch.engine import Warn
 from ipcv.batch.inputs import Item
 from ipcv.batch.plan import Captioned, Failed, Outcome, Plan, WorkItem, describe, failure
-from ipcv.errors import ErrorKind, SidecarError, TooManyFailuresError
+from ipcv.errors import ErrorKind, SidecarError, TooManyFailuresError, is_about_space
 from ipcv.output.failures import Failures
 from ipcv.output.journal import Journal, Record
 from ipcv.output.records import failure_record, records
 from ipcv.output.sidecars import Sidecars
 
 Forecast = Literal["done", "failed", "todo"]
-NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @dataclass
@@ -160,7 +158,7 @@ class Batch:
         try:
             self.sidecars.write(item, lines)
         except OSError as error:
-            if error.errno in NO_ROOM:
+            if is_about_space(error):
                 raise
             return failure(item, key, "write", error)
         return None

@@ -66,7 +66,7 @@ def test_a_hub_that_cannot_be_reached_names_the_demo(monkeypatch, tmp_path):
         ipcv.load()
 
 
-@pytest.mark.parametrize("name", ["./missing", "/missing/model", "no-such-model", "a/b/c"])
+@pytest.mark.parametrize("name", ["./missing", "/missing/model", "~nobody-at-all/model", "no-such-model", "a/b/c"])
 def test_a_name_that_is_neither_a_folder_nor_a_repository_is_refused(name):
     with pytest.raises(ModelError, match="no model folder"):
         ipcv.load(name)
