@@ -120,7 +120,7 @@ def _items(source: str, take: Sequence[str], leave: Sequence[str], *, several: b
             yield Item(id=url, video=url, place=place)
         return
     path = Path(source)
-    if path.is_dir():
+    if _is_folder(path):
         above = Path(path.resolve().name) if several else Path()
         for found, problem in _walk(path, take, leave):
             place = str(above / found.relative_to(path))
@@ -161,7 +161,7 @@ def _walk(root: Path, take: Sequence[str], leave: Sequence[str]) -> list[tuple[P
 def _is_folder(path: Path) -> bool:
     try:
         return stat.S_ISDIR(path.stat().st_mode)
-    except OSError:  # a broken link, or one in a circle: it is an item, which then fails
+    except (OSError, ValueError):  # a broken link, say, or a name that is too long: it is an item, which then fails
         return False
 
 

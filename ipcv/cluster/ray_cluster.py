@@ -56,7 +56,7 @@ class Cluster:
     def __init__(self, *, actors: int | None = None, gpus: float | None = None) -> None:
         if actors is not None and actors < 1:
             raise ValueError(f"actors={actors} must be at least 1")
-        if gpus is not None and not (0 <= gpus < 1 or gpus.is_integer()):
+        if gpus is not None and not (0 <= gpus < 1 or (gpus >= 1 and gpus.is_integer())):
             raise ValueError(f"{gpus:g} GPUs per actor make no sense: give a share such as 0.5, or a whole number")
         self._actors, self._gpus = actors, gpus
         self.ray = _quiet_ray()

@@ -206,6 +206,6 @@ def _given_up(work: WorkItem, error: Exception, *, is_begun: bool) -> Failed:
 
 def _reason(error: Exception) -> str:
     """Ray's reason for the end of a worker, in short."""
-    *_, last = str(error).strip().splitlines()
+    *_, last = ["", *str(error).strip().splitlines()]
     detail = last.rpartition("Worker exit detail: ")[2].partition(". ")[0]
     return f"{type(error).__name__}: {shown(detail)}"

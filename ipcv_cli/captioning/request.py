@@ -30,7 +30,7 @@ def inputs(
         raise UsageError(f"--limit {limit} must be at least 1")
     found: list[str] = []
     for source in sources:
-        found += split_list(_stdin(), nul=nul) if source == "-" else [source]
+        found += split_list(_stdin(nul=nul), nul=nul) if source == "-" else [source]
     return Inputs(
         sources=tuple(found),
         glob=tuple(glob),
@@ -67,7 +67,10 @@ def _shard(text: str) -> tuple[int, int]:
     return int(index), int(count)
 
 
-def _stdin() -> bytes:
+def _stdin(*, nul: bool) -> bytes:
     if sys.stdin is None:
         raise UsageError("the list was to come from stdin, which is closed")
-    return sys.stdin.buffer.read()
+    data = sys.stdin.buffer.read()
+    if b"\0" in data and not nul:
+        raise UsageError("the list on stdin has NUL characters: give -0 if they end its paths")
+    return data

@@ -98,8 +98,8 @@ def ask(
                 settings = choices.answer_options(context.params)
                 found = [find(video) for video in videos]  # a wrong file is reported before a large model is loaded
                 source = choices.model_source(context.params)
-                ready = startup.load_model(source, settings, quiet=quiet, no_color=no_color, status=view.status)
                 store = choices.encoding_cache(cache, cache_limit, view.warn)
+                ready = startup.load_model(source, settings, quiet=quiet, no_color=no_color, status=view.status)
             follow(
                 ready.model.stream(found, asked, ready.options, cache=store),
                 choose_writer(json=json, json_stream=json_stream),

@@ -79,6 +79,10 @@ def test_names_that_are_no_text_survive(tmp_path):
     assert os.fsencode(item.id).endswith(b"caf\xe9 'quoted'\n-x.mp4")
 
 
+def test_a_name_that_is_too_long_is_an_item_like_any_other():
+    assert [item.id for item in collect(["x" * 300, "y.mp4"])] == ["x" * 300, "y.mp4"]
+
+
 def test_lists_have_a_path_per_line_or_before_each_nul():
     assert split_list("\ufeffa b.mp4\r\n\nc.mp4".encode(), nul=False) == ["a b.mp4", "c.mp4"]
     assert split_list(b"a\nb.mp4\0\xff.mp4\0", nul=True) == ["a\nb.mp4", "\udcff.mp4"]

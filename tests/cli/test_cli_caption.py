@@ -196,6 +196,9 @@ def test_lists_come_from_stdin(videos, monkeypatch, capsys):
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"")))
     caption("-")
     assert capsys.readouterr().err == "ipcv: done: the list is empty\n"
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data)))
+    caption("-", code=2)
+    assert "the list on stdin has NUL characters: give -0" in capsys.readouterr().err
 
 
 def test_names_that_are_no_text_and_dashes_are_names(videos, capsys):

@@ -175,6 +175,7 @@ def test_an_interrupt_ends_the_cluster_and_keeps_what_is_done(local, tmp_path, m
         (["--gpus-per-actor", "1"], "--gpus-per-actor is about a cluster: give --engine ray as well"),
         (["--engine", "ray", "--actors", "0"], "--actors 0 must be at least 1"),
         (["--engine", "ray", "--gpus-per-actor", "1.5"], "1.5 GPUs per actor make no sense"),
+        (["--engine", "ray", "--gpus-per-actor", "-1"], "-1 GPUs per actor make no sense"),
         (["--engine", "ray", "--device", "cuda:1"], "Ray chooses the GPU of each actor; give --device cuda"),
         (["--engine", "ray", "--device", "cpu", "--gpus-per-actor", "1"], "exclude each other"),
     ],
