@@ -46,7 +46,7 @@ def plan(name: str, *, revision: str | None = None) -> Download:
     supported, or if there is no room for it.
     """
     refused = partial(_refused, name)
-    check_online(refused, "that asks the hub")
+    check_online(refused, "the hub must be asked")
     with hub_errors(refused, revision):
         commit = HfApi().model_info(name, revision=revision).sha or ""
         files = _files(name, commit)

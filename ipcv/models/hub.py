@@ -171,6 +171,8 @@ def hub_errors(refused: Refused, revision: str | None) -> Iterator[None]:
     except RepositoryNotFoundError as error:
         why = "there is no such repository, or it is private: `hf auth login`"
         raise refused(why) from error
+    except HFValidationError as error:
+        raise refused(first_line(error)) from error
     except LocalEntryNotFoundError as error:
         raise refused("it is not in the cache and the hub cannot be reached") from error
     except HfHubHTTPError as error:

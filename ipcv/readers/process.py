@@ -8,6 +8,7 @@ SOCKET, answers there with pickled messages, and copies remote files into the fo
 
 import os
 import pickle
+import shutil
 import signal
 import socket
 import sys
@@ -25,23 +26,29 @@ Message = tuple[Any, ...]
 def main() -> None:
     """Serve until the process that started this one closes the socket, or is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that started this one
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    scratch = Path(sys.argv[2])
+    threading.Thread(target=_end_with_parent, args=(scratch,), daemon=True).start()
     import torch  # noqa: F401 - some builds crash when decord is imported before torch
     import decord  # noqa: F401 # isort: skip - so that no video's time is spent on it
 
     stream = socket.socket(fileno=int(sys.argv[1])).makefile("rwb")
-    scratch = Path(sys.argv[2])
     try:
         send(stream, ("ready",))
         while True:
             serve(pickle.load(stream), scratch, stream)  # noqa: S301 - from the process that started this one
     except (BrokenPipeError, ConnectionResetError, EOFError):  # nobody is left to read for
-        os._exit(0)
+        _leave(scratch)
 
 
-def _end_with_parent() -> None:
+def _end_with_parent(scratch: Path) -> None:
     """Leave, even in the middle of a decoder, when stdin ends: nobody writes to it, so the parent is gone."""
     os.read(0, 1)
+    _leave(scratch)
+
+
+def _leave(scratch: Path) -> None:
+    """End the process at once, and remove remote files that were copied: the parent could not, if it was killed."""
+    shutil.rmtree(scratch, ignore_errors=True)
     os._exit(0)
 
 

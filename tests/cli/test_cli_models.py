@@ -246,6 +246,11 @@ def test_an_interrupt_ends_fetching_at_once_and_the_next_pull_goes_on(number, co
             "other",
             "no model folder 'other'; give a folder, a hub name such as Qwen/Qwen2-VL-2B-Instruct, or 'demo'",
         ),
+        (
+            "a b/c",
+            "cannot fetch 'a b/c': Repo id must use alphanumeric chars, '-', '_' or '.'. The name cannot start or end "
+            "with '-' or '.' and the maximum length is 96: 'a b/c'.",
+        ),
     ],
 )
 def test_what_cannot_be_fetched_is_one_line_and_code_5(name, message, hub, capsys):

@@ -169,7 +169,7 @@ def test_modules_in_the_current_folder_are_not_taken_for_those_of_the_library(cl
 
 
 def test_readers_end_with_the_process_that_started_them(clips, tmp_path):
-    """Even if that is killed while a decoder hangs; and its script, which has no main guard, runs once."""
+    """Even if that is killed while a decoder hangs; its script, which has no main guard, runs once; no file is left."""
     script = tmp_path / "parent.py"
     script.write_text(
         "import sys, time\nfrom odd_jobs import Hanging\n"
@@ -181,13 +181,15 @@ def test_readers_end_with_the_process_that_started_them(clips, tmp_path):
     paths = os.pathsep.join([str(Path(__file__).parent), os.getcwd()])  # noqa: PTH109
     parent = psutil.Popen(
         [os.sys.executable, str(script), str(next(clips.iterdir()))],
-        env=os.environ | {"PYTHONPATH": paths},
+        env=os.environ | {"PYTHONPATH": paths, "TMPDIR": str(tmp_path)},
         stdout=-1,
     )
     child = psutil.Process(int(parent.stdout.readline()))
+    assert list(tmp_path.glob("ipcv-readers-*"))
     parent.kill()
     parent.wait()
     assert child.wait(timeout=10) is None or not child.is_running()
+    assert not list(tmp_path.glob("ipcv-readers-*"))
 
 
 @pytest.mark.parametrize(
