@@ -182,6 +182,7 @@ class _Process:
                 stdin=subprocess.PIPE,  # never written to: its end tells that this process is gone
                 stdout=2,  # whatever a library prints must not get into the output
                 pass_fds=[number],
+                process_group=0,  # Ctrl-C is for this process alone
             )
             unless_started.pop_all()
         self._stream = self._socket.makefile("rwb")

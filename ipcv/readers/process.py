@@ -9,7 +9,6 @@ SOCKET, answers there with pickled messages, and copies remote files into the fo
 import os
 import pickle
 import shutil
-import signal
 import socket
 import sys
 import threading
@@ -25,7 +24,6 @@ Message = tuple[Any, ...]
 
 def main() -> None:
     """Serve until the process that started this one closes the socket, or is gone."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that started this one
     scratch = Path(sys.argv[2])
     threading.Thread(target=_end_with_parent, args=(scratch,), daemon=True).start()
     import torch  # noqa: F401 - some builds crash when decord is imported before torch

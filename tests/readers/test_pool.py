@@ -124,16 +124,24 @@ def test_a_decoder_that_crashes_is_replaced(one, clips):
     assert contents(next(readings))
 
 
+def test_an_interrupt_from_the_terminal_reaches_no_reader_even_while_it_starts(clips, capfd):
+    """A terminal sends it to the whole group of the process that runs in it."""
+    with Readers(1, 1) as readers:
+        (child,) = children()
+        assert os.getpgid(child.pid) != os.getpgrp()
+        assert contents(next(readers.read([job(min(clips.iterdir()))])))
+    assert capfd.readouterr() == ("", "")
+
+
 def test_a_process_that_the_system_refuses_is_the_failure_of_its_video(clips, monkeypatch):
     good = min(clips.iterdir())
     with monkeypatch.context() as changed:
         changed.setattr("sys.executable", "/nowhere/python")
         with Readers(1, 1) as readers:
-            readings = readers.read([job(good), job(good)])
             with pytest.raises(FileNotFoundError):
-                contents(next(readings))
+                contents(next(readers.read([job(good)])))
             changed.undo()
-            assert contents(next(readings))
+            assert contents(next(readers.read([job(good)])))
 
 
 def test_a_reader_process_loads_no_transformers(one, clips):
