@@ -124,13 +124,11 @@ def test_a_decoder_that_crashes_is_replaced(one, clips):
     assert contents(next(readings))
 
 
-def test_an_interrupt_from_the_terminal_reaches_no_reader_even_while_it_starts(clips, capfd):
-    """A terminal sends it to the whole group of the process that runs in it."""
-    with Readers(1, 1) as readers:
-        (child,) = children()
-        assert os.getpgid(child.pid) != os.getpgrp()
-        assert contents(next(readers.read([job(min(clips.iterdir()))])))
-    assert capfd.readouterr() == ("", "")
+def test_an_interrupt_from_the_terminal_reaches_no_reader(one, clips):
+    """A terminal sends it to the whole group of the process that runs in it, and a reader may still be starting."""
+    assert [contents(reading) for reading in one.read([job(min(clips.iterdir()))])]
+    assert [os.getpgid(child.pid) for child in children()] == [child.pid for child in children()]
+    assert children()
 
 
 def test_a_process_that_the_system_refuses_is_the_failure_of_its_video(clips, monkeypatch):
@@ -139,9 +137,9 @@ def test_a_process_that_the_system_refuses_is_the_failure_of_its_video(clips, mo
         changed.setattr("sys.executable", "/nowhere/python")
         with Readers(1, 1) as readers:
             with pytest.raises(FileNotFoundError):
-                contents(next(readers.read([job(good)])))
+                [contents(reading) for reading in readers.read([job(good)])]
             changed.undo()
-            assert contents(next(readers.read([job(good)])))
+            assert [contents(reading) for reading in readers.read([job(good)])]
 
 
 def test_a_reader_process_loads_no_transformers(one, clips):
