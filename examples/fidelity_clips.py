@@ -12,7 +12,8 @@ from torch import Tensor
 
 from ipcv.compression.compressors.features import describe
 from ipcv.compression.compressors.selection import Stream
-from ipcv.media.clip import Sampling, open_video
+from ipcv.media.clip import open_video
+from ipcv.media.sampling import Sampling
 
 TOLERANCE = 1e-4  # largest difference of a feature to the ONNX graph's
 MEAN, SPREAD = (torch.tensor(v).view(3, 1, 1) for v in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))  # ImageNet's

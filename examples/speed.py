@@ -79,8 +79,8 @@ class Bench:
         seconds = self.settle() - start
         counts = [each.tolist() for each in kept] or [()] * len(batches)
         for grid, count in zip(batches, counts, strict=True):
-            parts = (self.encoder.frames([grid]), self.encoder.parts([grid]))
-            flops += encoder_flops(self.vision, parts[0], options.compressor, count, parts[1])
+            parts = self.encoder.divisions([grid])
+            flops += encoder_flops(self.vision, parts[0], options.compressor, count, parts[-1])
         return seconds, flops
 
     def prefill(self, options: Options) -> tuple[float, int]:

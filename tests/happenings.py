@@ -15,7 +15,7 @@ from ipcv.answer import (
     VisualInput,
     Warned,
 )
-from ipcv.media.clip import VideoFacts
+from ipcv.media.frames import VideoFacts
 from ipcv.models.facts import ModelFacts
 from ipcv.options import Options
 

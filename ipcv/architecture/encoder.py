@@ -51,10 +51,6 @@ class Encoder:
         frames = self.frames(grids)
         return [frames, window_sizes(grids, self.window)] if self.window else [frames]
 
-    def parts(self, grids: Sequence[Grid]) -> list[int]:
-        """Sizes of the smallest segments: of windows where there are any, else of frames."""
-        return self.divisions(grids)[-1]
-
     def order(self, grids: Sequence[Grid], device: torch.device) -> Tensor | None:
         """The patch `[n]` that each token is, counted frame by frame in squares; None: tokens come in that order."""
         return window_order(grids, self.window, self.merge, device) if self.window else None

@@ -1,5 +1,6 @@
 """Shared by families whose encoders take frames of one fixed size, one frame a row."""
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from torch import Tensor
@@ -8,6 +9,16 @@ from ipcv.architecture.encoder import Heads
 from ipcv.architecture.grids import Grid
 from ipcv.architecture.internals import encoder_output
 from ipcv.architecture.visual import Visual
+
+
+def grids_of(side: int) -> Callable[..., Sequence[Grid]]:
+    """The function of an encoder's input `[n, 3, height, width]` that gives its grid, for patches of `side` pixels."""
+
+    def grids(pixel_values: Tensor, **_: Any) -> Sequence[Grid]:
+        frames, height, width = len(pixel_values), *pixel_values.shape[2:]
+        return [(frames, height // side, width // side)]
+
+    return grids
 
 
 def separate(attention: Any, queries: Tensor, states: Tensor) -> Heads:

@@ -1,6 +1,5 @@
 """InternVL3: frames of one size, each with a class token that is never dropped; the prompt numbers them."""
 
-from collections.abc import Sequence
 from typing import Any
 
 from torch import Tensor
@@ -8,7 +7,6 @@ from torch import Tensor
 from ipcv.architecture import positions
 from ipcv.architecture.encoder import Attention, Encoder, Heads
 from ipcv.architecture.fixed_size import StillSettings
-from ipcv.architecture.grids import Grid
 from ipcv.architecture.shapes import VisionShape
 from ipcv.errors import ModelError
 from ipcv.families import framed
@@ -42,11 +40,7 @@ def encoder(model: Any) -> Encoder:
             "models that read the last one"
         )
     tower = model.model.vision_tower
-
-    def grids(pixel_values: Tensor, **_: Any) -> Sequence[Grid]:
-        frames, height, width = len(pixel_values), *pixel_values.shape[2:]
-        return [(frames, height // tower.config.patch_size[0], width // tower.config.patch_size[1])]
-
+    grids = framed.grids_of(tower.config.patch_size[0])
     return Encoder(
         blocks=tower.encoder.layer, attention=ATTENTION, patch_embedding=tower.embeddings, grids=grids, protected=1
     )

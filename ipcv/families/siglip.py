@@ -1,12 +1,8 @@
 """Shared by families with a SigLIP encoder: frames of one size, one a row, without a class token."""
 
-from collections.abc import Sequence
 from typing import Any
 
-from torch import Tensor
-
 from ipcv.architecture.encoder import Attention, Encoder
-from ipcv.architecture.grids import Grid
 from ipcv.architecture.shapes import VisionShape
 from ipcv.families import framed
 
@@ -21,12 +17,7 @@ ATTENTION = Attention(
 
 def encoder(tower: Any) -> Encoder:
     """The SigLIP `tower` as an encoder for compression."""
-    side = tower.config.patch_size
-
-    def grids(pixel_values: Tensor, **_: Any) -> Sequence[Grid]:
-        frames, height, width = len(pixel_values), *pixel_values.shape[2:]
-        return [(frames, height // side, width // side)]
-
+    grids = framed.grids_of(tower.config.patch_size)
     return Encoder(blocks=tower.encoder.layers, attention=ATTENTION, patch_embedding=tower.embeddings, grids=grids)
 
 

@@ -16,7 +16,6 @@ from ipcv.media.prefetch import ReadAhead
 from ipcv.media.probe import IndexedVideo, probe
 from ipcv.media.sampling import Choice, Sampling, choose
 
-__all__ = ["Clip", "Sampling", "VideoFacts", "clip_from_frames", "open_video"]
 DECORD_WORK = 4096  # frames that decord may decode for a clip; above, PyAV reads it, which decodes each frame once
 Resize = Callable[[int, int, int], FrameSize]  # (height, width) as displayed, frames -> (height, width) wanted
 

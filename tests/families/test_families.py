@@ -155,7 +155,7 @@ def test_flash_attention_equals_sdpa(family, flash, settings):
         want = case.encode(model, case.several).pooler_output
         with attention(model, "flash_by_hand"):
             got = case.encode(model, case.several).pooler_output
-    assert max(flash) == len(find_encoder(model).parts(case.several))
+    assert max(flash) == len(find_encoder(model).divisions(case.several)[-1])
     assert error(got, want) < 1e-5
 
 
@@ -168,7 +168,7 @@ def test_torchs_attention_over_packed_rows_equals_the_padded_one(family, request
         want = case.encode(model, case.several).pooler_output
         calls = request.getfixturevalue("packed")
         got = case.encode(model, case.several).pooler_output
-    assert max(len(told["cu_seq_k"]) - 1 for told in calls) == len(find_encoder(model).parts(case.several))
+    assert max(len(told["cu_seq_k"]) - 1 for told in calls) == len(find_encoder(model).divisions(case.several)[-1])
     assert error(got, want) < 1e-5
 
 

@@ -28,9 +28,10 @@ from films import (
 )
 
 from ipcv.errors import VideoError
-from ipcv.media.clip import Clip, Sampling, clip_from_frames, open_video
+from ipcv.media.clip import Clip, clip_from_frames, open_video
 from ipcv.media.decoders import DecordError, decord_frames, decord_work, pyav_frames
 from ipcv.media.probe import probe
+from ipcv.media.sampling import Sampling
 
 CODECS = {"libx264": "mp4", "libx265": "mp4", "libvpx-vp9": "webm", "libsvtav1": "mp4"}
 
@@ -520,7 +521,7 @@ def test_the_time_spent_reading_grows_while_reading_and_only_then(films):
 
 def test_a_process_that_abandons_its_clip_ends_at_once_and_well(films):
     code = (
-        "import sys; from ipcv.media.clip import *\n"
+        "import sys; from ipcv.media.clip import Sampling, open_video\n"
         "batches = iter(open_video(sys.argv[1], Sampling(fps=30), frame_batch=2)); next(batches)\n"
         "print('read')"
     )
