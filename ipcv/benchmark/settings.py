@@ -3,7 +3,7 @@
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from types import NoneType, UnionType
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Any, Literal, Union, cast, get_args, get_origin
 
 from ipcv.compression import registry
 from ipcv.options import Options
@@ -92,8 +92,7 @@ def _with_part(setting: Setting, method: str, values: dict[str, str]) -> Setting
         return replace(setting, frames=share) if method == "frames" else replace(setting, pixels=share)
     if values:
         raise ValueError("it takes no share and no fields")
-    shown: dict[str, ClipVariant] = {"file": "file", "grey": "grey", "other": "other"}
-    return replace(setting, shown=shown.get(method, setting.shown))
+    return setting if method == "dense" else replace(setting, shown=cast(ClipVariant, method))
 
 
 def _build(method: str, values: dict[str, str]) -> Any:

@@ -22,7 +22,7 @@ class ListedMethod:
     """A method by one of its names."""
 
     name: str  # on the command line and in `ipcv bench`
-    place: Place  # where it acts: in the encoder, between it and the language model, or in that
+    place: Place  # in the encoder, between encoder and language model, or in the language model
     default: bool  # whether it is used where no other was asked for
     method: str  # the class in Python
     summary: str

@@ -1,4 +1,4 @@
-"""The encoder's half of an answer: a clip's frames, batch by batch, to visual embeddings."""
+"""The vision encoder's part of an answer: a clip's frames become visual embeddings, batch by batch."""
 
 from collections.abc import Generator, Iterator
 from contextlib import AbstractContextManager, nullcontext, suppress
@@ -156,10 +156,7 @@ class FrameEncoder:
         return visual, grid
 
     def check(self, clip: Clip) -> None:
-        """Raise `ValueError` if the model cannot be asked about an image, and `clip` is one.
-
-        Or if too little would be kept of the smallest frame batch.
-        """
+        """Raise `ValueError` for an image in a family without images, or if the last batch would keep no token."""
         if clip.kind == "image" and self.language.image_placeholder is None:
             raise ValueError(f"models of family {self.network.config.model_type!r} are asked about videos only here")
         frames = len(clip.times) % self.frame_batch or min(self.frame_batch, len(clip.times))

@@ -39,7 +39,7 @@ def load(
 
 @dataclass(frozen=True, kw_only=True)
 class FittedModel:
-    """A loaded model, and what it is to work with."""
+    """A loaded model, and the options and the batch size that it is to work with."""
 
     model: Model
     options: Options

@@ -105,7 +105,7 @@ def _path(video: Source) -> str:
 def _wanted(known: ChosenFrames | Clip | Encoded, planner: BudgetPlanner) -> tuple[int, Extent]:
     """The visual tokens that the options alone would put into the prompt, and how much there is of the video."""
     if isinstance(known, ChosenFrames):
-        extent = planner.found(known)
+        extent = planner.whole(known)
         return extent.tokens, extent
     extent = extent_of(planner, known)
     return known.share.asked if isinstance(known, Encoded) and known.share else extent.tokens, extent

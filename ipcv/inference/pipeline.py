@@ -101,7 +101,7 @@ class Pipeline:
         done: int = 0,
         total: int | None = None,
     ) -> Generator[FrameBatch | Warned, None, Encoded]:
-        """Encode a clip and close it, `frame_batch` frames at a time; arguments and errors as of `FrameEncoder`."""
+        """Encode a clip and close it, `frame_batch` frames at a time. Errors as of `FrameEncoder.encode`."""
         total = len(clip.times) if total is None else total
         return (yield from self.encoder(clock, frame_batch).encode(clip, share=share, done=done, total=total))
 

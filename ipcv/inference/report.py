@@ -104,7 +104,7 @@ def counted(
         length=contents.length,
         visual=sum(contents.visual),
         left_out=sum(len(part.visual) for part in contents.parts) - sum(contents.visual),
-        leaving_out=contents.reducer_flops,
+        reducer_flops=contents.reducer_flops,
         chosen=tokens + (not is_cut_off(pipeline, tokens)),
     )
 

@@ -1,4 +1,4 @@
-"""Memory that runs out: the work starts again with less of what took too much."""
+"""Where memory runs out, the work starts again with less of what took too much."""
 
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager

@@ -30,7 +30,7 @@ class WorkCounts:
     length: int = 0  # tokens of the prompt
     visual: int = 0  # visual tokens in it
     left_out: int = 0  # visual tokens that a reducer left out of it
-    leaving_out: int = 0  # FLOPs of choosing those
+    reducer_flops: int = 0  # spent on choosing the visual tokens that stay
     chosen: int = 0  # new tokens, an end token counted
 
     @property
@@ -69,7 +69,7 @@ def _counted(config: PretrainedConfig, options: Options, work: WorkCounts) -> di
         "prefill": {
             "tokens_in": whole,
             "tokens_computed": length - visual + later,
-            "flops": prefill_flops(text, length, visual, pruner) + work.leaving_out,  # which makes it shorter
+            "flops": prefill_flops(text, length, visual, pruner) + work.reducer_flops,
             "flops_dense": prefill_flops(text, whole, visual + work.left_out),
         },
         "generate": {

@@ -40,20 +40,20 @@ class BudgetPlanner:
     may_reduce: bool  # whether the reducer may be made to leave out more
     text: PictureText
 
-    def found(self, found: ChosenFrames) -> Extent:
-        """All of the frames that the options ask for."""
-        return self.extent(found.kind, found.times, len(found.times), (found.height, found.width))
+    def whole(self, chosen: ChosenFrames) -> Extent:
+        """The extent of a video with all of its chosen frames, nothing lowered."""
+        return self.extent(chosen.kind, chosen.times, len(chosen.times), (chosen.height, chosen.width))
 
     def extent(self, kind: MediaKind, times: Sequence[float], frames: int, size: FrameSize) -> Extent:
-        """So many `frames` of this height and width, the last of them at the last of `times`."""
+        """The extent of so many `frames` of this height and width, the last of them at the last of `times`."""
         text = self.text.most(kind, times[-1], frames // self.patches.temporal_patch_size)
         height, width = size
         return Extent(frames=frames, height=height, width=width, patches=self.patches, reducer=self.reducer, text=text)
 
-    def read(self, found: ChosenFrames, limit: Limit) -> tuple[Clip, Share]:
+    def read(self, chosen: ChosenFrames, limit: Limit) -> tuple[Clip, Share]:
         """Open the chosen frames, as many and as large as the limit allows. Errors as of `lower`."""
-        extent, share = self.lower(self.found(found), limit, found.times, found.name)
-        return found.read(extent.patches.resize, extent.frames), share
+        extent, share = self.lower(self.whole(chosen), limit, chosen.times, chosen.name)
+        return chosen.read(extent.patches.resize, extent.frames), share
 
     def lower(
         self, whole: Extent, limit: Limit, times: Sequence[float], name: str, *, only_reduce: bool = False

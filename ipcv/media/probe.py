@@ -71,7 +71,7 @@ def probe(path: str | Path) -> IndexedVideo:
 
 
 def _index(container: InputContainer, stream: VideoStream) -> _Contents:
-    """Read from the packets alone when every frame is shown."""
+    """Read from the packets alone at which time each frame appears."""
     found = _Contents(stream.time_base or _TICK)
     decoding: list[int] = []  # when each is decoded: all that some containers say
     total, latest, key = 0, -math.inf, math.inf

@@ -155,6 +155,7 @@ class _Hooks:
         yield self.blocks[-1].register_forward_hook(self.part)
 
     def begin(self, _: nn.Module, __: tuple[Tensor, ...], kwargs: dict[str, Any]) -> None:
+        """Before the blocks: group successive frames of equal size; every patch is a token of its own."""
         self.groups = []
         bounds = kwargs["cu_seqlens"]
         start, lengths = 0, []
@@ -206,15 +207,18 @@ class _Hooks:
         return (self.merged, *args[1:])
 
     def hold(self, _: nn.Module, __: tuple[Tensor, ...], output: Tensor) -> Tensor:
+        """After a feed-forward part: keep its output, which is one of merged tokens, for `join`."""
         self.update = output
-        return output.new_zeros(())  # the block adds it to what had not merged yet
+        return output.new_zeros(())  # the block adds it to the tokens that had not merged yet
 
     def join(self, _: nn.Module, __: tuple[Tensor, ...], ___: Tensor) -> Tensor:
+        """After a block: the sum of the merged tokens and their feed-forward part in place of the block's output."""
         output = self.merged + self.update
         del self.keys, self.merged, self.update
         return output
 
     def part(self, _: nn.Module, __: tuple[Tensor, ...], output: Tensor) -> Tensor:
+        """After the last block: give every patch the state of its token."""
         parts = [
             group.frames.part(states).flatten(0, 1)
             for group, states in zip(self.groups, self.split(output), strict=True)

@@ -64,7 +64,7 @@ class Pruner(Method):
         """Raise `ValueError` if tokens cannot be chosen in a language model of this shape."""
         self.steps(shape.layers, shape.linear_layers)
 
-    def settled(self, depth: int, linear: Collection[int]) -> tuple[Self, str | None]:  # noqa: ARG002 - see below
+    def settled(self, depth: int, linear: Collection[int]) -> tuple[Self, str | None]:  # noqa: ARG002 - for methods that leave something open
         """This pruner with nothing left open for the model that has it, and a warning if that is not the usual."""
         return self, None
 
