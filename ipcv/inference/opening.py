@@ -5,7 +5,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ipcv.encodings.encoded import Encoded
-from ipcv.encodings.reuse import Reuse, extent_of, share_of
+from ipcv.encodings.reuse import Reuse
+from ipcv.encodings.share import extent_of, share_of
 from ipcv.inference.retry import Room
 from ipcv.limits.budget import Budget, Limit, Share, allot, explain
 from ipcv.limits.extent import Extent
