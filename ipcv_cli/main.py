@@ -66,7 +66,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         context = getattr(error, "ctx", None)
         given = sys.argv[1:] if arguments is None else arguments
         command = context.command_path if context else _named(given)  # errors that commands raise have none
-        message = " ".join(error.format_message().replace("Value error, ", "").split())  # tabs and line breaks
+        message = error.format_message().replace("Value error, ", "")  # Typer writes that before what was wrong
+        message = " ".join(message.split())  # without tabs and line breaks
         complain(f"{message.rstrip('.')} (see `{command} --help`)")
         return error.exit_code
 

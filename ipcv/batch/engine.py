@@ -1,6 +1,6 @@
 """Engines caption the videos of a run. The local engine runs the model in this process."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -41,7 +41,7 @@ class EngineRun(Protocol):
         """The model's, as `fingerprint.model` describes it; known before any model is loaded."""
         ...
 
-    def run(self, works: Iterable[WorkItem]) -> Iterator[Outcome]:
+    def run(self, works: Iterable[WorkItem]) -> Generator[Outcome, None, None]:
         """Caption every one of `works`: a `Captioned` or a `Failed` for each, and a `Started` before it."""
         ...
 
@@ -109,7 +109,7 @@ class LocalRun:
     warn: Warn
     identity: dict[str, Any]
 
-    def run(self, works: Iterable[WorkItem]) -> Iterator[Outcome]:
+    def run(self, works: Iterable[WorkItem]) -> Generator[Outcome, None, None]:
         """Load the model, and caption every one of `works` in order."""
         with ExitStack() as stack:
             yield from self.engine.load(self.plan, self.warn, stack).run(works)

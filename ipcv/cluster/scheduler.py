@@ -7,7 +7,7 @@ together. Here each worker has a few videos ahead, sends back each one as it is 
 """
 
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -59,7 +59,7 @@ class Scheduler:
         self._actors = [cluster.start_worker(settings) for _ in range(cluster.share.count)]
         self.identity: dict[str, Any] = self._asked(self._actors[0].identity.remote())
 
-    def run(self, works: Iterable[WorkItem]) -> Iterator[Outcome]:
+    def run(self, works: Iterable[WorkItem]) -> Generator[Outcome, None, None]:
         """Caption every one of `works`.
 
         Raises `ClusterError` if workers do not live long enough to load the model, and what loading it raises.

@@ -49,7 +49,7 @@ class EncodingCache:
         self.folder, self.limit, self._warn = folder, limit, warn
 
     def load(self, key: str, video: str) -> Encoded | None:
-        """What is stored under `key`, as the encoding of `video` wherever that is now; its seconds are 0."""
+        """The encoding stored under `key`, with `video` as its path and 0 for its seconds; None if there is none."""
         path = self._path(key)
         try:
             with safe_open(path, "pt") as file:
@@ -153,7 +153,7 @@ def _hash(*tensors: Tensor) -> str:
 
 
 def _encoded(visual: Visual, about: dict[str, Any]) -> Encoded:
-    """What was stored. Raises `ValueError` if it is not whole."""
+    """The encoding of stored parts. Raises `ValueError` if they are not whole."""
     if about["version"] != VERSION or about["hash"] != _hash(visual.tokens, visual.deepstack):
         raise ValueError("its checksum is another one")
     time, rows, columns = about["grid"]

@@ -36,7 +36,7 @@ class Model:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What a user should know about the model itself."""
+        """Warnings about the model itself."""
         return self.loaded.warnings
 
     def ask(self, video: Input | Sequence[Input], question: str, options: Options | None = None) -> Answer:

@@ -117,5 +117,5 @@ def gathered(work: Generator[Event, None, Result]) -> tuple[list[Event], Result]
 
 
 def returned(work: Generator[Any, None, Result]) -> Result:
-    """What `work` returns; what it yields is let go."""
+    """The value that `work` returns; all that it yields is dropped."""
     return gathered(work)[1]

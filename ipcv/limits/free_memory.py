@@ -30,7 +30,7 @@ def _system() -> Iterator[tuple[int, str]]:
 
 
 def _groups(root: Path, own: Path) -> Iterator[tuple[int, str]]:
-    """What the process's cgroup and those above it leave: version 2, and version 1's memory controller."""
+    """Bytes that the process's cgroup and those above it leave: version 2, and version 1's memory controller."""
     with suppress(OSError):
         for line in own.read_text(encoding="utf-8").splitlines():
             _, controllers, path = line.split(":", 2)

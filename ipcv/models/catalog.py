@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from ipcv.models.checkpoints import DEMO, DEMO_FAMILY, DEMO_TESTED_WITH, KNOWN, Checkpoint
+from ipcv.models.checkpoints import DEMO_CHECKPOINT, DEMO_FAMILY, DEMO_TESTED_WITH, KNOWN, Checkpoint
 from ipcv.models.hub_cache import CachedModel, cache_folder, cached_models
 
 SCHEMA_VERSION = 1
@@ -56,7 +56,7 @@ class Listing:
 def list_models() -> Listing:
     """List the published models and those in the hub's cache. No network call."""
     here = {model.name: model for model in cached_models()}
-    models = [_listed(DEMO, DEMO_FAMILY, DEMO_TESTED_WITH, None, bundled=True)]
+    models = [_listed(DEMO_CHECKPOINT, DEMO_FAMILY, DEMO_TESTED_WITH, None, bundled=True)]
     for family, known in KNOWN.items():
         published = {checkpoint.name: checkpoint for checkpoint in known.checkpoints}
         more = [name for name, copy in here.items() if copy.family == family and name not in published]

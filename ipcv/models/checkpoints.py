@@ -40,7 +40,7 @@ class KnownFamily:
     tested_with: str = "tiny random weights"  # weights that the tests of every family run
 
 
-DEMO = Checkpoint("demo", 7_388_992, 2_752_512)
+DEMO_CHECKPOINT = Checkpoint("demo", 7_388_992, 2_752_512)
 DEMO_FAMILY, DEMO_TESTED_WITH = "qwen2_vl", "trained weights"
 
 KNOWN: dict[str, KnownFamily] = {

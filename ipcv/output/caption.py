@@ -6,7 +6,6 @@ from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
-from typing import cast
 
 from ipcv.batch.engine import Engine, EngineRun, EngineSettings, LocalEngine, Warn
 from ipcv.batch.inputs import Inputs, Item
@@ -185,8 +184,7 @@ def _outcomes(works: Iterator[WorkItem], engine: EngineRun) -> Generator[Outcome
     """Run the engine over `works`; those at the front that cannot be opened fail before a model is loaded."""
     for work in works:
         if not work.failed:
-            outcomes = engine.run(chain([work], works))
-            with closing(cast("Generator[Outcome, None, None]", outcomes)):
+            with closing(engine.run(chain([work], works))) as outcomes:
                 yield from outcomes
             return
         yield work.failed

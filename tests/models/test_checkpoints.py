@@ -8,7 +8,7 @@ from bitsandbytes.nn import Linear4bit
 
 import ipcv
 from ipcv.families import FAMILIES
-from ipcv.models.checkpoints import DEMO, DEMO_FAMILY, KNOWN, Checkpoint
+from ipcv.models.checkpoints import DEMO_CHECKPOINT, DEMO_FAMILY, KNOWN, Checkpoint
 
 sys.path.append(str(Path(__file__).parents[2] / "examples"))
 import count_parameters
@@ -31,7 +31,7 @@ def test_a_checkpoint_has_the_parameters_that_follow_from_its_sizes(name):
 
 def test_the_demo_model_has_those_that_are_said(demo):
     network = demo.loaded.network
-    assert Checkpoint("demo", network.num_parameters(), count_parameters.quantised(network)) == DEMO
+    assert Checkpoint("demo", network.num_parameters(), count_parameters.quantised(network)) == DEMO_CHECKPOINT
     assert demo.facts.family == DEMO_FAMILY
 
 
@@ -41,8 +41,8 @@ def test_four_bits_take_the_bytes_that_are_said():
     packed = {weight.data_ptr() for weight in quantised}
     held = sum(weight.nbytes + scales(weight.quant_state) for weight in quantised)
     held += sum(weight.nbytes for weight in network.parameters() if weight.data_ptr() not in packed)
-    assert DEMO.quantised == sum(weight.quant_state.shape.numel() for weight in quantised)
-    assert held == pytest.approx(DEMO.bytes_4bit, rel=0.001)
+    assert DEMO_CHECKPOINT.quantised == sum(weight.quant_state.shape.numel() for weight in quantised)
+    assert held == pytest.approx(DEMO_CHECKPOINT.bytes_4bit, rel=0.001)
 
 
 def scales(state):

@@ -7,7 +7,7 @@ from hub_server import COMMIT, REPOSITORY, Hub, redirect
 
 from ipcv.errors import ModelError
 from ipcv.models.catalog import list_models
-from ipcv.models.checkpoints import DEMO, KNOWN
+from ipcv.models.checkpoints import DEMO_CHECKPOINT, KNOWN
 from ipcv.models.download import plan
 from ipcv.models.hub import find_cached, find_folder
 from ipcv.models.hub_cache import cached_models, cached_names, plan_removal
@@ -191,7 +191,7 @@ def test_the_list_names_every_published_model_with_its_numbers():
     ]  # fmt: skip
     assert [family.family for family in listing.families] == list(KNOWN)
     demo, qwen = listing.models[:2]
-    assert (demo.bundled, demo.parameters, demo.tested_with) == (True, DEMO.parameters, "trained weights")
+    assert (demo.bundled, demo.parameters, demo.tested_with) == (True, DEMO_CHECKPOINT.parameters, "trained weights")
     assert (qwen.parameters, qwen.bytes_16bit, qwen.bytes_4bit) == (2_208_985_600, 4_417_971_200, 2_473_469_312)
     assert not any(model.cached for model in listing.models)
     assert (listing.others, listing.others_size) == (0, 0)
