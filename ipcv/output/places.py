@@ -59,6 +59,8 @@ class Places:
         if self.parquet:
             if self.journal is None:
                 raise ValueError("`parquet` is made of the captions in a file: give `output` as well")
+            if _start(self.parquet) not in (b"", b"PAR1"):  # a table is replaced, anything else is not
+                raise ValueError(f"{self.parquet} is there already and no Parquet table: name another file")
             require("pyarrow")
 
     def make_folder(self) -> None:
@@ -74,3 +76,11 @@ class Places:
         folder = path.absolute().parent
         if not folder.is_dir() and not (self.output_dir and folder == self.output_dir.absolute()):
             raise ValueError(f"{path}: there is no such folder; make it first")
+
+
+def _start(path: Path) -> bytes:
+    """The first four bytes of a file; none if it is not there."""
+    if not path.exists():
+        return b""
+    with path.open("rb") as file:
+        return file.read(4)

@@ -114,6 +114,7 @@ def test_lines_of_other_settings_are_replaced_with_a_warning(videos, engine):
         ({"inputs": "empty"}, VideoError, "no video in empty: name others, or give `glob` a pattern"),
         ({"output_dir": Path("x")}, ValueError, "output_dir is where side-cars go: give `sidecars` as well"),
         ({"output": None, "parquet": Path("x")}, ValueError, "give `output` as well"),
+        ({"parquet": Path("clips/0.mp4")}, ValueError, "clips/0.mp4 is there already and no Parquet table"),
         ({"output": "clips"}, ValueError, "clips is a folder: name a file"),
         ({"output": ""}, ValueError, r"\. is a folder: name a file"),
         ({"output": "/dev/full"}, ValueError, "/dev/full is a device or a pipe: name a file"),
