@@ -14,14 +14,14 @@ from ipcv.encodings.cache import LIMIT, EncodingCache
 from ipcv.inference.load import FittedModel, load_fitted
 from ipcv.inference.model import Model
 from ipcv.models.source import ModelSource
-from ipcv.readers.pool import Readers
+from ipcv.readers.pool import Readers, check_readers
 
 Warn = Callable[[str], object]  # gets a warning that is not about one video
 
 
 @dataclass(frozen=True, kw_only=True)
 class EngineSettings:
-    """How an engine reads videos and runs the model."""
+    """How an engine reads videos and runs the model. Raises `ValueError` for bad values."""
 
     source: ModelSource = field(default_factory=ModelSource)
     readers: int = 2  # processes that read ahead; 0: none, one video after the other
@@ -31,6 +31,11 @@ class EngineSettings:
     max_download: int = MAX_DOWNLOAD  # bytes of a remote video
     cache: Path | None = None  # folder in which encodings are kept
     cache_limit: int = LIMIT  # bytes
+
+    def __post_init__(self) -> None:
+        check_readers(self.readers, self.prefetch, self.timeout)
+        if self.batch_size < 1:
+            raise ValueError(f"batch_size={self.batch_size} must be at least 1")
 
 
 class EngineRun(Protocol):

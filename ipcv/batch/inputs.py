@@ -37,7 +37,7 @@ class Item:
 
 @dataclass(frozen=True, kw_only=True)
 class Inputs:
-    """The videos of a run. `collect` finds them."""
+    """The videos of a run. `collect` finds them. Raises `ValueError` for bad values."""
 
     sources: tuple[str, ...]  # files, folders (all the way down), URLs and manifests (`.jsonl`)
     glob: tuple[str, ...] = ()  # in folders, take the files that match one of these, whatever their ending
@@ -53,6 +53,8 @@ class Inputs:
         return cls(sources=tuple(map(str, [inputs] if isinstance(inputs, str | Path) else inputs)))
 
     def __post_init__(self) -> None:
+        if not all(self.sources):  # a variable of a shell that is not set, say: it would be the current folder
+            raise ValueError("the name of a video or folder is empty: give `.` for the current folder")
         if self.limit is not None and self.limit < 1:
             raise ValueError(f"limit={self.limit} must be at least 1")
         if self.shard:

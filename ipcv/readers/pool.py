@@ -33,12 +33,7 @@ class Readers:
     """
 
     def __init__(self, count: int, prefetch: int, timeout: float | None = None) -> None:
-        if count < 0 or prefetch < 1:
-            raise ValueError(f"readers={count} must be 0 or more, and prefetch={prefetch} at least 1")
-        if timeout is not None and not timeout > 0:
-            raise ValueError(f"timeout={timeout:g} must be more than 0 seconds")
-        if timeout is not None and not count:
-            raise ValueError("a timeout needs reader processes that can be killed: use 1 reader or more")
+        check_readers(count, prefetch, timeout)
         self._count, self._prefetch, self._timeout = count, prefetch, timeout
         self._jobs: queue.SimpleQueue[Reading | None] = queue.SimpleQueue()
         self._workers: list[_Worker] = []
@@ -94,6 +89,16 @@ class Readers:
             return
         with closing(reading):
             yield reading
+
+
+def check_readers(count: int, prefetch: int, timeout: float | None) -> None:
+    """Raise `ValueError` for arguments of `Readers` that make no sense."""
+    if count < 0 or prefetch < 1:
+        raise ValueError(f"readers={count} must be 0 or more, and prefetch={prefetch} at least 1")
+    if timeout is not None and not timeout > 0:
+        raise ValueError(f"timeout={timeout:g} must be more than 0 seconds")
+    if timeout is not None and not count:
+        raise ValueError("a timeout needs reader processes that can be killed: use 1 reader or more")
 
 
 class _Worker(threading.Thread):

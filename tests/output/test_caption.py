@@ -111,6 +111,7 @@ def test_lines_of_other_settings_are_replaced_with_a_warning(videos, engine):
     ("arguments", "error", "says"),
     [
         ({"inputs": []}, None, ""),
+        ({"inputs": ["clips", ""]}, ValueError, "the name of a video or folder is empty"),
         ({"inputs": "empty"}, VideoError, "no video in empty: name others, or give `glob` a pattern"),
         ({"output_dir": Path("x")}, ValueError, "output_dir is where side-cars go: give `sidecars` as well"),
         ({"output": None, "parquet": Path("x")}, ValueError, "give `output` as well"),
@@ -137,3 +138,9 @@ def test_what_makes_no_sense_is_an_error_before_any_work(videos, engine, argumen
     with pytest.raises(error, match=says):
         list(ipcv.caption(**given, plan=PLAN, engine=engine).forecast())
     assert not Path("captions.jsonl").exists()
+
+
+@pytest.mark.parametrize("wrong", [{"batch_size": 0}, {"readers": -1}, {"prefetch": 0}, {"readers": 0, "timeout": 1}])
+def test_settings_of_an_engine_are_checked_before_a_model_is_read(wrong):
+    with pytest.raises(ValueError, match=r"must be|needs reader processes"):
+        EngineSettings(**wrong)
