@@ -130,7 +130,8 @@ def test_a_video_that_takes_its_worker_down_fails_after_three_tries(run):
     assert run.code == 3
     failed = {line["id"]: line for line in lines("failures.jsonl")}
     assert set(failed) == {DEADLY, "videos/text.mp4"}
-    assert (failed[DEADLY]["stage"], failed[DEADLY]["error"]) == ("encode", "WorkerCrashError")
+    assert failed[DEADLY]["stage"] in ("read", "encode")  # a worker may end before its last news has come
+    assert failed[DEADLY]["error"] == "WorkerCrashError"
     assert "its worker ended 3 times, the last ones alone with it" in failed[DEADLY]["message"]
     assert failed["videos/text.mp4"] == lines("local.failures.jsonl")[0]
 
