@@ -18,7 +18,7 @@ from typing import Any
 import typer
 
 from ipcv.compression.method import Place
-from ipcv.compression.registry import METHODS, maker, method_class, place_of
+from ipcv.compression.registry import METHODS, departures_of, maker, method_class, place_of
 from ipcv_cli.main import app
 
 WIDTH = 100
@@ -127,15 +127,19 @@ def methods() -> str:
     rows = ["| works in | name | method | chosen by |", "|---|---|---|---|"]
     for name in METHODS:
         place, option = PLACES[place_of(name)]
-        source = f"[{maker(name).__qualname__}](https://arxiv.org/abs/{method_class(name).arxiv})"
+        source, arxiv = maker(name).__qualname__, method_class(name).arxiv
+        source = f"[{source}](https://arxiv.org/abs/{arxiv})" if arxiv else source
         rows.append(f"| {place} | `{name}` | {source}: {_summary(maker(name))} | `{option} {name}` |")
     return "\n".join(rows)
 
 
 def departures() -> str:
-    """For each method where it departs from its paper."""
-    classes = dict.fromkeys(map(method_class, METHODS))
-    return "\n".join(f"- **{each.__name__}**: {each.departures or 'nowhere that is known'}." for each in classes)
+    """For each method that has a paper, where it departs from it."""
+    published = [name for name in METHODS if method_class(name).arxiv]
+    lines = (
+        f"- **{maker(name).__qualname__}**: {departures_of(name) or 'nowhere that is known'}." for name in published
+    )
+    return "\n".join(lines)
 
 
 def _summary(method: Callable[..., Any]) -> str:

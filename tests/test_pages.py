@@ -9,8 +9,10 @@ from typing import Any
 
 import pytest
 import torch
+from pydantic import TypeAdapter
 from typer.testing import CliRunner
 
+from ipcv import Dart
 from ipcv_cli import reference
 from ipcv_cli.main import app
 
@@ -120,6 +122,22 @@ def test_the_method_shown_as_an_example_works():
     method = names["Halving"]()
     assert method(torch.zeros(2, 4, 3)).donor.tolist() == [0, 2, 4, 6]
     assert (method.most(2, 4), method.flops(2, 4, 3), method.reduces) == (4, 0, True)
+    assert TypeAdapter(names["Halving"]).dump_python(method) == {"keep": 0.5, "method": method.name}
+
+
+def test_the_row_of_a_preset_is_its_own():
+    (row,) = (row for row in reference.methods().splitlines() if "| `paper` |" in row)
+    assert "[IPCV.paper](https://arxiv.org/abs/2512.18747): as published: keep the tokens" in row
+    (line,) = (line for line in reference.departures().splitlines() if line.startswith("- **IPCV.paper**: "))
+    assert "coverage" not in line
+
+
+def test_a_method_without_a_paper_links_to_none(monkeypatch):
+    monkeypatch.setattr(Dart, "arxiv", "")
+    (row,) = (row for row in reference.methods().splitlines() if "| `dart` |" in row)
+    assert "| Dart: keep the tokens" in row
+    assert "arxiv" not in row
+    assert "Dart" not in reference.departures()
 
 
 def test_a_page_without_its_marks_is_an_error(tmp_path):

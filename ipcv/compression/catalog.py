@@ -24,9 +24,9 @@ class ListedMethod:
     name: str  # on the command line and in `ipcv bench`
     place: Place  # in the encoder, between encoder and language model, or in the language model
     default: bool  # whether it is used where no other was asked for
-    method: str  # the class in Python
+    method: str  # in Python, below `ipcv`: the class, or its classmethod for a preset
     summary: str
-    arxiv: str  # number of its paper
+    arxiv: str  # number of its paper; empty: it has none
     needs: tuple[str, ...]  # that not every model offers
     departures: str  # where it differs from its paper; empty: nowhere that is known
     settings: dict[str, Any]  # all of them, as they are unless others are asked for
@@ -57,18 +57,19 @@ def _usual_shapes() -> Iterator[tuple[str, tuple[VisionShape, TextShape]]]:
 
 
 def _listed(name: str, shapes: dict[str, tuple[VisionShape, TextShape]]) -> ListedMethod:
-    method: Method = registry.maker(name)()
+    make = registry.maker(name)
+    method: Method = make()
     problems = {family: _problem(method, family, *both) for family, both in shapes.items()}
     settings = asdict(cast(Any, method))
     return ListedMethod(
         name=name,
         place=method.place,
         default=registry.DEFAULTS[method.place] == name,
-        method=type(method).__name__,
-        summary=(method.__doc__ or "").partition("\n")[0],
+        method=make.__qualname__,
+        summary=(make.__doc__ or "").partition("\n")[0],
         arxiv=method.arxiv,
         needs=tuple(NEEDS[need] for need in sorted(method.needs)),
-        departures=method.departures,
+        departures=registry.departures_of(name),
         settings={each: settings[each] for each in registry.settings_of(name)},
         families=tuple(family for family, problem in problems.items() if problem is None),
         refused={family: problem for family, problem in problems.items() if problem is not None},

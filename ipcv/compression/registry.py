@@ -51,6 +51,12 @@ def maker(name: str) -> Callable[..., Any]:
     return _found(name, None)
 
 
+def departures_of(name: str) -> str:
+    """Where the method called `name` differs from its paper; empty: nowhere that is known."""
+    method, made_by = method_class(name), maker(name)
+    return method.departures if made_by is method else method.presets[made_by.__name__]
+
+
 def settings_of(name: str) -> dict[str, Any]:
     """The settings of the method called `name` and their types."""
     return {each.name: each.type for each in fields(cast(Any, method_class(name))) if each.init}

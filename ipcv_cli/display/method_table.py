@@ -3,13 +3,13 @@
 import io
 from typing import TYPE_CHECKING
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.table import Table
 
 if TYPE_CHECKING:
     from ipcv.compression.catalog import ListedMethod, MethodListing
 
-WIDTH = 100
+WIDTH = 100  # at most: narrower on a narrower terminal
 PLACES = {
     "compressor": "In the vision encoder's blocks (--method)",
     "reducer": "Between encoder and language model (--reducer)",
@@ -19,15 +19,13 @@ LEGEND = "`ipcv methods NAME` says what a method needs, where it departs from it
 
 
 def method_table(listing: "MethodListing") -> str:
-    """A line for each method, under the heading of its place."""
-    lines: list[str] = []
+    """What each method does and on which families it runs, under the heading of its place."""
+    tables: dict[str, Table] = {}
     for method in listing.methods:
-        heading = PLACES[method.place]
-        if heading not in lines:
-            lines.append(heading)
-        mark = "  (default)" if method.default else ""
-        lines.append(f"  {method.name:10} {method.method:8}  arXiv {method.arxiv}  {_families(method)}{mark}")
-    return "\n".join((*lines, "", LEGEND, ""))
+        mark = " The default." if method.default else ""
+        table = tables.setdefault(PLACES[method.place], _grid())
+        table.add_row(f"  {method.name}", f"{method.summary}\nRuns on {_families(method)}.{mark}")
+    return _text(*(part for table in tables.items() for part in table), "", LEGEND)
 
 
 def _families(method: "ListedMethod") -> str:
@@ -45,23 +43,36 @@ def method_page(method: "ListedMethod") -> str:
     rows = [
         ("does", method.summary),
         ("place", PLACES[method.place] + (", the default" if method.default else "")),
-        ("paper", f"https://arxiv.org/abs/{method.arxiv}"),
-        ("in Python", f"ipcv.{method.method}"),
+        ("paper", f"https://arxiv.org/abs/{method.arxiv}" if method.arxiv else "none"),
+        ("in Python", f"ipcv.{method.method}()"),
         ("settings", settings),
         ("needs", "; ".join(method.needs) or "nothing that not every family has"),
-        ("departs", method.departures or "nowhere from its paper that is known"),
-        ("runs on", ", ".join(method.families) or "no family"),
     ]
+    if method.arxiv:
+        rows.append(("departs", method.departures or "nowhere from its paper that is known"))
+    rows.append(("runs on", ", ".join(method.families) or "no family"))
     reasons: dict[str, list[str]] = {}
     for family, reason in method.refused.items():
         reasons.setdefault(reason.split(f"{family!r}: ")[-1], []).append(family)
     rows += [("not on", f"{', '.join(families)}: {reason}") for reason, families in reasons.items()]
-    grid = Table.grid(padding=(0, 1))
-    grid.add_column(width=11)
-    grid.add_column()
+    grid = _grid()
     for heading, told in rows:
         grid.add_row(f"  {heading}", told)
-    console = Console(width=WIDTH, color_system=None, markup=False, emoji=False, highlight=False, file=io.StringIO())
+    return _text(method.name, grid)
+
+
+def _grid() -> Table:
+    """A table of a narrow column of names and one of text."""
+    grid = Table.grid(padding=(0, 1))
+    grid.add_column(min_width=11, no_wrap=True)
+    grid.add_column()
+    return grid
+
+
+def _text(*parts: RenderableType) -> str:
+    """All `parts` as plain text, each on lines of its own, wrapped at the terminal's width."""
+    console = Console(color_system=None, markup=False, emoji=False, highlight=False, file=io.StringIO())
+    console.width = min(WIDTH, console.width)
     with console.capture() as text:
-        console.print(method.name, grid, sep="\n")
+        console.print(*parts, sep="\n")
     return "\n".join(line.rstrip() for line in text.get().splitlines()) + "\n"

@@ -5,6 +5,7 @@ import json
 import jsonschema
 import pytest
 
+from ipcv import Dart
 from ipcv.compression import registry
 from ipcv.families import FAMILIES
 from ipcv_cli.display.stdout import methods_schema
@@ -13,26 +14,59 @@ from ipcv_cli.main import main
 LANGUAGES = {name for name, family in FAMILIES.items() if family.language}
 
 
-def test_the_table_has_a_line_for_each_method_under_its_place(capsys):
+def test_the_list_says_under_each_place_what_its_methods_do(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
     assert main(["methods"]) == 0
     out, err = capsys.readouterr()
     assert err == ""
-    assert out.splitlines() == [
+    lines = out.splitlines()
+    assert [line for line in lines if line[:1].isalpha()] == [
         "In the vision encoder's blocks (--method)",
-        "  coverage   IPCV      arXiv 2512.18747  every family  (default)",
-        "  paper      IPCV      arXiv 2512.18747  every family",
-        "  tome       ToMe      arXiv 2210.09461  qwen2_vl",
         "Between encoder and language model (--reducer)",
-        "  evs        EVS       arXiv 2510.14624  every family",
-        "  vidcom2    VidCom2   arXiv 2505.14454  every family",
-        "  dtd        DTD       arXiv 2504.17343  every family",
         "In the language model's layers (--llm-pruner)",
-        "  dart       Dart      arXiv 2502.11494  every family  (default)",
-        "  fastv      FastV     arXiv 2403.06764  every family but gemma3",
-        "  v2drop     V2Drop    arXiv 2509.01552  every family",
-        "",
-        "`ipcv methods NAME` says what a method needs, where it departs from its paper, and why it runs where it does.",
+        "and why it runs where it does.",
     ]
+    assert [line.split()[0] for line in lines if line.startswith("  ") and line[2] != " "] == [*registry.METHODS]
+    at = lines.index("In the language model's layers (--llm-pruner)")
+    assert lines[at + 1 : at + 7] == [
+        "  dart      Keep the tokens that duplicate a few pivots least (DART, arXiv",
+        "            2502.11494).",
+        "            Runs on every family. The default.",
+        "  fastv     Keep the visual tokens to which the last token attends most in the",
+        "            layer before (FastV, arXiv 2403.06764).",
+        "            Runs on every family but gemma3.",
+    ]
+
+
+@pytest.mark.parametrize("words", [[], ["paper"]])
+@pytest.mark.parametrize("width", [60, 80, 200])
+def test_no_line_is_wider_than_the_terminal_or_100_columns(words, width, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", str(width))
+    main(["methods", *words])
+    widest = max(map(len, capsys.readouterr().out.splitlines()))
+    assert min(width, 100) - 20 < widest <= min(width, 100)
+
+
+def test_a_preset_is_described_as_itself(capsys):
+    main(["methods", "paper"])
+    out = " ".join(capsys.readouterr().out.split())
+    assert "does As published (arXiv 2512.18747): keep the tokens that a block changed most." in out
+    assert "in Python ipcv.IPCV.paper() settings" in out
+    assert "coverage" not in out
+    main(["methods", "paper", "--json"])
+    (paper,) = json.loads(capsys.readouterr().out)["methods"]
+    assert paper["method"] == "IPCV.paper"
+    assert paper["summary"] == "As published (arXiv 2512.18747): keep the tokens that a block changed most."
+    assert "throws away" in paper["departures"]
+
+
+def test_a_method_without_a_paper_has_no_link(capsys, monkeypatch):
+    monkeypatch.setattr(Dart, "arxiv", "")
+    main(["methods", "dart"])
+    out = capsys.readouterr().out
+    assert "  paper     none\n" in out
+    assert "arxiv.org" not in out
+    assert "departs" not in out
 
 
 @pytest.mark.parametrize("name", registry.METHODS)
@@ -41,7 +75,7 @@ def test_a_page_says_all_about_one_method(name, capsys):
     out = " ".join(capsys.readouterr().out.split())
     method = registry.method_class(name)
     assert f"https://arxiv.org/abs/{method.arxiv}" in out
-    assert method.departures in out
+    assert registry.departures_of(name) in out
     assert all(f"{setting}=" in out for setting in registry.settings_of(name))
 
 

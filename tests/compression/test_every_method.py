@@ -1,13 +1,13 @@
 """What holds for every registered method, on the demo model."""
 
 from contextlib import nullcontext
-from dataclasses import replace
-from typing import Any, get_origin
+from dataclasses import fields, replace
+from typing import Any, Literal, get_origin
 
 import pytest
 from pydantic import TypeAdapter
 
-from ipcv import Options
+from ipcv import IPCV, Options
 from ipcv.compression import registry
 
 QUESTION = "What colour is the circle?"
@@ -70,6 +70,12 @@ def test_its_settings_are_in_json(name):
     written = TypeAdapter(Options).dump_python(options, mode="json")[registry.place_of(name)]
     assert written.keys() - {"method"} == registry.settings_of(name).keys()
     assert written.get("method", name) == name
+
+
+@pytest.mark.parametrize("method", [each for place in registry.PLACES for each in registry.classes(place)])
+def test_its_field_method_repeats_its_name(method):
+    found = [(each.type, each.default, each.init) for each in fields(method) if each.name == "method"]
+    assert found == ([] if method is IPCV else [(Literal[method.name], method.name, False)])  # its fields tell IPCV
 
 
 @pytest.mark.parametrize("keep", [0, -0.5, 1.5, float("nan")])

@@ -1,6 +1,6 @@
 """IPCV as hooks on a vision encoder: settings, context manager, one state object per forward pass."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
@@ -48,6 +48,9 @@ class IPCV(Compressor):
         "coverage chooses tokens by how well they cover all others, weighs neighbours by distance and lets every later "
         "block attend to all tokens; IPCV.paper() has the paper's own rules"
     )
+    presets: ClassVar[Mapping[str, str]] = {
+        "paper": "queries and outputs of dropped tokens, which the paper's code computes and throws away, are left out"
+    }
 
     keep: float = 0.35  # share of visual tokens the later blocks compute
     quality: float | None = None  # in place of `keep`: an expected fidelity for which as few as needed are kept
@@ -59,16 +62,12 @@ class IPCV(Compressor):
 
     @classmethod
     def paper(cls, **changes: Any) -> "IPCV":
-        """As published: keep the tokens that a block changed most; any field can be changed by name."""
-        paper: dict[str, Any] = {
-            "keep": 0.35,
-            "layer": 3,
-            "stabilize": 7,
-            "neighbors": 10,
-            "select": "change",
-            "blend": "mean",
-        }
-        return cls(**(paper | changes))
+        """As published (arXiv 2512.18747): keep the tokens that a block changed most.
+
+        Any field can be changed by name.
+        """
+        paper = {"keep": 0.35, "layer": 3, "stabilize": 7, "neighbors": 10, "select": "change", "blend": "mean"}
+        return cls(**{**paper, **changes})
 
     def __post_init__(self) -> None:
         if not 0 < self.keep <= 1:

@@ -141,4 +141,4 @@ class OneLayerPruner(Pruner):
 
     @abstractmethod
     def count(self, visual: int) -> int:
-        """The number of `visual` tokens that stay."""
+        """The number of `visual` tokens that stay: 1 at least, but 0 of 0."""
