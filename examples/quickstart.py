@@ -14,5 +14,5 @@ options = ipcv.Options(compressor=ipcv.IPCV(keep=0.5), pruner=None, baseline=Tru
 for event in model.stream("examples/clip.mp4", "Describe the video.", options):
     if event.event == "token":
         print(event.text, end="", flush=True)
-    elif event.event == "final":
-        print(f"\nmeasured beside the plain model: {event.answer.savings.baseline}")
+    elif event.event == "final" and (plain := event.answer.savings.baseline):
+        print(f"\n{plain.total_speedup:.2f} times as fast as the plain model; the same answer: {plain.same_answer}")

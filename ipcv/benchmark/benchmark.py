@@ -31,6 +31,7 @@ from ipcv.world.random_scene import make_clip
 from ipcv.world.scene import SceneClip
 
 SCHEMA_VERSION = 2
+FEW = 5  # questions of a kind: with fewer, the best constant answer is right by chance too often
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,7 +74,7 @@ class Report:
     by_kind: dict[QuestionKind, int]  # how many questions of each kind
     constant: dict[QuestionKind, float]  # computed; best score that is possible without looking
     scores: tuple[Score, ...]
-    warnings: tuple[str, ...]  # from all answers, each once
+    warnings: tuple[str, ...]  # from all answers, each once, and about the number of questions
 
 
 @dataclass
@@ -168,6 +169,7 @@ def bench(
                 warnings[f"stopped after {len(asked)} of {count} questions"] = None
                 break
     kinds = [each.kind for each in asked]
+    warnings.update(dict.fromkeys(_about_few(kinds)))
     yield Report(
         model=model.facts,
         questions=len(asked),
@@ -202,6 +204,12 @@ def _options(model: Model, clip: SceneClip, setting: Setting) -> Options:
     height, width = patches.limited(PIXELS, strict=False).resize(height, width, frames)
     lowest = max(patches.min_pixels, patches.factor**2)
     return replace(setting.options, max_pixels=max(lowest, round(height * width * setting.pixels)))
+
+
+def _about_few(kinds: Sequence[QuestionKind]) -> Iterator[str]:
+    """A warning where there are too few questions of a kind."""
+    if min(kinds.count(kind) for kind in KINDS) < FEW:
+        yield f"{len(kinds)} questions say little, with fewer than {FEW} of a kind: use {10 * len(KINDS)} or more"
 
 
 def _means(values: Sequence[float], kinds: Sequence[QuestionKind]) -> dict[QuestionKind, float]:

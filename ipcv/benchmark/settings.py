@@ -1,7 +1,9 @@
 """Read the settings to compare from a line of text: `dense,paper@0.2,paper+dart:layer=2,evs@0.3,frames@0.5`."""
 
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from difflib import get_close_matches
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, cast, get_args, get_origin
 
@@ -53,7 +55,7 @@ def _parse(name: str) -> Setting:
     for part in name.split("+"):
         method, values = _read_part(part, name)
         if method not in PLACES:
-            raise ValueError(f"{method!r} in the setting {name!r} is not known; known: {', '.join(PLACES)}")
+            raise ValueError(_unknown(method, PLACES, "" if method == name else f" in the setting {name!r}"))
         if PLACES[method] in taken or (method == "dense" and "+" in name):
             raise ValueError(f"the setting {name!r} has two parts that exclude each other: leave one out")
         taken.add(PLACES[method])
@@ -100,8 +102,15 @@ def _build(method: str, values: dict[str, str]) -> Any:
     kinds = registry.settings_of(method)
     unknown = [key for key in values if key not in kinds]
     if unknown:
-        raise ValueError(f"{unknown[0]!r} is not known; known: {', '.join(kinds)}")
+        raise ValueError(_unknown(unknown[0], kinds))
     return registry.maker(method)(**{key: _read(value, kinds[key]) for key, value in values.items()})
+
+
+def _unknown(word: str, known: Iterable[str], where: str = "") -> str:
+    """A complaint about a word that is not among those `known`, with the one that is most like it."""
+    names = list(known)
+    guess = "".join(f" (did you mean {name!r}?)" for name in get_close_matches(word, names, n=1))
+    return f"{word!r}{where} is not known{guess}; known: {', '.join(names)}"
 
 
 def _read(text: str, kind: Any) -> Any:

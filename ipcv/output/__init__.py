@@ -1,1 +1,1 @@
-"""Results as files: records.py writes a caption's line, and a run that was stopped goes on from them."""
+"""Results as files: records.py makes a caption's line, journal.py appends it, resume.py goes on from there."""

@@ -18,7 +18,15 @@ def _any_of(place: Place) -> str:
     return f"{', '.join(others)} or {last}"
 
 
+FEWEST = 11  # questions: one of each kind
 SETTINGS = "dense,coverage,coverage+dart,paper,grey"
+
+
+def _enough(questions: int) -> int:
+    """Refuse fewer questions than there are kinds."""
+    if questions < FEWEST:
+        raise typer.BadParameter(f"at least {FEWEST}, one of each kind")
+    return questions
 
 
 def bench(
@@ -30,7 +38,14 @@ def bench(
     dtype: opt.Dtype = "auto",
     quant: opt.Quant = "auto",
     questions: Annotated[
-        int, typer.Option("--questions", "-n", metavar="N", min=11, help="How many; the same ones every time.")
+        int,
+        typer.Option(
+            "--questions",
+            "-n",
+            metavar="N",
+            callback=_enough,
+            help=f"How many, {FEWEST} at least; the same ones every time.",
+        ),
     ] = 110,
     settings: Annotated[
         str,

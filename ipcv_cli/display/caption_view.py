@@ -113,7 +113,17 @@ class BatchView:
                 self.say("warning", f"{others} got less, {WHY[cause]}: warnings in the output say how")
         where = f"; failures are in {failures}" if failures and failures.exists() else ""
         again = "; the same command goes on from here" if how == "interrupted" and resumable else ""
-        self.say(how, self.state() + where + again)
+        idle = self._nothing_to_do() if how == "done" else ""
+        self.say("nothing to do" if idle else how, (idle or self.state()) + where + again)
+
+    def _nothing_to_do(self) -> str:
+        """What earlier runs left behind, if it was everything."""
+        tally = self._tally
+        if tally is None or tally.done or tally.failed or tally.left:
+            return ""
+        if tally.failed_before:
+            return f"{tally.done_before} done before, {tally.failed_before} failed before"
+        return f"all {tally.total} were done before" if tally.total > 1 else "it was done before"
 
     def advance(self) -> None:
         """Print a line of progress now and then, unless there is a bar."""

@@ -20,7 +20,7 @@ STAGES = ("read", "preprocess", "encode", "prefill", "generate")
 UNITS = {"read": "frames", "preprocess": "frames", "encode": "patches", "prefill": "tokens", "generate": "tokens"}
 STYLES = {"error": "bold red", "warning": "bold yellow"}
 SHORT = 2.0  # seconds: a comparison of less is mostly noise
-LEGEND = "measured: time, tokens, memory; computed from the model's configuration: FLOPs"
+LEGEND = "Time, tokens and memory are measured; FLOPs are computed from the model's sizes."
 
 
 def stderr_console(*, no_color: bool = False) -> Console:
@@ -132,10 +132,10 @@ def savings(answer: "Answer") -> Iterable[str]:
 def comparison(baseline: "Baseline") -> Iterable[str]:
     """The compressed run beside the measured run of the uncompressed model."""
     compared = sum(stage.seconds for stage in baseline.stages)
-    remark = f" (one run of {seconds(compared)}: too short to say much)" if compared < SHORT else ""
+    caveat = f"; {seconds(compared)} is too short to say much" if compared < SHORT else ""
     yield (
         f"measured: {baseline.encode_speedup:.2f}× as fast as uncompressed in encode, "
-        f"{baseline.prefill_speedup:.2f}× in prefill, {baseline.total_speedup:.2f}× in all{remark}"
+        f"{baseline.prefill_speedup:.2f}× in prefill, {baseline.total_speedup:.2f}× in all (one run each{caveat})"
     )
     same = "the same answer" if baseline.same_answer else f"uncompressed, the answer is {baseline.answer!r}"
     yield f"measured: similarity of the visual embeddings {baseline.similarity:.3f}; {same}"

@@ -149,7 +149,7 @@ def test_the_same_command_goes_on_and_another_budget_begins_anew(videos, capsys)
     assert lines()[:2] == before
     capsys.readouterr()
     caption(videos, "-o", "captions.jsonl", "--max-visual-tokens", "40")
-    assert capsys.readouterr().err == "ipcv: done: 3 done, 0 failed, 0 left\n"
+    assert capsys.readouterr().err == "ipcv: nothing to do: all 3 were done before\n"
     caption(videos, "-o", "captions.jsonl", "--max-visual-tokens", "30")
     assert [line["budget"]["limit"] for line in lines()] == [30] * 3
     assert "captions from other settings or contents: they are replaced" in capsys.readouterr().err

@@ -45,7 +45,8 @@ def test_scores_are_those_of_asking_one_by_one(demo, report):
             of_kind = [right for question, right in results if question.kind == kind]
             assert score.by_kind[kind] == pytest.approx(sum(of_kind) / len(of_kind))
     assert report.by_kind == dict.fromkeys(KINDS, 2)
-    assert report.warnings == demo.warnings
+    few = "22 questions say little, with fewer than 5 of a kind: use 110 or more"
+    assert report.warnings == (*demo.warnings, few)
 
 
 def test_changed_answers_and_differences_are_against_the_first_setting(report):

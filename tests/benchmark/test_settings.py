@@ -1,5 +1,7 @@
 """Settings are written in one line and mean what they say."""
 
+import re
+
 import pytest
 
 from ipcv import DTD, EVS, IPCV, Dart, FastV, ToMe, V2Drop, VidCom2
@@ -72,8 +74,13 @@ def test_settings_have_commas_between_them_and_keep_their_order():
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
-        ("papre", "'papre' in the setting 'papre' is not known; known: dense, coverage, paper, tome, evs"),
-        ("dense,,paper", "'' in the setting '' is not known"),
+        ("papre", "^'papre' is not known (did you mean 'paper'?); known: dense, coverage, paper, tome, evs"),
+        (
+            "coverge@0.2",
+            "^'coverge' in the setting 'coverge@0.2' is not known (did you mean 'coverage'?); known: dense",
+        ),
+        ("quick", "^'quick' is not known; known: dense"),
+        ("dense,,paper", "^'' is not known; known: dense"),
         ("paper,dense,paper", "the setting 'paper' is there twice"),
         ("paper+dense", "two parts that exclude each other"),
         ("dart+fastv", "two parts that exclude each other"),
@@ -93,6 +100,7 @@ def test_settings_have_commas_between_them_and_keep_their_order():
         ("paper:layer", "'layer' in the setting 'paper:layer' must be a field, once, and its value"),
         ("paper:depth=3", "paper in the setting 'paper:depth=3': 'depth' is not known; known: keep, quality, layer"),
         ("dart:method=3", "'method' is not known"),
+        ("paper:layr=3", "'layr' is not known (did you mean 'layer'?); known: keep"),
         ("paper:layer=2.5", "'2.5' is not a whole number"),
         ("paper:select=most", "select='most' is not known"),
         ("frames", "frames in the setting 'frames': it takes a share and no more"),
@@ -106,5 +114,5 @@ def test_settings_have_commas_between_them_and_keep_their_order():
     ],
 )
 def test_what_makes_no_sense_is_refused_by_name(text, complaint):
-    with pytest.raises(ValueError, match=complaint.replace("(", r"\(").replace("[", r"\[")):
+    with pytest.raises(ValueError, match=re.sub(r"[()?]", r"\\\g<0>", complaint)):
         parse_settings(text)

@@ -17,13 +17,14 @@ from ipcv_cli.display.stdout import report_schema
 from ipcv_cli.main import main
 
 NOTICE = f"ipcv: warning: {DEMO_NOTICE}\n"
+FEW = "11 questions say little, with fewer than 5 of a kind: use 110 or more"
 
 
 def test_a_benchmark_is_tables_on_stdout_and_a_plot_where_it_was_asked_for(tmp_path, capsys):
     plot = tmp_path / "plot.svg"
     assert main(["bench", "-n", "11", "--settings", "dense,paper@0.2,other", "--plot", str(plot)]) == 0
     out, err = capsys.readouterr()
-    assert err == NOTICE
+    assert err == f"{NOTICE}ipcv: warning: {FEW}\n"
     lines = out.splitlines()
     assert lines[0] == "11 questions, demo on cpu, float32"
     assert [line.split()[0] for line in lines[4:7]] == ["dense", "paper@0.2", "other"]
@@ -44,6 +45,13 @@ def test_a_benchmark_in_json_has_everything(capsys):
     assert len(grey["changed"]) == round((1 - grey["same_answers"]) * 11)
     assert {"text", "truth", "first", "answer", "points"} <= set(grey["changed"][0])
     assert set(report["constant"]) == set(report["by_kind"])
+    assert report["warnings"] == [DEMO_NOTICE, FEW]
+
+
+def test_five_questions_of_each_kind_are_no_longer_few(capsys):
+    assert main(["bench", "-n", "55", "-s", "dense", "--json", "--quiet"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["by_kind"] == dict.fromkeys(KINDS, 5)
     assert report["warnings"] == [DEMO_NOTICE]
 
 
@@ -82,11 +90,14 @@ def test_other_methods_stand_beside_each_other(capsys):
     [
         (
             ["--settings", "papre"],
-            "'papre' in the setting 'papre' is not known; known: dense, coverage, paper, tome, evs,",
+            "'papre' is not known (did you mean 'paper'?); known: dense, coverage, paper, tome, evs,",
         ),
         (["--plot", "plot.pdf"], "--plot plot.pdf must end in .png or .svg (see `ipcv bench --help`)"),
         (["--settings", "paper:layer=12"], "layer=12 is past the encoder's last block: it has 12, from 0 to 11"),
-        (["--questions", "5"], "Invalid value for '--questions' / '-n': Input should be greater than or equal to 11"),
+        (
+            ["--questions", str(len(KINDS) - 1)],
+            "Invalid value for '--questions' / '-n': at least 11, one of each kind (see `ipcv bench --help`)\n",
+        ),
     ],
 )
 def test_what_makes_no_sense_is_one_line_and_code_2(arguments, message, capsys):

@@ -85,8 +85,10 @@ def test_it_goes_on_where_it_stopped_and_does_nothing_twice(videos, capsys):
     assert Path("captions.jsonl").read_bytes() == Path("whole.jsonl").read_bytes()
     before = Path("captions.jsonl").stat()
     caption(videos, "-o", "captions.jsonl")
-    assert capsys.readouterr().err == "ipcv: done: 4 done, 0 failed, 0 left\n"
+    assert capsys.readouterr().err == "ipcv: nothing to do: all 4 were done before\n"
     assert Path("captions.jsonl").stat().st_mtime_ns == before.st_mtime_ns
+    caption(FOUR[0], "-o", "captions.jsonl")
+    assert capsys.readouterr().err == "ipcv: nothing to do: it was done before\n"
 
 
 def test_changed_settings_and_changed_videos_are_done_again(videos, capsys):
@@ -149,7 +151,8 @@ def test_bad_videos_are_reported_remembered_and_tried_again_on_demand(videos, ca
         ("videos/a\nb.mp4", "open", "VideoError"),
     ]
     caption(videos, "-o", "captions.jsonl", code=3)
-    assert capsys.readouterr().err == "ipcv: done: 3 done, 2 failed, 0 left; failures are in failures.jsonl\n"
+    expected = "ipcv: nothing to do: 3 done before, 2 failed before; failures are in failures.jsonl\n"
+    assert capsys.readouterr().err == expected
     shutil.copy(videos / "2.mp4", videos / "a\nb.mp4")
     caption(videos, "-o", "captions.jsonl", code=3)  # another content: it is another piece of work
     assert len(lines("failures.jsonl")) == 1
