@@ -108,7 +108,7 @@ class SmolCase(SiglipCase):
     def encode(self, model: Any, grids: Grids, seed: int = 0) -> Any:
         output = model.get_image_features(self.input(grids, seed)[None], output_hidden_states=True)
         return BaseModelOutputWithPooling(
-            last_hidden_state=output.hidden_states[-1], pooler_output=torch.cat(output.pooler_output)
+            last_hidden_state=output.hidden_states[-1], pooler_output=torch.cat(list(output.pooler_output))
         )
 
 

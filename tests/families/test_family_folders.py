@@ -137,7 +137,7 @@ def test_settings_can_be_fitted_to_the_memory_that_is_free(folder, video):
 def test_a_prompt_in_chunks_is_the_prompt_in_one_piece(model, video, pruner):
     pipeline, (part,) = encoded(model, video)
     prompt, network = pipeline.prompt([part], QUESTION), model.loaded.network
-    places = find_language(model.facts.family).positions(network, prompt.ids, prompt.types, [part.shown])
+    places = find_language(model.facts.family).positions(network, prompt.ids, prompt.types, [part.span])
     decodings = []
     for chunk in (10**6, 17):
         with pruner(network) if pruner else nullcontext():

@@ -172,7 +172,7 @@ def test_a_model_is_asked_as_its_files_say(tmp_path, name, times):
     model = ipcv.load(str(tmp_path))
     assert model.loaded.processor == name
     pipeline = Pipeline(model.loaded, Options(compressor=None, pruner=None))
-    text = tokenizer.decode(pipeline.prompt([SimpleNamespace(shown=video())], "What?").ids[0])
+    text = tokenizer.decode(pipeline.prompt([SimpleNamespace(span=video())], "What?").ids[0])
     said = text.partition("<|begin_of_video|>")[2].partition("<|end_of_video|>")[0].split("<|end_of_image|>")
     assert " ".join(part.partition("<")[0] for part in said[1:]).startswith(times)
 
