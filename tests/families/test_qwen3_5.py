@@ -247,7 +247,8 @@ def test_one_token_in_products_is_transformers_own_rule():
     query, key, value = draw(1, 2, 8), draw(1, 2, 8), draw(1, 4, 16)
     settings = {"g": -draw(1, 4).abs(), "beta": draw(1, 4).sigmoid(), "initial_state": draw(4, 8, 16)}
     more = {"output_final_state": True, "use_qk_l2norm_in_kernel": True}
-    want = modeling_qwen3_5.torch_recurrent_gated_delta_rule(query, key, value, **settings, **more)
+    each = (heads.repeat_interleave(2, dim=2) for heads in (query, key))  # transformers 5.20 takes as many as of values
+    want = modeling_qwen3_5.torch_recurrent_gated_delta_rule(*each, value, **settings, **more)
     got = tiny_qwen3_5.one_token(query, key, value, **settings)
     assert all(error(mine, theirs) < 1e-5 for mine, theirs in zip(got, want, strict=True))
 
