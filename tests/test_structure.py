@@ -9,7 +9,6 @@ LONGEST_MODULE = 250
 LONGEST_FUNCTION = 40
 
 LONG_MODULES = {
-    "ipcv/media/clip.py",
     "ipcv/world/scene.py",
 }
 LONG_FUNCTIONS = {"ipcv_cli/commands/caption.py caption"}

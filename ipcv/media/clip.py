@@ -2,21 +2,18 @@
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
-from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Self
 
 import numpy as np
 
-from ipcv.media.decoders import DecordError, decord_frames, decord_work, pyav_frames, scaled
-from ipcv.media.frames import FrameArray, FrameSize, FrameStream, MediaKind, VideoFacts
+from ipcv.media.clip_frames import FileFrames, FrameSource, MemoryFrames, PictureFrames
+from ipcv.media.frames import FrameArray, FrameSize, MediaKind, VideoFacts
 from ipcv.media.prefetch import ReadAhead
 from ipcv.media.probe import IndexedVideo, probe
 from ipcv.media.sampling import Choice, Sampling, choose
 
-DECORD_WORK = 4096  # frames that decord may decode for a clip; above, PyAV reads it, which decodes each frame once
 Resize = Callable[[int, int, int], FrameSize]  # (height, width) as displayed, frames -> (height, width) wanted
 
 
@@ -53,7 +50,7 @@ def open_chosen(
     _check_batch(frame_batch, multiple)
     size = _size(resize, video.facts.height, video.facts.width, len(choice.positions))
     times = video.times[list(choice.positions)].tolist()
-    source = _File(video, size, choice.positions, frame_batch, [*video.warnings, *choice.warnings])
+    source = FileFrames(video, size, choice.positions, frame_batch, [*video.warnings, *choice.warnings])
     return Clip(source, times, size, frame_batch, spent=spent)
 
 
@@ -79,7 +76,7 @@ def clip_from_frames(
         warnings.append(f"the last frame is repeated: frames are encoded {multiple} at a time")
     height, width = frames.shape[1:3]
     size = _size(resize, height, width, len(positions))
-    source = _Memory(frames, size, positions, stamps, warnings)
+    source = MemoryFrames(frames, size, positions, stamps, warnings)
     return Clip(source, [stamps[position] for position in positions], size, frame_batch)
 
 
@@ -94,7 +91,7 @@ def clip_from_image(
     """Make a clip of one `picture` (uint8 RGB [height, width, 3]), `multiple` times, as models take an image."""
     height, width = picture.shape[:2]
     size = _size(resize, height, width, multiple)
-    source = _Picture(picture, facts, size, multiple, list(warnings))
+    source = PictureFrames(picture, facts, size, multiple, list(warnings))
     return Clip(source, [0.0] * multiple, size, multiple, kind="image")
 
 
@@ -111,7 +108,7 @@ class Clip:
 
     def __init__(
         self,
-        source: "_Source",
+        source: "FrameSource",
         times: Sequence[float],
         size: FrameSize,
         frame_batch: int,
@@ -162,102 +159,6 @@ class Clip:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.close()
-
-
-class _Source(Protocol):
-    """Where a clip's frames come from."""
-
-    facts: VideoFacts
-    warnings: list[str]
-
-    def frames(self) -> FrameStream: ...
-
-
-class _File:
-    """A file read through decord, or through PyAV from where decord fails and where it would take long."""
-
-    def __init__(
-        self, video: IndexedVideo, size: FrameSize, positions: Sequence[int], frame_batch: int, warnings: list[str]
-    ) -> None:
-        self.facts = video.facts
-        self.warnings = warnings
-        self._video, self._size, self._positions = video, size, positions
-        self._batches = [positions[at : at + frame_batch] for at in range(0, len(positions), frame_batch)]
-        self._objection = f"decord cannot: {video.objection}" if video.objection else None
-        if not self._objection and (work := decord_work(video, self._batches)) > DECORD_WORK:
-            self._objection = f"decord would decode and scale {work} frames for the {len(positions)} that are asked for"
-            self.facts = replace(video.facts, reader="pyav")
-
-    def frames(self) -> FrameStream:
-        done = 0
-        if self._objection is None:
-            try:
-                with closing(decord_frames(self._video, self._size, self._batches)) as stream:
-                    for frame in stream:
-                        done += 1
-                        yield frame
-            except DecordError as error:
-                self._objection = f"decord cannot: {error}"
-        if self._objection is not None:
-            yield from self._fall_back(done)
-
-    def _fall_back(self, done: int) -> FrameStream:
-        """Read the frames that are left through PyAV."""
-        since = f" from frame {done + 1} on" if done else ""
-        self.facts = replace(self.facts, reader="pyav")
-        self.warnings.append(f"read with PyAV{since}, because {self._objection}")
-        gaps: list[int] = []
-        try:
-            yield from pyav_frames(self._video, self._size, self._positions[done:], gaps)
-        finally:
-            if gaps:
-                first = f"the first at {self._video.times[gaps[0]]:.3f} s"
-                count = f"{len(gaps)} of {len(self._positions)} frames"
-                self.warnings.append(f"{count} cannot be decoded ({first}): the nearest good one stands in")
-
-
-class _Memory:
-    """Frames in memory."""
-
-    def __init__(
-        self, frames: FrameArray, size: FrameSize, positions: Sequence[int], times: Sequence[float], warnings: list[str]
-    ) -> None:
-        count, height, width = frames.shape[:3]
-        span = times[-1] - times[0]
-        fps = (count - 1) / span if span > 0 else 0.0
-        self.facts = VideoFacts(
-            path="",
-            duration=times[-1] + (1 / fps if fps else 0.0),
-            width=width,
-            height=height,
-            fps=fps,
-            frames=count,
-            codec="rawvideo",
-            container="memory",
-            rotation=0,
-            reader="memory",
-        )
-        self.warnings = warnings
-        self._frames, self._size, self._positions = frames, size, positions
-
-    def frames(self) -> FrameStream:
-        for position in self._positions:
-            yield scaled(self._frames[position], self._size)
-
-
-class _Picture:
-    """One picture in memory, handed out several times."""
-
-    def __init__(
-        self, picture: FrameArray, facts: VideoFacts, size: FrameSize, count: int, warnings: list[str]
-    ) -> None:
-        self.facts, self.warnings = facts, warnings
-        self._picture, self._size, self._count = picture, size, count
-
-    def frames(self) -> FrameStream:
-        picture = scaled(self._picture, self._size)
-        for _ in range(self._count):
-            yield picture
 
 
 def _check_batch(frame_batch: int, multiple: int) -> None:

@@ -223,7 +223,7 @@ def test_the_work_of_decord_is_the_frames_that_it_decodes(films, monkeypatch, ba
 @pytest.mark.parametrize("allowed", [-1, 0])
 def test_pyav_reads_what_would_be_much_work_for_decord_and_says_so(films, monkeypatch, allowed):
     """Much is more than `DECORD_WORK`: the 90 frames in batches of 10, each from its key frame on, are 146."""
-    monkeypatch.setattr("ipcv.media.clip.DECORD_WORK", 146 + allowed)
+    monkeypatch.setattr("ipcv.media.clip_frames.DECORD_WORK", 146 + allowed)
     with open_video(films / "libx264.mp4", Sampling(fps=30, max_frames=90), frame_batch=10) as clip:
         reader = clip.facts.reader
         assert numbers(clip) == list(range(90))
@@ -240,7 +240,7 @@ def test_no_frame_is_lost_or_doubled_where_the_readers_change(films, monkeypatch
                 raise DecordError("it was told to fail")
             yield picture
 
-    monkeypatch.setattr("ipcv.media.clip.decord_frames", failing)
+    monkeypatch.setattr("ipcv.media.clip_frames.decord_frames", failing)
     with open_video(films / "libx264.mp4", Sampling(fps=30, max_frames=90), frame_batch=4) as clip:
         assert numbers(clip) == list(range(90))
     since = f" from frame {done + 1} on" if done else ""
