@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from ipcv.compression.method import Method
-from ipcv.media.container import check_file
 from ipcv.media.remote import identity_of_remote, is_remote
+from ipcv.media.video.container import check_file
 from ipcv.models.facts import ModelFacts
 from ipcv.models.hub import find_folder
 from ipcv.models.source import ModelSource

@@ -11,8 +11,8 @@ import numpy as np
 from ipcv.media.clip_frames import FileFrames, FrameSource, MemoryFrames, PictureFrames
 from ipcv.media.frames import FrameArray, FrameSize, MediaKind, VideoFacts
 from ipcv.media.prefetch import ReadAhead
-from ipcv.media.probe import IndexedVideo, probe
 from ipcv.media.sampling import Choice, Sampling, choose
+from ipcv.media.video.probe import IndexedVideo, probe
 
 Resize = Callable[[int, int, int], FrameSize]  # (height, width) as displayed, frames -> (height, width) wanted
 

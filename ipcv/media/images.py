@@ -7,8 +7,8 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from ipcv.errors import VideoError
-from ipcv.media.container import check_file, explain
 from ipcv.media.frames import FrameArray, VideoFacts
+from ipcv.media.video.container import check_file, explain
 from ipcv.text import shown
 
 ENDINGS = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})

@@ -9,8 +9,8 @@ import numpy as np
 from ipcv.media.clip import Clip, Resize, clip_from_frames, clip_from_image, open_chosen
 from ipcv.media.frames import FrameArray, MediaKind, VideoFacts
 from ipcv.media.images import is_image, read_image
-from ipcv.media.probe import IndexedVideo, probe
 from ipcv.media.sampling import Choice, Sampling, choose
+from ipcv.media.video.probe import IndexedVideo, probe
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,11 +10,11 @@ from ipcv.errors import VideoError
 from ipcv.limits.budget import Limit, Share
 from ipcv.limits.measure import BudgetPlanner
 from ipcv.media.clip import Clip
-from ipcv.media.probe import IndexedVideo, probe
 from ipcv.media.remote import fetch, is_remote
 from ipcv.media.sampling import Sampling
 from ipcv.media.segments import Segments, Span
 from ipcv.media.sources import choose_frames
+from ipcv.media.video.probe import IndexedVideo, probe
 from ipcv.text import shown
 
 ClipRead = tuple[Span, Clip, Share]  # span of source time, frames, share of the budget

@@ -29,9 +29,9 @@ from films import (
 
 from ipcv.errors import VideoError
 from ipcv.media.clip import Clip, clip_from_frames, open_video
-from ipcv.media.decoders import DecordError, decord_frames, decord_work, pyav_frames
-from ipcv.media.probe import probe
 from ipcv.media.sampling import Sampling
+from ipcv.media.video.decoders import DecordError, decord_frames, decord_work, pyav_frames
+from ipcv.media.video.probe import probe
 
 CODECS = {"libx264": "mp4", "libx265": "mp4", "libvpx-vp9": "webm", "libsvtav1": "mp4"}
 
@@ -128,7 +128,7 @@ def test_pyav_reads_what_decord_gets_wrong_and_says_why(films, name, reason):
 
 @pytest.mark.parametrize("name", ["libx265.mp4", "broadcast.ts", "old.avi", "trimmed.mp4"])
 def test_decord_alone_still_gets_them_wrong(films, name):
-    """If this fails, decord has learnt to read such files and `ipcv.media.probe` may let it."""
+    """If this fails, decord has learnt to read such files and `ipcv.media.video.probe` may let it."""
     import decord
 
     video = probe(films / name)

@@ -10,9 +10,9 @@ from av.video.frame import VideoFrame
 from numpy.typing import NDArray
 
 from ipcv.errors import VideoError
-from ipcv.media.container import open_container, pictures, video_stream
 from ipcv.media.frames import FrameArray, FrameSize, FrameStream
-from ipcv.media.probe import IndexedVideo
+from ipcv.media.video.container import open_container, pictures, video_stream
+from ipcv.media.video.probe import IndexedVideo
 from ipcv.text import shown
 
 Gaps = list[int]  # positions of frames that could not be decoded

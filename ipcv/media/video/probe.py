@@ -13,8 +13,8 @@ from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from ipcv.errors import VideoError
-from ipcv.media.container import check_file, codec_name, explain, open_container, packets, pictures, video_stream
 from ipcv.media.frames import VideoFacts
+from ipcv.media.video.container import check_file, codec_name, explain, open_container, packets, pictures, video_stream
 from ipcv.text import shown
 
 _TICK = Fraction(1, av.time_base)
