@@ -5,8 +5,9 @@ from contextlib import closing
 from dataclasses import replace
 from typing import Protocol
 
+from ipcv.media.display.scaling import scaled
 from ipcv.media.frames import FrameArray, FrameSize, FrameStream, VideoFacts
-from ipcv.media.video.decoders import DecordError, decord_frames, decord_work, pyav_frames, scaled
+from ipcv.media.video.decoders import DecordError, decord_frames, decord_work, pyav_frames
 from ipcv.media.video.probe import IndexedVideo
 
 DECORD_WORK = 4096  # frames that decord may decode for a clip; above, PyAV reads it, which decodes each frame once

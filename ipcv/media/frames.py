@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 MediaKind = Literal["video", "image"]
+DynamicRange = Literal["sdr", "pq", "hlg"]
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,8 @@ class VideoFacts:
     container: str
     rotation: int  # degrees clockwise by which the stored picture is turned for display
     reader: str  # "decord", "pyav", "pillow" or "memory": what hands out the frames
+    mirrored: bool = False  # whether the stored picture is mirrored, before it is turned
+    dynamic_range: DynamicRange = "sdr"  # "pq" and "hlg" are mapped to what an ordinary screen shows
 
 
 FrameArray = NDArray[np.uint8]

@@ -17,7 +17,6 @@ from ipcv.text import shown
 
 Gaps = list[int]  # positions of frames that could not be decoded
 Stamped = tuple[int, VideoFrame]  # ticks, picture
-ONE_THREAD: dict[str, Any] = {} if av.__version__.startswith("15.") else {"threads": 1}  # PyAV 15 has no other way
 
 
 class DecordError(Exception):
@@ -146,7 +145,7 @@ def pyav_frames(video: IndexedVideo, size: FrameSize, positions: Sequence[int], 
             stamp, frame = stream.at(wanted)
             if stamp != wanted:
                 gaps.append(position)
-            yield _upright(frame, size, video.facts.rotation)
+            yield video.look.shown(frame, size)
     finally:
         stream.close()
 
@@ -172,7 +171,8 @@ class _Stream:
 
     def _stamped(self) -> Iterator[Stamped]:
         """Yield decoded frames with their ticks: their own, or those of the index by counting where they have none."""
-        for count, frame in enumerate(pictures(self._container, self._stream)):
+        decoded = pictures(self._container, self._stream)
+        for count, frame in enumerate(self._video.look.through(decoded)):
             if not self._video.exact:
                 yield int(self._video.pts[min(count, len(self._video.pts) - 1)]), frame
             elif frame.pts is not None:
@@ -217,22 +217,3 @@ class _Stream:
             return False
         self._restart()
         return True
-
-
-def _upright(frame: VideoFrame, size: FrameSize, rotation: int) -> FrameArray:
-    """Turn a picture upright and scale it as decord does (bicubic): [height, width, 3]."""
-    height, width = size if rotation % 180 == 0 else size[::-1]
-    stored = _resized(frame, height, width)
-    return np.ascontiguousarray(np.rot90(stored, -rotation // 90))
-
-
-def scaled(picture: FrameArray, size: FrameSize) -> FrameArray:
-    """Scale a picture [height, width, 3] in memory as one from a file is scaled."""
-    if picture.shape[:2] == size:
-        return picture
-    return _resized(VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24"), *size)
-
-
-def _resized(frame: VideoFrame, height: int, width: int) -> FrameArray:
-    resized = frame.reformat(width=width, height=height, format="rgb24", interpolation="BICUBIC", **ONE_THREAD)
-    return np.asarray(resized.to_ndarray(), dtype=np.uint8)

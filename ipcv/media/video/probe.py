@@ -13,6 +13,7 @@ from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from ipcv.errors import VideoError
+from ipcv.media.display.look import Look, look_at
 from ipcv.media.frames import VideoFacts
 from ipcv.media.video.container import check_file, codec_name, explain, open_container, packets, pictures, video_stream
 from ipcv.text import shown
@@ -34,6 +35,7 @@ class IndexedVideo:
     exact: bool  # whether pts are what decoded frames will carry
     warnings: tuple[str, ...]
     objection: str | None  # why decord would hand out wrong frames of this file
+    look: Look  # how its pictures are displayed
 
 
 @dataclass
@@ -119,11 +121,10 @@ def _describe(
     span = float(times[-1] - times[0])
     fps = (len(times) - 1) / span if span > 0 else float(stream.average_rate or 0)
     last = float(contents.stays * contents.tick) or (1 / fps if fps else 0.0)
-    rotation = round(-frame.rotation / 90) * 90 % 360
-    width, height = max(round(frame.width * (stream.sample_aspect_ratio or 1)), 1), frame.height
-    if rotation % 180:
-        width, height = height, width
-    objection = _objection(container, stream, contents)
+    look = look_at(stream, frame)
+    stored_width = max(round(frame.width * (stream.sample_aspect_ratio or 1)), 1)
+    height, width = look.orientation.stored((frame.height, stored_width))
+    objection = _objection(container, stream, contents) or look.needs_pyav
     facts = VideoFacts(
         path=str(path),
         duration=float(times[-1]) + last,
@@ -133,12 +134,14 @@ def _describe(
         frames=len(times),
         codec=codec_name(stream),
         container=container.format.name,
-        rotation=rotation,
+        rotation=look.orientation.rotation,
+        mirrored=look.orientation.mirrored,
+        dynamic_range=look.dynamic_range,
         reader="pyav" if objection else "decord",
     )
     keys = np.array(contents.keys, dtype=np.int64)
-    warnings = _doubts(container, stream, contents, facts)
-    return IndexedVideo(path, facts, pts, keys, times, contents.exact, warnings, objection)
+    warnings = (*_doubts(container, stream, contents, facts), *look.warnings)
+    return IndexedVideo(path, facts, pts, keys, times, contents.exact, warnings, objection, look)
 
 
 def _doubts(container: InputContainer, stream: VideoStream, contents: _Contents, facts: VideoFacts) -> tuple[str, ...]:
