@@ -33,6 +33,12 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(threads)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """What is remembered of files stays out of the user's cache folder."""
+    os.environ["IPCV_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+
+
 @pytest.fixture(autouse=True)
 def environment_put_back() -> Iterator[None]:
     """Commands that run in this process set variables such as HF_HUB_OFFLINE, which later tests must not inherit."""

@@ -8,36 +8,28 @@ from pathlib import Path
 from typing import Any
 
 from ipcv.compression.method import Method
+from ipcv.encodings.hashes import file_hash, hub_hash
+from ipcv.errors import VideoError
 from ipcv.media.remote import identity_of_remote, is_remote
-from ipcv.media.video.container import check_file
+from ipcv.media.video.container import check_file, explain
 from ipcv.models.facts import ModelFacts
 from ipcv.models.hub import find_folder
 from ipcv.models.source import ModelSource
 from ipcv.options import Options
 
-SAMPLE = 1 << 16  # bytes hashed at the start, in the middle and at the end of a file
 AFTER_ENCODING = ("pruner", "system", "max_new_tokens", "temperature", "seed", "baseline")  # options encoding ignores
 
 
 def content(video: str) -> dict[str, Any]:
-    """Size, time of change and a fast hash of a video's file or URL. Raises `VideoError` where there is none."""
+    """Size and hash of all of a video's file, or the marks of a URL. Raises `VideoError` where there is none."""
     if is_remote(video):
         return identity_of_remote(video)
     path = Path(video)
     check_file(path)
-    status = path.stat()
-    return {"size": status.st_size, "mtime_ns": status.st_mtime_ns, "hash": fast_hash(path)}
-
-
-def fast_hash(path: Path) -> str:
-    """A hash of the size and of three samples of the file."""
-    size = path.stat().st_size
-    found = blake2b(str(size).encode(), digest_size=16)
-    with path.open("rb") as file:
-        for at in (0, size // 2, max(0, size - SAMPLE)):
-            file.seek(at)
-            found.update(file.read(SAMPLE))
-    return found.hexdigest()
+    try:
+        return {"size": path.stat().st_size, "hash": file_hash(path)}
+    except OSError as error:
+        raise VideoError(explain(path, error)) from error
 
 
 def model(facts: ModelFacts) -> dict[str, Any]:
@@ -63,7 +55,7 @@ def described_model(
     files = [file for file in sorted(folder.iterdir()) if file.suffix in (".json", ".jinja", ".safetensors", ".txt")]
     found = blake2b(digest_size=16)
     for file in files:
-        found.update(f"{file.name}:{fast_hash(file)};".encode())
+        found.update(f"{file.name}:{hub_hash(file) or file_hash(file)};".encode())
     return {
         "name": name,
         "revision": revision,
