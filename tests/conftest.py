@@ -9,6 +9,7 @@ import pytest
 import tiny
 import torch
 import torch.nn.attention.varlen  # registers its operation
+from ledger import ledger, pytest_configure, pytest_terminal_summary  # noqa: F401 - a fixture, and the table of faults
 from probes import looped
 from torch import Tensor
 from transformers import Qwen2VLForConditionalGeneration
