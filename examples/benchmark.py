@@ -18,7 +18,7 @@ from pydantic import TypeAdapter
 import ipcv
 from ipcv.benchmark.benchmark import Report, bench
 from ipcv.benchmark.settings import parse_settings
-from ipcv_cli.display.bench_report import plot, report_table
+from ipcv_cli.display.bench_report import WIDTH, plot, report_table
 
 MODEL = "dense,file,other"  # whether it is right, also through a file, and whether that is because of what it sees
 SETTINGS = (
@@ -33,7 +33,7 @@ def table(stored: dict) -> str:
     """The tables of `examples/README.md`, from what `benchmark.json` holds."""
     reports = [TypeAdapter(Report).validate_python(report) for report in stored["reports"]]
     where = f"commit of {stored['commit_date']}, {stored['minutes']} minutes on {stored['machine']}"
-    tables = "\n".join(map(report_table, reports))
+    tables = "\n".join(report_table(report, WIDTH) for report in reports)
     return f"```text\n$ {stored['command']}\n{where}\n\n{tables}```\n"
 
 

@@ -5,6 +5,9 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Annotated, Any, ClassVar, Union
 
+from pydantic import TypeAdapter
+from pydantic_core import core_schema
+
 from ipcv.compression import registry
 from ipcv.compression.compressors.compressor import Compressor
 from ipcv.compression.method import Place
@@ -22,8 +25,18 @@ class OneOf:
     place: Place
 
     def __get_pydantic_core_schema__(self, _: Any, handler: Any) -> Any:
-        """The schema of the union of these methods' classes."""
-        return handler.generate_schema(Union[(*registry.classes(self.place), None)])
+        """The schema of the union of these methods' classes; JSON is read as the class that it names."""
+        union = handler.generate_schema(Union[(*registry.classes(self.place), None)])
+        return core_schema.no_info_wrap_validator_function(self._read, union)
+
+    def _read(self, value: Any, read: Any) -> Any:
+        """Read a method by the name in its field `method`; IPCV alone has none."""
+        if isinstance(value, dict):
+            for each in registry.classes(self.place):
+                if value.get("method") == getattr(each, "method", None):
+                    settings = {name: setting for name, setting in value.items() if name != "method"}
+                    return TypeAdapter(each).validate_python(settings)
+        return read(value)
 
 
 @dataclass(frozen=True, kw_only=True)

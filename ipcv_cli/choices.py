@@ -95,6 +95,9 @@ def compression(
         exclude("--quality", ("--keep", keep), ("--method paper", method == "paper"))
     if reducer_keep is not None and reducer in (None, "none"):
         raise UsageError("--reducer-keep says how much --reducer keeps: name one, as in --reducer evs")
+    if language and llm_pruner is None:
+        first = next(iter(language))
+        raise UsageError(f"--llm-{first} is a setting of --llm-pruner: name one, as in --llm-pruner dart")
     return {
         "compressor": _method("--method", method or DEFAULTS["compressor"], "--", encoder),
         "reducer": _method("--reducer", reducer or DEFAULTS["reducer"], "--reducer-", between),

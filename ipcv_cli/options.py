@@ -190,22 +190,21 @@ LlmPruner = Annotated[
         "What prunes visual tokens in the language model; v2drop does so in three layers, as published.",
         "--llm-pruner",
         metavar=None,
-        default="dart",
+        default="none",
     ),
 ]
 LlmKeep = Annotated[
     float | None,
     option(
         COMPRESSION,
-        "Share of visual tokens that the language model's later layers see.",
+        "Share of visual tokens that the language model's later layers see; without, dart and fastv keep half.",
         "--llm-keep",
         metavar="SHARE",
-        default="0.5",
     ),
 ]
 LlmLayer = Annotated[
     int | None,
-    option(COMPRESSION, "First of its layers on fewer tokens.", "--llm-layer", metavar="N", default="3 (Qwen3.5: 4)"),
+    option(COMPRESSION, "First of its layers on fewer tokens; without, 3 (Qwen3.5: 4).", "--llm-layer", metavar="N"),
 ]
 WithBaseline = Annotated[
     bool,

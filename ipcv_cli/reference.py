@@ -18,7 +18,7 @@ from typing import Any
 import typer
 
 from ipcv.compression.method import Place
-from ipcv.compression.registry import METHODS, departures_of, maker, method_class, place_of
+from ipcv.compression.registry import DEFAULTS, METHODS, departures_of, maker, method_class, place_of
 from ipcv_cli.main import app
 
 WIDTH = 100
@@ -129,7 +129,8 @@ def methods() -> str:
         place, option = PLACES[place_of(name)]
         source, arxiv = maker(name).__qualname__, method_class(name).arxiv
         source = f"[{source}](https://arxiv.org/abs/{arxiv})" if arxiv else source
-        rows.append(f"| {place} | `{name}` | {source}: {_summary(maker(name))} | `{option} {name}` |")
+        chosen = "the default" if name in DEFAULTS.values() else f"`{option} {name}`"
+        rows.append(f"| {place} | `{name}` | {source}: {_summary(maker(name))} | {chosen} |")
     return "\n".join(rows)
 
 

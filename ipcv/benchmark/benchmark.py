@@ -53,6 +53,7 @@ class Score:
 
     name: str
     settings: Setting
+    default: bool  # whether `ipcv ask` without options answers like this
     accuracy: float  # measured; mean score of the answers (see `points`)
     interval: Interval  # of `accuracy`
     difference: float  # measured; `accuracy` less that of the first setting
@@ -115,6 +116,7 @@ class _Tally:
         return Score(
             name=setting.name,
             settings=setting,
+            default=setting.is_default,
             accuracy=float(mine.mean()),
             interval=accuracy_interval(float(mine.mean()), count),
             difference=float(gained.mean()),

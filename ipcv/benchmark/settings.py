@@ -29,6 +29,11 @@ class Setting:
     pixels: float = 1.0  # share of each frame's pixels
     shown: ClipVariant = "frames"  # the clip in memory, as an mp4 file, as grey frames, or another scene's clip
 
+    @property
+    def is_default(self) -> bool:
+        """Whether a clip that is asked about without options is shown and answered like this."""
+        return self == Setting(name=self.name, options=Options())
+
 
 def parse_settings(text: str) -> tuple[Setting, ...]:
     """The settings in `text`, with commas between them. Raises `ValueError` for what makes no sense.

@@ -22,7 +22,7 @@ METHODS = {  # name on the command line: module below this folder, and the class
 CLASSES = {  # public names of the methods' classes, and their modules
     path.partition(":")[2].partition(".")[0]: f"compression.{path.partition(':')[0]}" for path in METHODS.values()
 }
-DEFAULTS: dict[Place, str | None] = {"compressor": "coverage", "reducer": None, "pruner": "dart"}
+DEFAULTS: dict[Place, str | None] = {"compressor": "coverage", "reducer": None, "pruner": None}
 PLACES: tuple[Place, ...] = get_args(Place)
 
 

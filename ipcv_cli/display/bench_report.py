@@ -2,6 +2,8 @@
 
 import io
 import os
+from collections.abc import Iterator
+from dataclasses import dataclass
 from importlib.util import find_spec
 from itertools import cycle
 from pathlib import Path
@@ -16,78 +18,114 @@ from ipcv.text import visible
 from ipcv_cli.exit import UsageError
 
 if TYPE_CHECKING:
-    from ipcv.benchmark.benchmark import Report
-    from ipcv.benchmark.scoring import Interval
+    from ipcv.benchmark.benchmark import Report, Score
 
-WIDTH = 118
+WIDTH = 118  # at most: narrower on a narrower terminal
+NAME = 17  # characters for the names of settings, at least; longer ones take two lines
 UNSEEN = ("grey", "other")  # settings that do not show the clip have no place among costs
 PLOT_ENDINGS = (".png", ".svg")
 
 
-def report_table(report: "Report") -> str:
-    """Two tables, accuracy and costs per setting and accuracy per kind of question, and what their columns mean."""
+@dataclass(frozen=True)
+class Column:
+    """A column of numbers."""
+
+    heading: str  # on one line or two
+    cells: list[str]
+
+    @property
+    def width(self) -> int:
+        """The characters of the widest cell."""
+        return max(map(len, (*self.heading.split("\n"), *self.cells)))
+
+
+def report_table(report: "Report", width: int | None = None) -> str:
+    """Tables of accuracy and costs per setting, and of accuracy per kind of question, and what their columns mean.
+
+    They are split where they are wider than `width`; None: the terminal's, or `WIDTH` if that is less.
+    """
+    console = Console(color_system=None, markup=False, emoji=False, highlight=False, file=io.StringIO())
+    console.width = min(WIDTH, console.width) if width is None else width
     model = f"{report.model.name} on {report.model.device}, {report.model.quantization or report.model.dtype}"
+    names = [shown_name(score) for score in report.scores]
     first = visible(report.scores[0].name)
-    legend = (
-        f"right: score of the answers; gained: against {first}, on the same questions; both with 95 % intervals\n"
-        f"changed: answers other than {first}'s; time (measured) and FLOPs (computed): shares of {first}'s\n"
-        "constant: the best way to answer without looking: always the same answer, or always the first, second …"
+    parts = (
+        visible(f"{report.questions} questions, {model}"),
+        *_tables("", names, _costs(report), console.width),
+        *_tables("right, in %", ["questions", "constant", *names], _kinds(report), console.width),
+        f"right: score of the answers; gained: against {first}, on the same questions; both with 95 % intervals",
+        f"changed: answers other than {first}'s; time (measured) and FLOPs (computed): shares of {first}'s",
+        "constant: the best way to answer without looking: always the same answer, or always the first, second …",
     )
-    parts = (visible(f"{report.questions} questions, {model}"), _costs(report), _kinds(report), legend)
-    console = Console(width=WIDTH, color_system=None, markup=False, emoji=False, highlight=False, file=io.StringIO())
     with console.capture() as text:
         for part in parts:
             console.print(part)
-            console.print()
+            if not isinstance(part, str) or part is parts[0]:
+                console.print()
     return "\n".join(row.rstrip() for row in text.get().splitlines()).rstrip() + "\n"
 
 
-def _costs(report: "Report") -> Table:
-    """A line per setting: accuracy, paired difference, changed answers, shares of time and FLOPs."""
+def shown_name(score: "Score") -> str:
+    """The name of a setting, marked if `ipcv ask` without options answers like this."""
+    return visible(score.name) + (" (default)" if score.default else "")
+
+
+def _costs(report: "Report") -> list[Column]:
+    """Columns with a cell per setting: accuracy, paired difference, changed answers, shares of time and FLOPs."""
     first = report.scores[0]
-    table = _table("")
-    for heading in ("right, in %", "gained", "changed", "encode FLOPs", "time", "prefill FLOPs", "time"):
-        table.add_column(heading, justify="right")
-    for score in report.scores:
-        shares = [
-            share
-            for stage in ("encode", "prefill")
-            for share in (score.flops[stage] / first.flops[stage], score.seconds[stage] / first.seconds[stage])
-        ]
-        table.add_row(
-            visible(score.name),
-            f"{score.accuracy:.1%} {_interval(score.interval)}".replace("%", ""),
-            f"{100 * score.difference:+.1f} {_interval(score.difference_interval, '+')}"
-            if score.difference_interval
-            else "",
-            "" if score is first else f"{1 - score.same_answers:.1%}",
-            *(f"{share:.2f}" for share in shares),
-        )
-    return table
+    columns = [
+        Column("right, in %", [_right(each) for each in report.scores]),
+        Column("gained", [_gained(each) for each in report.scores]),
+        Column("changed", ["" if each is first else f"{1 - each.same_answers:.1%}" for each in report.scores]),
+    ]
+    for stage in ("encode", "prefill"):
+        for what in ("flops", "seconds"):
+            shares = [getattr(each, what)[stage] / getattr(first, what)[stage] for each in report.scores]
+            heading = f"{stage}\n{'FLOPs' if what == 'flops' else 'time'}"
+            columns.append(Column(heading, [f"{share:.2f}" for share in shares]))
+    return columns
 
 
-def _kinds(report: "Report") -> Table:
-    """A line per setting, a column per kind of question."""
-    table = _table("right, in %")
-    for heading in (*report.by_kind, "all"):
-        table.add_column(heading, justify="right")
-    table.add_row("questions", *map(str, report.by_kind.values()), str(report.questions))
+def _kinds(report: "Report") -> list[Column]:
+    """A column per kind of question: how many there were, the constant score, and a cell per setting."""
     constant = sum(report.constant[kind] * count for kind, count in report.by_kind.items()) / report.questions
-    rows = [("constant", report.constant, constant)]
-    rows += [(visible(score.name), score.by_kind, score.accuracy) for score in report.scores]
-    for name, shares, mean in rows:
-        table.add_row(name, *(f"{100 * share:.1f}" for share in (*(shares[kind] for kind in report.by_kind), mean)))
-    return table
+    columns = [
+        Column(kind, [str(count), *_percent(report.constant[kind], *(each.by_kind[kind] for each in report.scores))])
+        for kind, count in report.by_kind.items()
+    ]
+    return [*columns, Column("all", [str(report.questions), *_percent(constant, *(s.accuracy for s in report.scores))])]
 
 
-def _table(title: str) -> Table:
-    table = Table(box=SIMPLE_HEAD, show_edge=False, padding=(0, 1), collapse_padding=True, pad_edge=False)
-    table.add_column(Text(title, overflow="fold"))
-    return table
+def _tables(title: str, names: list[str], columns: list[Column], width: int) -> Iterator[Table]:
+    """Tables that have `names` in their first column and as many of `columns` as fit into `width`, one at least."""
+    first = min(max(map(len, (title, *names))), max(NAME, width // 4))
+    while columns:
+        used, count = first, 0
+        while count < len(columns) and (not count or used + 2 + columns[count].width <= width):
+            used, count = used + 2 + columns[count].width, count + 1
+        table = Table(box=SIMPLE_HEAD, show_edge=False, padding=(0, 1), collapse_padding=True, pad_edge=False)
+        table.add_column(Text(title, overflow="fold"), max_width=first, overflow="fold")
+        for column in columns[:count]:
+            table.add_column(column.heading, justify="right", no_wrap=True)
+        for row in zip(names, *(column.cells for column in columns[:count]), strict=True):
+            table.add_row(*row)
+        yield table
+        columns = columns[count:]
 
 
-def _interval(interval: "Interval", sign: str = "") -> str:
-    return f"({100 * interval.low:{sign}.1f} to {100 * interval.high:{sign}.1f})"
+def _percent(*shares: float) -> Iterator[str]:
+    return (f"{100 * share:.1f}" for share in shares)
+
+
+def _right(score: "Score") -> str:
+    interval = score.interval
+    return f"{100 * score.accuracy:.1f} ({100 * interval.low:.1f}–{100 * interval.high:.1f})"
+
+
+def _gained(score: "Score") -> str:
+    if not (interval := score.difference_interval):
+        return ""
+    return f"{100 * score.difference:+.1f} ({100 * interval.low:+.1f} to {100 * interval.high:+.1f})"
 
 
 def check_plot(path: Path) -> None:
@@ -119,7 +157,7 @@ def plot(report: "Report", path: Path) -> None:
     for score, marker in zip(shown, cycle("osD^vP*X"), strict=False):
         share = score.flops["encode"] / first.flops["encode"]
         spread = [[score.accuracy - score.interval.low], [score.interval.high - score.accuracy]]
-        label = visible(score.name).replace("$", r"\$").removeprefix("_")  # what matplotlib would take for commands
+        label = shown_name(score).replace("$", r"\$").removeprefix("_")  # what matplotlib would take for commands
         axes.errorbar(share, score.accuracy, yerr=spread, fmt=marker, capsize=3, alpha=0.85, label=label)
     axes.set_xlabel("encoder FLOPs, share of " + visible(first.name))
     axes.set_ylabel(f"right, of {report.questions} questions")

@@ -6,8 +6,11 @@ from typing import TYPE_CHECKING
 from rich.console import Console, RenderableType
 from rich.table import Table
 
+from ipcv.compression.registry import DEFAULTS
+
 if TYPE_CHECKING:
     from ipcv.compression.catalog import ListedMethod, MethodListing
+    from ipcv.compression.method import Place
 
 WIDTH = 100  # at most: narrower on a narrower terminal
 PLACES = {
@@ -23,9 +26,14 @@ def method_table(listing: "MethodListing") -> str:
     tables: dict[str, Table] = {}
     for method in listing.methods:
         mark = " The default." if method.default else ""
-        table = tables.setdefault(PLACES[method.place], _grid())
+        table = tables.setdefault(_heading(method.place), _grid())
         table.add_row(f"  {method.name}", f"{method.summary}\nRuns on {_families(method)}.{mark}")
     return _text(*(part for table in tables.items() for part in table), "", LEGEND)
+
+
+def _heading(place: "Place") -> str:
+    """A place, and whether anything is done there unless asked for."""
+    return PLACES[place] + ("" if DEFAULTS[place] else ", by default none")
 
 
 def _families(method: "ListedMethod") -> str:

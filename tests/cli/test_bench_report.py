@@ -9,17 +9,19 @@ from PIL import Image
 from ipcv.benchmark.benchmark import Report, Score
 from ipcv.benchmark.scoring import Interval
 from ipcv.benchmark.settings import parse_settings
+from ipcv.benchmark.wordings import KINDS
 from ipcv_cli.display import bench_report as output
 from ipcv_cli.exit import UsageError
 
 MODEL = happenings.answer().model
-DENSE, PAPER, GREY = parse_settings("dense,paper@0.2:stabilize=3,grey")
+DENSE, PAPER, GREY, DEFAULT = parse_settings("dense,paper@0.2:stabilize=3,grey,coverage")
 
 
 def score(setting, accuracy, share):
     return Score(
         name=setting.name,
         settings=setting,
+        default=setting.is_default,
         accuracy=accuracy,
         interval=Interval(low=accuracy - 0.05, high=accuracy + 0.04),
         difference=accuracy - 0.9,
@@ -37,19 +39,21 @@ REPORT = Report(
     questions=40,
     by_kind={"colour": 30, "caption": 10},
     constant={"colour": 0.125, "caption": 0.05},
-    scores=(score(DENSE, 0.9, 1.0), score(PAPER, 0.7, 0.46), score(GREY, 0.1, 1.0)),
+    scores=(score(DENSE, 0.9, 1.0), score(PAPER, 0.7, 0.46), score(GREY, 0.1, 1.0), score(DEFAULT, 0.8, 0.63)),
     warnings=(),
 )
 
 
-TABLE = """\
+WIDE = """\
 40 questions, demo on cpu, float32
 
-                               right, in %                  gained  changed  encode FLOPs  time  prefill FLOPs  time
-────────────────────────────────────────────────────────────────────────────────────────────────────────────────────
-dense                  90.0 (85.0 to 94.0)                                           1.00  1.00           1.00  1.00
-paper@0.2:stabilize=3  70.0 (65.0 to 74.0)  -20.0 (-25.0 to -15.0)    20.0%          0.46  0.46           1.00  1.00
-grey                    10.0 (5.0 to 14.0)  -80.0 (-85.0 to -75.0)    80.0%          1.00  1.00           1.00  1.00
+                                                                          encode  encode  prefill  prefill
+                            right, in %                  gained  changed   FLOPs    time    FLOPs     time
+──────────────────────────────────────────────────────────────────────────────────────────────────────────
+dense                  90.0 (85.0–94.0)                                     1.00    1.00     1.00     1.00
+paper@0.2:stabilize=3  70.0 (65.0–74.0)  -20.0 (-25.0 to -15.0)    20.0%    0.46    0.46     1.00     1.00
+grey                    10.0 (5.0–14.0)  -80.0 (-85.0 to -75.0)    80.0%    1.00    1.00     1.00     1.00
+coverage (default)     80.0 (75.0–84.0)   -10.0 (-15.0 to -5.0)    10.0%    0.63    0.63     1.00     1.00
 
 right, in %            colour  caption   all
 ────────────────────────────────────────────
@@ -58,19 +62,59 @@ constant                 12.5      5.0  10.6
 dense                    90.0     45.0  90.0
 paper@0.2:stabilize=3    70.0     35.0  70.0
 grey                     10.0      5.0  10.0
+coverage (default)       80.0     40.0  80.0
+"""
+
+NARROW = """\
+40 questions, demo on cpu, float32
+
+                        right, in %                  gained
+───────────────────────────────────────────────────────────
+dense              90.0 (85.0–94.0)
+paper@0.2:stabili  70.0 (65.0–74.0)  -20.0 (-25.0 to -15.0)
+ze=3
+grey                10.0 (5.0–14.0)  -80.0 (-85.0 to -75.0)
+coverage           80.0 (75.0–84.0)   -10.0 (-15.0 to -5.0)
+(default)
+
+                            encode  encode  prefill  prefill
+                   changed   FLOPs    time    FLOPs     time
+────────────────────────────────────────────────────────────
+dense                         1.00    1.00     1.00     1.00
+paper@0.2:stabili    20.0%    0.46    0.46     1.00     1.00
+ze=3
+grey                 80.0%    1.00    1.00     1.00     1.00
+coverage             10.0%    0.63    0.63     1.00     1.00
+(default)
+
+right, in %        colour  caption   all
 """
 
 
-def test_the_tables_have_a_line_per_setting_and_one_per_kind():
-    text = output.report_table(REPORT)
-    assert text.startswith(TABLE)
-    assert max(map(len, text.splitlines())) <= output.WIDTH
+@pytest.mark.parametrize(("width", "table"), [(118, WIDE), (60, NARROW)])
+def test_the_tables_have_a_line_per_setting_and_a_column_per_kind(width, table):
+    text = output.report_table(REPORT, width)
+    assert text.startswith(table)
+    assert max(map(len, text.splitlines())) <= width
+
+
+@pytest.mark.parametrize("width", [60, 80, 118])
+def test_the_tables_of_many_kinds_fit_any_terminal(width, monkeypatch):
+    monkeypatch.setenv("COLUMNS", str(width))
+    scores = tuple(replace(each, by_kind=dict.fromkeys(KINDS, each.accuracy)) for each in REPORT.scores)
+    counts = dict.fromkeys(KINDS, 50)
+    report = replace(REPORT, questions=550, by_kind=counts, constant=dict.fromkeys(KINDS, 0.25), scores=scores)
+    lines = output.report_table(report).splitlines()
+    assert max(map(len, lines)) <= width
+    headings = " ".join(line for line in lines if line.startswith("right, in %")).split()
+    assert [word for word in headings if word in KINDS] == [*KINDS]
+    assert not any("…" in line for line in lines[: lines.index(next(x for x in lines if x.startswith("right: ")))])
 
 
 def test_every_one_of_many_settings_has_its_lines():
     names = [f"paper@0.{index}" for index in range(10, 34)]
     many = replace(REPORT, scores=tuple(score(setting, 0.5, 0.5) for setting in parse_settings(",".join(names))))
-    lines = output.report_table(many).splitlines()
+    lines = output.report_table(many, output.WIDTH).splitlines()
     assert all(sum(line.startswith(f"{name} ") for line in lines) == 2 for name in names)
 
 
@@ -90,6 +134,7 @@ def test_the_plot_is_a_picture_of_what_was_shown(tmp_path, name):
         assert "<!-- dense -->" in text
         assert "<!-- paper@0.2:stabilize=3 -->" in text
         assert "<!-- grey -->" not in text
+        assert "<!-- coverage (default) -->" in text
     else:
         with Image.open(tmp_path / name) as picture:
             assert min(picture.size) > 400

@@ -20,16 +20,17 @@ NOTICE = f"ipcv: warning: {DEMO_NOTICE}\n"
 FEW = "11 questions say little, with fewer than 5 of a kind: use 110 or more"
 
 
-def test_a_benchmark_is_tables_on_stdout_and_a_plot_where_it_was_asked_for(tmp_path, capsys):
+def test_a_benchmark_is_tables_on_stdout_and_a_plot_where_it_was_asked_for(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
     plot = tmp_path / "plot.svg"
     assert main(["bench", "-n", "11", "--settings", "dense,paper@0.2,other", "--plot", str(plot)]) == 0
     out, err = capsys.readouterr()
     assert err == f"{NOTICE}ipcv: warning: {FEW}\n"
     lines = out.splitlines()
     assert lines[0] == "11 questions, demo on cpu, float32"
-    assert [line.split()[0] for line in lines[4:7]] == ["dense", "paper@0.2", "other"]
-    assert lines[8].split() == ["right,", "in", "%", *KINDS, "all"]
-    assert [line.split()[0] for line in lines[10:15]] == ["questions", "constant", "dense", "paper@0.2", "other"]
+    assert [line.split()[0] for line in lines[5:8]] == ["dense", "paper@0.2", "other"]
+    assert lines[9].split() == ["right,", "in", "%", *KINDS, "all"]
+    assert [line.split()[0] for line in lines[11:16]] == ["questions", "constant", "dense", "paper@0.2", "other"]
     assert "paper@0.2" in plot.read_text()
 
 

@@ -22,16 +22,17 @@ def test_the_list_says_under_each_place_what_its_methods_do(capsys, monkeypatch)
     lines = out.splitlines()
     assert [line for line in lines if line[:1].isalpha()] == [
         "In the vision encoder's blocks (--method)",
-        "Between encoder and language model (--reducer)",
-        "In the language model's layers (--llm-pruner)",
+        "Between encoder and language model (--reducer), by default none",
+        "In the language model's layers (--llm-pruner), by default none",
         "and why it runs where it does.",
     ]
+    assert lines[3] == "            Runs on every family. The default."
     assert [line.split()[0] for line in lines if line.startswith("  ") and line[2] != " "] == [*registry.METHODS]
-    at = lines.index("In the language model's layers (--llm-pruner)")
+    at = lines.index("In the language model's layers (--llm-pruner), by default none")
     assert lines[at + 1 : at + 7] == [
         "  dart      Keep the tokens that duplicate a few pivots least (DART, arXiv",
         "            2502.11494).",
-        "            Runs on every family. The default.",
+        "            Runs on every family.",
         "  fastv     Keep the visual tokens to which the last token attends most in the",
         "            layer before (FastV, arXiv 2403.06764).",
         "            Runs on every family but gemma3.",

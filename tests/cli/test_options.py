@@ -46,9 +46,7 @@ PLACES = {  # where the library keeps the default of each option that has one
     "layer": IPCV().layer,
     "stabilize": IPCV().stabilize,
     "neighbors": IPCV().neighbors,
-    "llm_pruner": "dart" if isinstance(Options().pruner, Dart) else "",
-    "llm_keep": Dart().keep,
-    "llm_layer": Dart.LAYER if Dart().layer is None else Dart().layer,
+    "llm_pruner": "none" if Options().pruner is None else "",
     "max_new_tokens": Options().max_new_tokens,
     "temperature": Options().temperature,
     "seed": Options().seed,
@@ -87,8 +85,9 @@ def test_options_reach_the_settings():
         "reducer": None,
         "pruner": FastV(keep=0.25, layer=2),
     }
-    plain = {"compressor": IPCV(), "reducer": None, "pruner": Dart()}
-    assert choices.compression(**NOTHING | {"llm_pruner": "none"}) == plain | {"pruner": None}
+    plain = {"compressor": IPCV(), "reducer": None, "pruner": None}
+    assert choices.compression(**NOTHING | {"llm_pruner": "none"}) == plain
+    assert choices.compression(**NOTHING | {"llm_pruner": "dart"}) == plain | {"pruner": Dart()}
     assert choices.compression(**NOTHING | {"llm_pruner": "v2drop"}) == plain | {"pruner": V2Drop()}
     assert choices.compression(**NOTHING | {"no_compress": True}) == dict.fromkeys(plain)
     assert choices.sampling(1.5, 8, "1:30", "0:01:40.5") == Sampling(fps=1.5, max_frames=8, start=90, end=100.5)
@@ -112,7 +111,7 @@ def test_options_reach_the_settings():
     ids=str,
 )
 def test_other_methods_can_be_chosen(given, compressor, reducer):
-    expected = {"compressor": compressor, "reducer": reducer, "pruner": Dart()}
+    expected = {"compressor": compressor, "reducer": reducer, "pruner": None}
     assert choices.compression(**NOTHING | given) == expected
 
 
@@ -123,6 +122,10 @@ def test_the_help_repeats_the_shares_of_the_other_methods():
     assert (EVS().keep, VidCom2().keep, DTD().keep) == (1 / 2, 1 / 4, None)
     assert "evs keeps half, vidcom2 a quarter, dtd what changes" in reducer_keep
     assert len(V2Drop().keep) == 3
+    llm_keep, llm_layer = (parameters[name].annotation.__metadata__[0].help for name in ("llm_keep", "llm_layer"))
+    assert (Dart().keep, FastV().keep, Dart.LAYER) == (1 / 2, 1 / 2, 3)
+    assert "without, dart and fastv keep half" in llm_keep
+    assert "without, 3 (Qwen3.5: 4)" in llm_layer
 
 
 @pytest.mark.parametrize("name", ["layer", "stabilize", "neighbors"])
@@ -143,6 +146,15 @@ def test_a_share_of_the_prompt_needs_a_method(reducer):
         choices.compression(**NOTHING | {"reducer": reducer, "reducer_keep": 0.5})
 
 
+@pytest.mark.parametrize("name", ["llm_keep", "llm_layer"])
+def test_a_setting_of_a_pruner_needs_one(name):
+    option = name.replace("_", "-")
+    with pytest.raises(
+        UsageError, match=f"^--{option} is a setting of --llm-pruner: name one, as in --llm-pruner dart"
+    ):
+        choices.compression(**NOTHING | {name: 1})
+
+
 @pytest.mark.parametrize("name", [name for name in NOTHING if name != "no_compress"])
 def test_the_plain_model_has_nothing_to_set(name):
     value = {"llm_pruner": "dart", "method": "tome", "reducer": "evs", "stabilize": "1"}.get(name, 1)
@@ -157,7 +169,7 @@ def test_no_pruner_and_one_as_published_have_nothing_to_set(name, pruner):
         choices.compression(**NOTHING | {"llm_pruner": pruner, name: 1})
 
 
-@pytest.mark.parametrize("name", ["keep", "llm_keep"])
-def test_zero_is_a_value_and_not_an_option_left_out(name):
+@pytest.mark.parametrize("given", [{"keep": 0.0}, {"llm_pruner": "dart", "llm_keep": 0.0}], ids=str)
+def test_zero_is_a_value_and_not_an_option_left_out(given):
     with pytest.raises(ValueError, match="keep=0"):
-        choices.compression(**NOTHING | {name: 0.0})
+        choices.compression(**NOTHING | given)

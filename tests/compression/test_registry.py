@@ -5,12 +5,15 @@ import re
 import subprocess
 import sys
 from collections import Counter
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import TypeAdapter
 
 import ipcv
+from ipcv import DTD, EVS, IPCV, Dart, FastV, Options, ToMe, V2Drop, VidCom2
 from ipcv.architecture.shapes import NEEDS
 from ipcv.compression import registry
 from ipcv.compression.compressors.compressor import Compressor
@@ -19,6 +22,10 @@ from ipcv.compression.reducers.reducer import Reducer
 
 ROOT = Path(__file__).parents[2]
 BASES = {"compressor": Compressor, "reducer": Reducer, "pruner": Pruner}
+
+COMPRESSORS = (IPCV(keep=0.2), IPCV.paper(), ToMe(), None)
+REDUCERS = (EVS(), VidCom2(keep=0.3), DTD(), None)
+PRUNERS = (Dart(), FastV(keep=0.3), V2Drop(), None)
 
 NEW = '''
 import sys
@@ -168,3 +175,10 @@ def test_a_new_line_in_the_registry_is_in_the_schema_and_in_answers(seen):
     assert {"$ref": "#/$defs/Halving"} in definitions["Options"]["properties"]["reducer"]["anyOf"]
     assert definitions["Halving"]["properties"].keys() == {"keep", "offset", "method"}
     assert seen["options"] == {"keep": 0.5, "offset": 0, "method": "halving"}
+
+
+@pytest.mark.parametrize("methods", list(product(COMPRESSORS, REDUCERS, PRUNERS)), ids=str)
+def test_options_that_are_read_back_from_json_have_the_methods_they_had(methods):
+    compressor, reducer, pruner = methods
+    options, adapter = Options(compressor=compressor, reducer=reducer, pruner=pruner), TypeAdapter(Options)
+    assert adapter.validate_json(adapter.dump_json(options)) == options

@@ -96,6 +96,7 @@ def test_v2drop_needs_no_keys():
 
 def test_the_command_line_says_where_it_prunes_and_refuses_what_makes_no_sense(folder, clip):
     command = ["ask", str(clip), QUESTION, "--model", str(folder), "--max-new-tokens", "2", "--fps", "1"]
+    command += ["--llm-pruner", "dart"]
     done = CliRunner().invoke(app, [*command, "--json"])
     assert done.exit_code == 0, done.stderr
     answer = json.loads(done.stdout)
