@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
+from ipcv.media.display.colors import Colors, colors
+from ipcv.media.display.fields import deinterlaced
 from ipcv.media.display.orientation import Orientation, orientation
-from ipcv.media.display.scaling import resized
+from ipcv.media.display.scaling import has_alpha, on_white, resized, resized_finely
 from ipcv.media.frames import DynamicRange, FrameArray, FrameSize
-
-PQ, HLG = 16, 18  # transfer characteristics of ITU-T H.273
 
 
 @dataclass(frozen=True)
@@ -18,25 +18,45 @@ class Look:
     """How the pictures of one file are displayed, as players display them."""
 
     orientation: Orientation
-    dynamic_range: DynamicRange
+    colors: Colors | None  # None: those of an ordinary screen
+    interlaced: bool  # whether a picture's odd and even lines were taken at two moments
     needs_pyav: str | None  # why decord would display them otherwise
     warnings: tuple[str, ...]
 
+    @property
+    def dynamic_range(self) -> DynamicRange:
+        """Whether bright parts go beyond what an ordinary screen shows, and how they are coded."""
+        return self.colors.dynamic_range if self.colors else "sdr"
+
     def through(self, frames: Iterator[VideoFrame]) -> Iterator[VideoFrame]:
         """Yield the decoded pictures of a stream, one for one, with whole lines where two half pictures are woven."""
-        return frames
+        return deinterlaced(frames)
 
     def shown(self, frame: VideoFrame, size: FrameSize) -> FrameArray:
-        """A decoded picture as it is displayed: upright, scaled to `size`, RGB [height, width, 3]."""
-        stored = resized(frame, self.orientation.stored(size))
-        return self.orientation.upright(stored)
+        """A decoded picture as it is displayed: upright, scaled to `size`, opaque, RGB [height, width, 3]."""
+        stored = self.orientation.stored(size)
+        opaque = on_white(frame)
+        if self.colors:
+            return self.orientation.upright(self.colors.for_screen(resized_finely(opaque, stored)))
+        return self.orientation.upright(resized(opaque, stored))
 
 
 def look_at(stream: VideoStream, frame: VideoFrame) -> Look:
     """Find how the pictures of `stream` are displayed; `frame` is the first one decoded."""
     laid = orientation(frame)
-    needs_pyav = "it does not mirror pictures" if laid.mirrored else None
-    warnings = () if laid.exact else (f"turned by an odd angle: shown at the nearest quarter turn ({laid.rotation}°)",)
-    transfer = stream.codec_context.color_trc
-    dynamic_range: DynamicRange = "pq" if transfer == PQ else "hlg" if transfer == HLG else "sdr"
-    return Look(laid, dynamic_range, needs_pyav, warnings)
+    tint = colors(stream.codec_context.color_trc, stream.codec_context.color_primaries)
+    reasons = {
+        "it does not mirror pictures": laid.mirrored,
+        "it does not lay transparent pictures on white": has_alpha(frame),
+        "it does not deinterlace": frame.interlaced_frame,
+        "it does not convert HDR and wide colours": tint is not None,
+    }
+    needs_pyav = next((reason for reason, holds in reasons.items() if holds), None)
+    return Look(laid, tint, frame.interlaced_frame, needs_pyav, tuple(_warnings(laid, tint)))
+
+
+def _warnings(laid: Orientation, tint: Colors | None) -> Iterator[str]:
+    if not laid.exact:
+        yield f"turned by an odd angle: shown at the nearest quarter turn ({laid.rotation}°)"
+    if tint and tint.dynamic_range != "sdr":
+        yield f"HDR ({tint.dynamic_range.upper()}): mapped to the range of an ordinary screen, highlights are dimmed"

@@ -5,6 +5,7 @@ from typing import Any
 import av
 import numpy as np
 from av.video.frame import VideoFrame
+from numpy.typing import NDArray
 
 from ipcv.media.frames import FrameArray, FrameSize
 
@@ -20,6 +21,32 @@ def scaled(picture: FrameArray, size: FrameSize) -> FrameArray:
 
 def resized(frame: VideoFrame, size: FrameSize) -> FrameArray:
     """Scale a decoded picture as decord does (bicubic): RGB [height, width, 3]."""
+    return np.asarray(_reformatted(frame, size, "rgb24"), dtype=np.uint8)
+
+
+def resized_finely(frame: VideoFrame, size: FrameSize) -> NDArray[np.uint16]:
+    """Scale a decoded picture: RGB [height, width, 3] of 16 bits."""
+    return np.asarray(_reformatted(frame, size, "rgb48le"), dtype=np.uint16)
+
+
+def has_alpha(frame: VideoFrame) -> bool:
+    """Whether parts of a decoded picture may be transparent."""
+    return frame.format.has_palette or any(part.is_alpha for part in frame.format.components)
+
+
+def on_white(frame: VideoFrame) -> VideoFrame:
+    """Lay a decoded picture's transparent parts on white, as those of stills. Its colours are taken as not yet faded.
+
+    This comes before scaling: the colours of parts that are not seen would run into the others.
+    """
+    if not has_alpha(frame):
+        return frame
+    picture = _reformatted(frame, (frame.height, frame.width), "rgba")
+    seen = picture[..., 3:].astype(np.uint16)
+    mixed = (picture[..., :3] * seen + 255 * (255 - seen) + 127) // 255
+    return VideoFrame.from_ndarray(mixed.astype(np.uint8), format="rgb24")
+
+
+def _reformatted(frame: VideoFrame, size: FrameSize, form: str) -> NDArray[Any]:
     height, width = size
-    scaled = frame.reformat(width=width, height=height, format="rgb24", interpolation="BICUBIC", **ONE_THREAD)
-    return np.asarray(scaled.to_ndarray(), dtype=np.uint8)
+    return frame.reformat(width=width, height=height, format=form, interpolation="BICUBIC", **ONE_THREAD).to_ndarray()

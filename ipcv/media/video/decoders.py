@@ -183,7 +183,7 @@ class _Stream:
 
     def at(self, wanted: int) -> Stamped:
         """Find the frame on display at `wanted` ticks (not before the last one asked for), else the first after it."""
-        self._skip_to(wanted)
+        self._skip_to(wanted - self._video.look.interlaced)  # deinterlacing takes the picture before as well
         while self._next is not None and self._next[0] <= wanted:
             self._now, self._next = self._next, next(self._frames, None)
         found = self._now or self._next

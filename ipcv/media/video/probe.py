@@ -136,6 +136,7 @@ def _describe(
         container=container.format.name,
         rotation=look.orientation.rotation,
         mirrored=look.orientation.mirrored,
+        interlaced=look.interlaced,
         dynamic_range=look.dynamic_range,
         reader="pyav" if objection else "decord",
     )
