@@ -55,6 +55,10 @@ class OutputBusyError(IPCVError):
     """Another run is writing the same output."""
 
 
+class OutputLostError(IPCVError):
+    """The output was deleted, replaced or cut by something else while the run wrote it."""
+
+
 class SidecarError(IPCVError):
     """A side-car would replace a file that no run has written."""
 

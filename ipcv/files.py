@@ -1,19 +1,22 @@
-"""Files written so that a crash leaves the old one or the new one, never half of one; and paths with `~`."""
+"""Files written so that a crash leaves the old one or the new one; paths with `~`; and JSON, however deep."""
 
+import json
 import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 
 @contextmanager
 def replaced(path: Path) -> Iterator[BinaryIO]:
     """Open a file to write, which replaces `path` at the end of the `with` and is then safe on the disk.
 
-    After an error `path` is as it was, and nothing is left beside it.
+    If `path` is a link, the file that it points to is replaced. After an error `path` is as it was, and nothing is left
+    beside it.
     """
+    path = resolved(path)
     handle, name = tempfile.mkstemp(prefix=".ipcv-", suffix=".tmp", dir=path.parent)
     part = Path(name)
     try:
@@ -27,6 +30,19 @@ def replaced(path: Path) -> Iterator[BinaryIO]:
         part.unlink(missing_ok=True)
         raise
     sync_folder(path.parent)
+
+
+def resolved(path: Path) -> Path:
+    """The file that `path` names, whatever links lead to it. Links in a circle are left as they are."""
+    return Path(os.path.realpath(path))
+
+
+def parse_json(text: str | bytes) -> Any:
+    """The value of a JSON text. Raises `ValueError` also for one that is nested too deeply."""
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("this JSON is nested too deeply") from None
 
 
 def expanded(path: str) -> Path:

@@ -58,10 +58,10 @@ def caption(
 
     Iterating does the work: a `Begun`, then for each video a `Started` and a `Captioned` or a `Failed`. `output` gets
     a JSON line for each answer. What is in it already is not done again, so that the same call goes on where an
-    earlier one stopped; `overwrite` does it again, and `retry_failed` does again what has failed. `plan` says what is
-    asked and how. `model` runs in this process with the default settings; an `engine` in its place has others.
-    `sidecars`, `output_dir`, `parquet` and `failures` are as in `Places`. `warn` gets warnings that are not about one
-    video.
+    earlier one stopped; `retry_failed` does again what has failed. Captions of the same videos from other settings or
+    contents are never removed without `overwrite`, which replaces them. `plan` says what is asked and how. `model` runs
+    in this process with the default settings; an `engine` in its place has others. `sidecars`, `output_dir`, `parquet`
+    and `failures` are as in `Places`. `warn` gets warnings that are not about one video.
 
     A video that fails does not end the run; more than `max_failures` do, with `TooManyFailuresError`. Raises
     `ValueError` for settings that make no sense, `VideoError` if there is no video, `OutputBusyError` if another run
@@ -113,6 +113,7 @@ class CaptionRun:
         with ExitStack() as stack:
             journal = self._journal(stack)
             batch = self._batch(items, sidecars, engine, journal)
+            batch.check()
             yield Begun(tally=batch.tally)
             try:
                 yield from self._work(batch, engine)
@@ -126,7 +127,7 @@ class CaptionRun:
                 write_parquet(self.places.parquet, journal.records())
 
     def forecast(self) -> Iterator[tuple[Item, Forecast]]:
-        """Tell for every item whether it is done, has failed or is to be done; nothing is fetched or written."""
+        """Tell of every item if it is done, has failed, is to be done or replaced; nothing is fetched or written."""
         items, sidecars = self._checked()
         engine = self.engine.start(self.plan, self.warn, offline=True)
         journal = Journal(self.places.journal) if self.places.journal else None
@@ -147,7 +148,9 @@ class CaptionRun:
             return None
         journal = stack.enter_context(Journal(self.places.journal))
         if journal.repaired:
-            self.warn(f"{journal.path}: {journal.repaired} bytes that an earlier run left unfinished are removed")
+            self.warn(
+                f"{journal.path}: {journal.repaired} bytes of a line that an earlier run left unfinished are removed"
+            )
         return journal
 
     def _batch(self, items: list[Item], sidecars: Sidecars, engine: EngineRun, journal: Journal | None) -> Batch:
@@ -156,7 +159,7 @@ class CaptionRun:
             plan=self.plan,
             model=engine.identity,
             journal=journal,
-            failures=Failures(self.places.failures_file),
+            failures=Failures(self.places.failures_file, self.places.journal),
             sidecars=sidecars,
             warn=self.warn,
             overwrite=self.overwrite,

@@ -8,7 +8,7 @@ from typing import Any
 
 from ipcv.extras import require
 from ipcv.files import replaced
-from ipcv.output.journal import Record
+from ipcv.output.lines import Record
 
 ROWS = 10_000  # held in memory at a time
 TEXT = ("id", "question", "answer", "finish_reason", "key")

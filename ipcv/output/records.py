@@ -8,7 +8,7 @@ from pydantic import Field, TypeAdapter
 
 from ipcv.answer import Answer
 from ipcv.batch.plan import Captioned, Failed, Part
-from ipcv.output.journal import Record
+from ipcv.output.lines import Record
 
 MEASURED = ("seconds", "peak_memory")  # of a stage: left empty, so that the same work is the same line
 FIRST = ("id", "key", "part", "parts", "start", "end")  # fields that a line begins with

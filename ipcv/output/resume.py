@@ -9,11 +9,13 @@ from ipcv.batch.inputs import Item
 from ipcv.batch.plan import Captioned, Failed, Outcome, Plan, WorkItem, describe, failure
 from ipcv.errors import ErrorKind, SidecarError, TooManyFailuresError, is_about_space
 from ipcv.output.failures import Failures
-from ipcv.output.journal import Journal, Record
+from ipcv.output.journal import Journal
+from ipcv.output.lines import Record
 from ipcv.output.records import failure_record, records
 from ipcv.output.sidecars import Sidecars
+from ipcv.text import shown
 
-Forecast = Literal["done", "failed", "todo"]
+Forecast = Literal["done", "failed", "todo", "replace"]  # replace: to do, in place of captions that the output has
 
 
 @dataclass
@@ -27,6 +29,7 @@ class Tally:
     failed_before: int = 0  # known not to work, and not tried again
     flops: int = 0
     flops_dense: int = 0
+    replaced: int = 0  # of a forecast: the output has captions of them from other settings or contents
     errors: set[ErrorKind] = field(default_factory=set)  # what the failures are about
 
     @property
@@ -39,6 +42,7 @@ class Tally:
         self.total += 1
         self.done_before += state == "done"
         self.failed_before += state == "failed"
+        self.replaced += state == "replace"
 
 
 @dataclass(kw_only=True)
@@ -52,35 +56,42 @@ class Batch:
     failures: Failures
     sidecars: Sidecars
     warn: Warn
-    overwrite: bool = False  # do again what is done
+    overwrite: bool = False  # replace captions from other settings or contents
     retry_failed: bool = False  # do again what has failed
     max_failures: int | None = None
 
     def __post_init__(self) -> None:
         self.tally = Tally(len(self.items))
         self._events: list[Outcome] = []
+        known = [item for item in self.items if self.journal and self.journal.knows(item.id)]
+        self._works = {item.id: describe(self.plan, self.model, item) for item in known}
+
+    def check(self) -> None:
+        """Raise `ValueError` if captions would be replaced and `overwrite` does not allow it."""
+        others = [work.item.id for work in self._works.values() if self._state(work) == "replace"]
+        if self.journal and others and not self.overwrite:
+            some = f"{len(others)} of these videos" if len(others) > 1 else shown(others[0])
+            why = f"has captions of {some} from other settings or contents"
+            ways = "name another `output` to keep them, or give `overwrite` to replace them"
+            raise ValueError(f"{shown(self.journal.path)} {why}: {ways}")
 
     def todo(self) -> Iterator[WorkItem]:
         """Yield the work that is left, in order, and mend the side-cars of what is done already."""
         for item in self.items:
-            work = describe(self.plan, self.model, item)
+            work = self._described(item)
             match self._state(work):
                 case "done":
                     self._refresh(work)
                 case "failed":
                     self.tally.failed_before += 1
                     self.tally.errors.add(self.failures.records[item.id].get("kind", "other"))
-                case "todo":
-                    if self.journal and item.id in self.journal.entries and not self.overwrite:
-                        self.warn(
-                            f"{self.journal.path} has captions from other settings or contents: they are replaced"
-                        )
+                case "todo" | "replace":
                     yield self._checked(work)
 
     def forecast(self) -> Iterator[tuple[Item, Forecast]]:
         """Yield what `todo` would make of every item, without doing anything."""
         for item in self.items:
-            yield item, self._state(describe(self.plan, self.model, item))
+            yield item, self._state(self._described(item))
 
     def take(self, outcome: Outcome) -> None:
         """Write an outcome to where it belongs. Raises `OSError` if there is no room left."""
@@ -102,35 +113,40 @@ class Batch:
             raise TooManyFailuresError(f"stopped after {self.tally.failed} failures: {self.max_failures} are allowed")
 
     def tidy(self) -> None:
-        """Remove lines that later ones have replaced."""
+        """Remove the lines that were to be replaced."""
         if self.journal:
             self.journal.tidy()
         self.failures.tidy()
 
+    def _described(self, item: Item) -> WorkItem:
+        return self._works.pop(item.id, None) or describe(self.plan, self.model, item)
+
     def _state(self, work: WorkItem) -> Forecast:
         """Whether this very work is done already, has failed already, or is to be done."""
-        name = work.item.id
-        if not self.overwrite and self.journal and self.journal.is_done(name, work.key):
+        name, journal = work.item.id, self.journal
+        if journal and journal.is_done(name, work.key):
             return "done"
         if not (self.retry_failed or self.overwrite) and self.failures.is_known(name, work.key):
             return "failed"
-        return "todo"
+        return "replace" if journal and not work.failed and journal.has_others(name, work.key) else "todo"
 
     def _refresh(self, work: WorkItem) -> None:
         """Count a video that is done already, and write its side-cars where they are missing or differ."""
+        name, key, journal = work.item.id, work.key, self.journal
         self.tally.done_before += 1
-        self.failures.drop(work.item.id)
-        if self.journal and self.sidecars.kinds:
-            failed = self._write_sidecars(work.item, work.key, self.journal.read(work.item.id))
+        self.failures.drop(name)
+        if journal and self.overwrite:
+            journal.replace(name, key)
+        if journal and self.sidecars.kinds:
+            failed = self._write_sidecars(work.item, key, journal.read(name, key))
             if failed:
                 self.tally.done_before -= 1
                 self._fail(failed)
 
     def _checked(self, work: WorkItem) -> WorkItem:
         """Return `work`, as failed if a side-car's place is taken by a file that no run on this output has written."""
-        journal, name = self.journal, work.item.id
-        ours = self.overwrite or not journal or name in journal.entries or name in journal.unfinished
-        if work.failed or ours:
+        is_ours = self.journal is not None and self.journal.knows(work.item.id)
+        if work.failed or self.overwrite or is_ours:
             return work
         try:
             self.sidecars.check(work.item)
@@ -143,6 +159,8 @@ class Batch:
         lines = records(done)
         if self.journal:
             self.journal.append(lines)
+            if self.overwrite:
+                self.journal.replace(done.item.id, done.key)
         self.failures.drop(done.item.id)
         for part in done.parts:
             for stage in part.answer.stages:

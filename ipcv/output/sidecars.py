@@ -15,7 +15,7 @@ from ipcv.batch.inputs import Item
 from ipcv.errors import SidecarError
 from ipcv.files import replaced
 from ipcv.media.remote import is_remote
-from ipcv.output.journal import Record
+from ipcv.output.lines import Record
 from ipcv.text import shown
 
 SidecarKind = str

@@ -12,7 +12,7 @@ from ipcv_cli.exit import EXIT_CODES, PARTLY
 
 if TYPE_CHECKING:
     from ipcv.output.caption import CaptionRun
-    from ipcv.output.journal import Record
+    from ipcv.output.lines import Record
     from ipcv.output.resume import Tally
     from ipcv_cli.display.caption_view import BatchView
 
@@ -61,6 +61,9 @@ def forecast(run: "CaptionRun", view: "BatchView") -> int:
         write(f"{state}\t{visible(item.id)}\n")
     view.begin(tally)
     view.end("dry run", None, resumable=False)
+    if tally.replaced:
+        needs = "" if run.overwrite else ", which needs `overwrite`"
+        view.say("replace", f"captions of {tally.replaced} from other settings or contents would be replaced{needs}")
     return 0
 
 
@@ -68,7 +71,7 @@ def emitter(*, to_stdout: bool, as_json: bool) -> Emit:
     """A function that writes lines to stdout, for people if it is a terminal; or to nowhere."""
     if not to_stdout:
         return lambda _: None
-    from ipcv.output.journal import line
+    from ipcv.output.lines import line
     from ipcv_cli.display.stdout import write
 
     if as_json or not is_terminal(sys.stdout):

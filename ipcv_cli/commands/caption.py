@@ -98,7 +98,7 @@ def caption(
         Path | None,
         opt.option(
             opt.OUTPUT,
-            "Append JSON lines here; what is in it already is not done again.",
+            "Append JSON lines here. What is in it is not done again, and never removed without --overwrite.",
             "--output",
             "-o",
             metavar="FILE",
@@ -125,9 +125,13 @@ def caption(
             opt.OUTPUT, "A line for each video that failed.", metavar="FILE", default="beside -o, named after it"
         ),
     ] = None,
-    overwrite: Annotated[bool, opt.option(BATCH, "Do again what is done.", "--overwrite")] = False,
+    overwrite: Annotated[
+        bool, opt.option(BATCH, "Replace captions in -o that are from other settings or contents.", "--overwrite")
+    ] = False,
     retry_failed: Annotated[bool, opt.option(BATCH, "Do again what has failed.", "--retry-failed")] = False,
-    dry_run: Annotated[bool, opt.option(BATCH, "Only list what is done and what would be.", "--dry-run")] = False,
+    dry_run: Annotated[
+        bool, opt.option(BATCH, "Only list what is done and what would be done or replaced.", "--dry-run")
+    ] = False,
     fail_fast: Annotated[bool, opt.option(BATCH, "Stop at the first failure.", "--fail-fast")] = False,
     max_failures: Annotated[int | None, opt.option(BATCH, "Stop at more failures than this.", metavar="N")] = None,
     timeout: Annotated[

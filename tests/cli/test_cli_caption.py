@@ -91,19 +91,32 @@ def test_it_goes_on_where_it_stopped_and_does_nothing_twice(videos, capsys):
     assert capsys.readouterr().err == "ipcv: nothing to do: it was done before\n"
 
 
-def test_changed_settings_and_changed_videos_are_done_again(videos, capsys):
+def test_captions_from_other_settings_or_contents_are_only_replaced_on_demand(videos, capsys):
     caption(videos, "-o", "captions.jsonl")
     first = lines()
-    assert "are replaced" not in capsys.readouterr().err
-    caption(videos, "-o", "captions.jsonl", "--keep", "0.5")
-    warning = "ipcv: warning: captions.jsonl has captions from other settings or contents: they are replaced\n"
-    assert capsys.readouterr().err.count(warning) == 1
+    capsys.readouterr()
+    caption(videos, "-o", "captions.jsonl", "--keep", "0.5", "-q", code=2)
+    assert capsys.readouterr().err == (
+        "ipcv: error: captions.jsonl has captions of 4 of these videos from other settings or contents: "
+        "name another --output to keep them, or give --overwrite to replace them\n"
+    )
+    assert lines() == first
+    caption(videos, "-o", "captions.jsonl", "--keep", "0.5", "--dry-run")
+    out, err = capsys.readouterr()
+    assert out == "".join(f"replace\t{name}\n" for name in FOUR)
+    assert err == (
+        "ipcv: dry run: 0 done, 0 failed, 4 left\n"
+        "ipcv: replace: captions of 4 from other settings or contents would be replaced, which needs --overwrite\n"
+    )
+    caption(videos, "-o", "captions.jsonl", "--keep", "0.5", "--overwrite")
     assert ids() == FOUR
     assert all(line["settings"]["compressor"]["keep"] == 0.5 for line in lines())
-    caption(videos, "-o", "captions.jsonl")
+    caption(videos, "-o", "captions.jsonl", "--overwrite")
     assert lines() == first
     (videos / "1.mp4").write_bytes((videos / "2.mp4").read_bytes())
-    caption(videos, "-o", "captions.jsonl")
+    caption(videos, "-o", "captions.jsonl", code=2)
+    assert lines() == first
+    caption(videos, "-o", "captions.jsonl", "--overwrite")
     assert ids() == [FOUR[0], FOUR[2], FOUR[3], FOUR[1]]
     assert lines()[3]["answer"] == lines()[1]["answer"]
 
@@ -115,12 +128,12 @@ def test_what_cannot_be_opened_fails_without_a_model(capsys):
     assert "demo model" not in err  # what it says once it is loaded
 
 
-def test_overwrite_does_everything_again(videos, capsys):
+def test_overwrite_does_nothing_twice(videos, capsys):
     caption(videos, "-o", "captions.jsonl")
     before = Path("captions.jsonl").read_bytes()
     capsys.readouterr()
     caption(videos, "-o", "captions.jsonl", "--overwrite")
-    assert "4 done, 0 failed, 0 left, " in capsys.readouterr().err  # and their pace
+    assert capsys.readouterr().err == "ipcv: nothing to do: all 4 were done before\n"
     assert Path("captions.jsonl").read_bytes() == before
 
 

@@ -70,7 +70,7 @@ def test_a_run_that_is_left_keeps_what_is_done(videos, engine):
     events.close()
     assert ids() == FOUR[:1]
     with Journal(Path("captions.jsonl")) as journal:  # nobody holds it any more
-        assert list(journal.entries) == FOUR[:1]
+        assert [record["id"] for record in journal.records()] == FOUR[:1]
 
 
 def test_failures_are_events_and_too_many_end_the_run(videos, engine):
@@ -98,13 +98,46 @@ def test_a_sidecar_that_is_in_the_way_is_a_failure(videos, engine):
     assert Path("table.parquet").stat().st_size
 
 
-def test_lines_of_other_settings_are_replaced_with_a_warning(videos, engine):
-    list(ipcv.caption("clips/0.mp4", "captions.jsonl", PLAN, engine=engine))
-    told = []
-    other = Plan(questions=("How many objects are there?",), options=PLAN.options)
-    list(ipcv.caption("clips/0.mp4", "captions.jsonl", other, engine=engine, warn=told.append))
-    assert told[0] == "captions.jsonl has captions from other settings or contents: they are replaced"
-    assert ids() == FOUR[:1]
+OTHER = Plan(questions=("How many objects are there?",), options=PLAN.options)
+
+
+def test_captions_from_other_settings_are_never_removed_unasked(videos, engine):
+    list(ipcv.caption(["clips/0.mp4", "clips/1.mp4"], "captions.jsonl", PLAN, engine=engine))
+    before = Path("captions.jsonl").read_bytes()
+    run = ipcv.caption(videos, "captions.jsonl", OTHER, engine=engine)
+    assert [state for _, state in run.forecast()] == ["replace", "replace", "todo", "todo"]
+    says = "captions.jsonl has captions of 2 of these videos from other settings or contents: name another `output`"
+    with pytest.raises(ValueError, match=says):
+        list(run)
+    assert Path("captions.jsonl").read_bytes() == before
+    list(ipcv.caption(["clips/0.mp4", "clips/2.mp4"], "captions.jsonl", OTHER, engine=engine, overwrite=True))
+    assert ids() == [FOUR[1], FOUR[0], FOUR[2]]
+    assert before.splitlines()[1] in Path("captions.jsonl").read_bytes().splitlines()
+
+
+def test_a_run_that_replaces_loses_nothing_when_it_stops(videos, engine):
+    single = LocalEngine(EngineSettings(readers=0, batch_size=1), engine.model)
+    list(ipcv.caption(videos, "captions.jsonl", PLAN, engine=single))
+    before = Path("captions.jsonl").read_bytes()
+    (videos / "2.mp4").write_text("These are notes.\n")
+    events = iter(ipcv.caption(videos, "captions.jsonl", OTHER, engine=single, overwrite=True))
+    next(event for event in events if isinstance(event, Captioned))
+    events.close()
+    assert Path("captions.jsonl").read_bytes().startswith(before)
+    with pytest.raises(ValueError, match="from other settings or contents"):
+        list(ipcv.caption(videos, "captions.jsonl", OTHER, engine=single))
+    list(ipcv.caption(videos, "captions.jsonl", OTHER, engine=single, overwrite=True))
+    assert ids() == [FOUR[2], FOUR[0], FOUR[1], FOUR[3]]  # the one that fails now keeps what it has
+    assert before.splitlines()[2] == Path("captions.jsonl").read_bytes().splitlines()[0]
+
+
+def test_a_video_that_is_gone_keeps_its_captions_and_stops_nobody(videos, engine):
+    list(ipcv.caption(videos, "captions.jsonl", PLAN, engine=engine))
+    before = Path("captions.jsonl").read_bytes()
+    (videos / "1.mp4").unlink()
+    run = ipcv.caption(FOUR, "captions.jsonl", PLAN, engine=engine, overwrite=True)
+    assert [event.item.id for event in run if isinstance(event, Failed)] == FOUR[1:2]
+    assert Path("captions.jsonl").read_bytes() == before
 
 
 @pytest.mark.parametrize(
