@@ -16,6 +16,7 @@ from ipcv_cli.commands.methods import methods
 from ipcv_cli.commands.models import models
 from ipcv_cli.commands.schema import schema
 from ipcv_cli.commands.world import world
+from ipcv_cli.display.stdio import open_closed
 from ipcv_cli.exit import TERMINATED, USAGE, complain, reported
 
 app = typer.Typer(
@@ -81,6 +82,7 @@ def _named(words: Sequence[str]) -> str:
 
 def run() -> None:
     """Run the command line and leave with its exit code. On SIGTERM, open files are closed and helpers ended first."""
+    open_closed()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))
     code = main()
     gc.freeze()  # a search for cycles in torch at the end takes longer than an answer

@@ -4,7 +4,9 @@ import logging
 import os
 import warnings
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO, cast
+
+from ipcv_cli.display.stdio import Stderr
 
 if TYPE_CHECKING:
     from ipcv.inference.load import FittedModel
@@ -15,7 +17,7 @@ if TYPE_CHECKING:
 def prepare(*, offline: bool, bars: bool, debug: bool) -> None:
     """Keep libraries from writing to stderr; to be called before they are imported. The user's environment goes first.
 
-    `bars`: downloads may draw their progress. `debug`: warnings are shown.
+    `bars`: downloads may draw their progress. `debug`: warnings are shown, and what readers print.
     """
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("HF_HUB_VERBOSITY", "error")
@@ -26,6 +28,10 @@ def prepare(*, offline: bool, bars: bool, debug: bool) -> None:
     if not debug:
         warnings.simplefilter("ignore")
         logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # it warns for every layer and token
+    else:
+        logger = logging.getLogger("ipcv")
+        logger.setLevel(logging.DEBUG)
+        logger.addHandler(logging.StreamHandler(cast("TextIO", Stderr())))
 
 
 def hide_loading_bar() -> None:

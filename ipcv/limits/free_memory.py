@@ -4,22 +4,32 @@ import resource
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
+if TYPE_CHECKING:
+    import torch
 
 
-def free_memory(device: torch.device) -> tuple[int, str]:
+def free_memory(device: "torch.device") -> tuple[int, str]:
     """Bytes, and what says so. Limits of the container (cgroup) and of the process (ulimit -v) count."""
+    import torch
+
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0], f"of {torch.cuda.get_device_name(device)}"
     if device.type == "mps":
         return torch.mps.recommended_max_memory() - torch.mps.driver_allocated_memory(), "of the GPU's share"
     if device.type == "xpu":
         return torch.xpu.mem_get_info(device)[0], f"of {torch.xpu.get_device_name(device)}"
-    found = [*_system(), *_groups(Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")), *_process()]
+    found = free_host_memory()
     if not found:
         raise ValueError("it is not known here how much memory is free: choose the settings without `fit`")
-    return min(found)
+    return found
+
+
+def free_host_memory() -> tuple[int, str] | None:
+    """Bytes of the host's memory, and what says so; None where that cannot be known."""
+    found = [*_system(), *_groups(Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")), *_process()]
+    return min(found, default=None)
 
 
 def _system() -> Iterator[tuple[int, str]]:

@@ -1,10 +1,11 @@
 """A job for a reader process: one video, opened as one clip or as one clip per segment."""
 
 from collections.abc import Generator, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 from ipcv.errors import VideoError
 from ipcv.limits.budget import Limit, Share
@@ -15,9 +16,11 @@ from ipcv.media.sampling import Sampling
 from ipcv.media.segments import Segments, Span
 from ipcv.media.sources import choose_frames
 from ipcv.media.video.probe import IndexedVideo, probe
+from ipcv.readers.scratch import scratch_folder
 from ipcv.text import shown
 
 ClipRead = tuple[Span, Clip, Share]  # span of source time, frames, share of the budget
+Message = tuple[Any, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,13 +51,24 @@ class ReadJob:
                 with clip:
                     yield span, clip, share
 
+    def messages(self, scratch: Path) -> Iterator[Message]:
+        """What a reader process sends: `("clip", span, facts, times, size, warnings, share)`, `("frames", array)` and
+        `("closed", facts, warnings)` for each clip.
+        """
+        for span, clip, share in self.clips(scratch):
+            yield "clip", span, clip.facts, clip.times, clip.size, clip.warnings, share
+            for frames in clip:
+                yield "frames", frames
+            yield "closed", clip.facts, clip.warnings
+
     @contextmanager
     def _local(self, scratch: Path | None) -> Iterator[Path]:
         if not is_remote(self.video):
             yield Path(self.video)
             return
-        with TemporaryDirectory(prefix="ipcv-", dir=scratch) as folder:
-            path = Path(folder) / "video"
+        with ExitStack() as stack:
+            folder = scratch or stack.enter_context(scratch_folder())
+            path = Path(stack.enter_context(TemporaryDirectory(prefix="video-", dir=folder))) / "video"
             fetch(self.video, path, self.max_download)
             yield path
 

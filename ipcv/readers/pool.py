@@ -1,28 +1,25 @@
 """Reader processes: they read videos ahead, in order and a bounded number at a time, and can be killed."""
 
-import os
-import pickle
 import queue
-import socket
-import subprocess
-import sys
-import tempfile
 import threading
 import time
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator
-from contextlib import ExitStack, closing, suppress
+from contextlib import ExitStack, closing
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 from ipcv.errors import ReaderCrashError, ReadTimeoutError
+from ipcv.readers.child import ReaderProcess
 from ipcv.readers.job import ClipRead, ReadJob
-from ipcv.readers.process import send
+from ipcv.readers.memory import reader_memory
+from ipcv.readers.scratch import scratch_folder
 from ipcv.readers.stream import Reading
 from ipcv.text import shown
 
-START = 120.0  # seconds a reader process may take to start
+TRIES = 3  # processes that a video gets if each of them ends before it begins to read
+_MODULES = ("torch", "decord", "ipcv.readers.job")  # some builds of decord crash when torch is imported after it
 
 
 class Readers:
@@ -39,11 +36,13 @@ class Readers:
         self._workers: list[_Worker] = []
 
     def __enter__(self) -> Self:
-        self._scratch = tempfile.TemporaryDirectory(prefix="ipcv-readers-", ignore_cleanup_errors=True)
-        scratch = Path(self._scratch.name)
-        self._workers = [_Worker(self._jobs, scratch, self._timeout) for _ in range(self._count)]
-        for worker in self._workers:
-            worker.start()
+        with ExitStack() as stack:
+            if self._count:
+                scratch = stack.enter_context(scratch_folder())
+                self._workers = [_Worker(self._jobs, scratch, self._timeout, self._count) for _ in range(self._count)]
+                for worker in self._workers:
+                    worker.start()
+            self._stack = stack.pop_all()
         return self
 
     def __exit__(
@@ -54,7 +53,7 @@ class Readers:
             self._jobs.put(None)
         for worker in self._workers:
             worker.join()
-        self._scratch.cleanup()
+        self._stack.close()
 
     def read(self, jobs: Iterable[ReadJob | None]) -> Generator[Iterable[ClipRead] | None, None, None]:
         """Yield the clips of each job, in the order of the jobs, and `None` for each `None`.
@@ -104,10 +103,12 @@ def check_readers(count: int, prefetch: int, timeout: float | None) -> None:
 class _Worker(threading.Thread):
     """A thread that hands one video after the other to a reader process of its own, and restarts it when it ends."""
 
-    def __init__(self, jobs: "queue.SimpleQueue[Reading | None]", scratch: Path, timeout: float | None) -> None:
+    def __init__(
+        self, jobs: "queue.SimpleQueue[Reading | None]", scratch: Path, timeout: float | None, count: int
+    ) -> None:
         super().__init__(name="ipcv-reader-process", daemon=True)
-        self._jobs, self._scratch, self._timeout = jobs, scratch, timeout
-        self._process: _Process | None = None
+        self._jobs, self._scratch, self._timeout, self._count = jobs, scratch, timeout, count
+        self._process: ReaderProcess | None = None
         self._lock = threading.Lock()
         self._reading: Reading | None = None
         self._stopped = False
@@ -123,7 +124,7 @@ class _Worker(threading.Thread):
 
     def run(self) -> None:
         try:
-            self._start()
+            self._start().wait_until_ready()
         except Exception:  # also where the system refuses a process: the first video tries again, and says so
             self._end()
         while not self._stopped and (reading := self._jobs.get()) is not None:
@@ -139,11 +140,8 @@ class _Worker(threading.Thread):
         self._end()
 
     def _serve(self, reading: Reading) -> None:
-        if self._process and not self._process.is_alive():
-            self._end()  # it ended between two videos
-        process = self._process or self._start()
         name, left = shown(reading.job.video), self._timeout
-        process.send(reading.job, name)
+        process = self._begin(reading.job, name)
         while True:
             started = time.monotonic()
             message = process.receive(name, left, self._timeout)
@@ -153,12 +151,28 @@ class _Worker(threading.Thread):
             if message[0] in ("end", "failed"):
                 return
 
-    def _start(self) -> "_Process":
+    def _begin(self, job: ReadJob, name: str) -> ReaderProcess:
+        """Let a process begin a job: another one where the first ended earlier, which is not the video's fault."""
+        if self._process and not self._process.is_alive():
+            self._end()  # it ended between two videos
+        for tries_left in reversed(range(TRIES)):
+            try:
+                process = self._process or self._start()
+                process.begin(job, name, reader_memory(self._count), self._timeout)
+                break
+            except ReadTimeoutError:
+                raise
+            except ReaderCrashError:
+                if not tries_left or self._stopped:
+                    raise
+                self._end()
+        return process
+
+    def _start(self) -> ReaderProcess:
         with self._lock:
             if self._stopped:
                 raise ReaderCrashError("the readers are being closed")
-            process = self._process = _Process(self._scratch)
-        process.receive("a reader process", START, START)
+            process = self._process = ReaderProcess(self._scratch, _MODULES)
         return process
 
     def _end(self) -> None:
@@ -166,70 +180,3 @@ class _Worker(threading.Thread):
             process, self._process = self._process, None
         if process:
             process.close()
-
-
-class _Process:
-    """A process that runs `ipcv.readers.process`.
-
-    A plain subprocess rather than one of `multiprocessing`: that would import the user's script a second time, and
-    refuse to start under a daemonic process.
-    """
-
-    def __init__(self, scratch: Path) -> None:
-        self._socket, theirs = socket.socketpair()
-        with theirs, ExitStack() as unless_started:
-            unless_started.callback(self._socket.close)
-            number = theirs.fileno()
-            self._process = subprocess.Popen(  # noqa: S603
-                # -P: no module of the current folder gets in the way of the library's
-                [sys.executable, "-P", "-m", "ipcv.readers.process", str(number), str(scratch)],
-                env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},  # imports whatever this process would
-                stdin=subprocess.PIPE,  # never written to: its end tells that this process is gone
-                stdout=2,  # whatever a library prints must not get into the output
-                pass_fds=[number],
-                process_group=0,  # Ctrl-C is for this process alone
-            )
-            unless_started.pop_all()
-        self._stream = self._socket.makefile("rwb")
-
-    def is_alive(self) -> bool:
-        """Whether it has not ended yet."""
-        return self._process.poll() is None
-
-    def send(self, job: ReadJob, name: str) -> None:
-        """Hand over a job. Raises `ReaderCrashError` if the process has ended; `name` says over what."""
-        self._socket.settimeout(None)
-        try:
-            send(self._stream, job)
-        except OSError as error:
-            raise self._crash(name) from error
-
-    def receive(self, name: str, left: float | None, allowed: float | None) -> Any:
-        """The next message of the process, which reads `name` and has `left` of the `allowed` seconds for it.
-
-        Raises `ReadTimeoutError` when they are over, and `ReaderCrashError` if the process ends.
-        """
-        self._socket.settimeout(None if left is None else max(left, 0.01))
-        try:
-            return pickle.load(self._stream)  # noqa: S301 - from our own process
-        except TimeoutError as error:
-            raise ReadTimeoutError(f"{name}: reading took more than {allowed:g} s and was ended") from error
-        except (EOFError, OSError, pickle.UnpicklingError) as error:
-            raise self._crash(name) from error
-
-    def kill(self) -> None:
-        """End the process, whatever it is doing."""
-        self._process.kill()
-
-    def close(self) -> None:
-        """End the process, and close its socket."""
-        self.kill()
-        self._process.wait()
-        with suppress(OSError):  # a job that could not be sent is still in its buffer
-            self._stream.close()
-        self._socket.close()
-        if self._process.stdin:
-            self._process.stdin.close()
-
-    def _crash(self, name: str) -> ReaderCrashError:
-        return ReaderCrashError(f"{name}: the process that read it ended with code {self._process.wait()}")

@@ -1,41 +1,37 @@
-"""The program of a reader process: opens videos for the process that started it and sends it their frames.
+"""The program of a reader process: does jobs for the process that started it, and sends it what it reads.
 
-`python -m ipcv.readers.process SOCKET SCRATCH` takes pickled `ReadJob`s from the socket whose file descriptor is
-SOCKET, answers there with pickled messages, and copies remote files into the folder SCRATCH. The first message is
-`("ready",)`. For each job it sends `("clip", span, facts, times, size, warnings, share)`, `("frames", array)` and
-`("closed", facts, warnings)` for each clip, and in the end `("end",)` or `("failed", kind, class, message)`.
+`python -m ipcv.readers.process SOCKET SCRATCH [MODULE ...]` imports the modules, takes jobs from the socket whose file
+descriptor is SOCKET, and answers there. Remote files are copied into the folder SCRATCH. The first message is
+`("ready",)`. Each job comes with the bytes of memory that it may take. It is answered by `("begun",)`, by the messages
+of the job, and in the end by `("end",)` or `("failed", kind, class, message)`.
 """
 
+import importlib
 import os
-import pickle
 import shutil
 import socket
 import sys
 import threading
-from io import BufferedRWPair
 from pathlib import Path
-from typing import Any
 
 from ipcv.errors import error_kind, first_line
-from ipcv.readers.job import ReadJob
-
-Message = tuple[Any, ...]
+from ipcv.readers.channel import Channel, GarbledError
+from ipcv.readers.memory import watch_memory
 
 
 def main() -> None:
     """Serve until the process that started this one closes the socket, or is gone."""
-    scratch = Path(sys.argv[2])
-    threading.Thread(target=_end_with_parent, args=(scratch,), daemon=True).start()
-    import torch  # noqa: F401 - some builds crash when decord is imported before torch
-    import decord  # noqa: F401 # isort: skip - so that no video's time is spent on it
-
-    stream = socket.socket(fileno=int(sys.argv[1])).makefile("rwb")
+    number, scratch, *modules = sys.argv[1:]
+    threading.Thread(target=_end_with_parent, args=(Path(scratch),), daemon=True).start()
     try:
-        send(stream, ("ready",))
+        for module in modules:
+            importlib.import_module(module)  # so that no video's time is spent on it
+        channel = Channel(socket.socket(fileno=int(number)))
+        channel.send(("ready",))
         while True:
-            serve(pickle.load(stream), scratch, stream)  # noqa: S301 - from the process that started this one
+            _serve(channel, Path(scratch))
     except (BrokenPipeError, ConnectionResetError, EOFError):  # nobody is left to read for
-        _leave(scratch)
+        _leave(Path(scratch))
 
 
 def _end_with_parent(scratch: Path) -> None:
@@ -50,26 +46,22 @@ def _leave(scratch: Path) -> None:
     os._exit(0)
 
 
-def serve(job: ReadJob, scratch: Path, stream: BufferedRWPair) -> None:
-    """Read one video."""
+def _serve(channel: Channel, scratch: Path) -> None:
+    """Do one job."""
     try:
-        for span, clip, share in job.clips(scratch):
-            send(stream, ("clip", span, clip.facts, clip.times, clip.size, clip.warnings, share))
-            for frames in clip:
-                send(stream, ("frames", frames))
-            send(stream, ("closed", clip.facts, clip.warnings))
-    except (BrokenPipeError, ConnectionResetError):
+        job, memory = channel.receive()
+        channel.send(("begun",))
+        with watch_memory(memory):
+            for message in job.messages(scratch):
+                channel.send(message)
+    except (BrokenPipeError, ConnectionResetError, EOFError):
         raise
+    except GarbledError as error:  # the job's class cannot be imported here
+        channel.send(("failed", "other", "ImportError", str(error)))
     except Exception as error:  # belongs to the video, and the other side reports it
-        send(stream, ("failed", error_kind(error), type(error).__name__, str(error) or first_line(error)))
+        channel.send(("failed", error_kind(error), type(error).__name__, str(error) or first_line(error)))
     else:
-        send(stream, ("end",))
-
-
-def send(stream: BufferedRWPair, message: object) -> None:
-    """Write a pickled object, at once."""
-    pickle.dump(message, stream, protocol=5)
-    stream.flush()
+        channel.send(("end",))
 
 
 if __name__ == "__main__":

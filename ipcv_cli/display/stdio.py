@@ -1,10 +1,22 @@
-"""Standard streams that can no longer be written to, because a pipe is closed or a disk is full."""
+"""Standard streams that are closed, or can no longer be written to because a pipe is closed or a disk is full."""
 
 import os
 import sys
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, TextIO
+
+
+def open_closed() -> None:
+    """Open the null device as each standard stream that is closed: a file or pipe must not take its place.
+
+    `sys.stdout` and its like stay None.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # gets the lowest number that is free
 
 
 def abandon(stream: TextIO | None) -> None:

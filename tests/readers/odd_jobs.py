@@ -1,8 +1,10 @@
 """Read jobs that misbehave, or tell what a reader process looks like from within."""
 
 import os
+import stat
 import sys
 import time
+from contextlib import suppress
 
 from ipcv.readers.job import ReadJob
 
@@ -16,12 +18,43 @@ class Spy(ReadJob):
 
 
 class Noisy(ReadJob):
-    """Writes to stdout, as native libraries do."""
+    """Prints, as native libraries do."""
 
     def clips(self, scratch=None):
-        os.write(1, b"noise from a library\n")
+        os.write(2, b"\x1bnoise from a library\n")
         sys.stdout.write("noise from Python\n")
         sys.stdout.flush()
+        yield from super().clips(scratch)
+
+
+class Chatty(ReadJob):
+    """Prints more than a pipe holds."""
+
+    def clips(self, scratch=None):
+        os.write(2, b"noise" * (1 << 18))
+        yield from super().clips(scratch)
+
+
+class Babbling(ReadJob):
+    """Writes among its messages, and waits."""
+
+    def clips(self, scratch=None):
+        for number in range(3, 64):
+            with suppress(OSError):
+                if stat.S_ISSOCK(os.fstat(number).st_mode):
+                    os.write(number, b"a line of a library which is no message\n")
+        time.sleep(600)
+        yield from super().clips(scratch)
+
+
+class Hungry(ReadJob):
+    """Takes memory without end."""
+
+    def clips(self, scratch=None):
+        held = []
+        while True:
+            held.append(b"x" * (1 << 22))
+            time.sleep(0.001)
         yield from super().clips(scratch)
 
 

@@ -2,23 +2,28 @@
 
 import os
 import signal
+import subprocess
+import sys
+import tempfile
 import threading
 import time
+from contextlib import nullcontext, suppress
 from pathlib import Path
 
 import numpy as np
 import psutil
 import pytest
-from odd_jobs import Noisy, Spy, Stalling
+from odd_jobs import Babbling, Chatty, Hanging, Hungry, Noisy, Spy, Stalling
 
 from ipcv.architecture.preprocess import PatchSettings
-from ipcv.errors import ReaderCrashError, ReadTimeoutError, VideoError
+from ipcv.errors import MemoryExhaustedError, ReaderCrashError, ReadTimeoutError, VideoError
 from ipcv.limits.budget import Limit
 from ipcv.limits.measure import BudgetPlanner, PictureText
 from ipcv.media.sampling import Sampling
 from ipcv.media.segments import Segments, windows
 from ipcv.readers.job import ReadJob
-from ipcv.readers.pool import Readers
+from ipcv.readers.pool import TRIES, Readers
+from ipcv.readers.scratch import scratch_folder
 
 
 def job(path, kind=ReadJob, **changes):
@@ -43,7 +48,12 @@ def same(one, other):
 
 
 def children():
-    return [child for child in psutil.Process().children() if "ipcv" in " ".join(child.cmdline())]
+    found = []
+    for child in psutil.Process().children():
+        with suppress(psutil.Error):  # it has just ended
+            if "ipcv" in " ".join(child.cmdline()):
+                found.append(child)
+    return found
 
 
 def test_processes_read_what_is_read_here_and_in_order(clips):
@@ -114,14 +124,39 @@ def test_a_decoder_that_crashes_is_replaced(one, clips):
     readings = one.read([only])
     assert contents(next(readings))
     (process,) = children()
-    process.send_signal(signal.SIGSTOP)
-    threading.Timer(0.5, process.kill).start()
-    readings = one.read([only])
+    readings = one.read([job(only.video, Hanging), only])
     reading = next(readings)
+    threading.Timer(0.5, process.kill).start()
     with pytest.raises(ReaderCrashError, match="the process that read it ended with code -9"):
         contents(reading)
-    readings = one.read([only])
     assert contents(next(readings))
+
+
+def test_a_reader_that_is_killed_before_it_begins_a_video_does_not_fail_it(one, clips):
+    only = job(next(clips.iterdir()))
+    assert [contents(reading) for reading in one.read([only])]
+    for kills in (1, 2, 3):
+        began, fails = time.monotonic(), kills == TRIES
+        children()[0].send_signal(signal.SIGSTOP)
+        killer = threading.Thread(target=kill_new_readers, args=(kills,))
+        killer.start()
+        readings = one.read([only])
+        with pytest.raises(ReaderCrashError, match="code -9") if fails else nullcontext():
+            assert contents(next(readings))
+        killer.join()
+        assert time.monotonic() - began < 60
+
+
+def kill_new_readers(count):
+    """Kill the reader process soon, then each that takes its place, `count` in all."""
+    time.sleep(0.3)
+    seen, until = set(), time.monotonic() + 30
+    while len(seen) < count and time.monotonic() < until:
+        for child in children():
+            if child.pid not in seen and len(seen) < count:
+                seen.add(child.pid)
+                child.kill()
+        time.sleep(0.001)
 
 
 def test_an_interrupt_from_the_terminal_reaches_no_reader(one, clips):
@@ -156,14 +191,80 @@ def contents_or_error(reading):
         return error
 
 
-def test_libraries_that_write_to_stdout_disturb_nothing(clips, capfd):
+def test_libraries_that_print_disturb_nothing_and_are_logged(clips, capfd, caplog):
     path = next(clips.iterdir())
-    with Readers(1, 1) as readers:
+    with caplog.at_level("DEBUG", logger="ipcv.readers"), Readers(1, 1) as readers:
         quiet, noisy = map(contents, readers.read([job(path), job(path, Noisy)]))
     assert same(quiet, noisy)
-    out, err = capfd.readouterr()
-    assert out == ""
-    assert err.count("noise from") == 2
+    assert capfd.readouterr() == ("", "")
+    assert sorted(record.args[0] for record in caplog.records) == ["\\x1bnoise from a library", "noise from Python"]
+
+
+def test_a_library_that_prints_without_end_stops_nothing(clips):
+    path = next(clips.iterdir())
+    with Readers(1, 1) as readers:
+        assert [contents(reading) for reading in readers.read([job(path, Chatty)])]
+
+
+@pytest.mark.parametrize("closed", [(0, 1, 2), (2,)], ids=str)
+def test_messages_are_kept_apart_from_what_is_printed_where_standard_streams_are_closed(clips, tmp_path, closed):
+    script = tmp_path / "parent.py"
+    script.write_text(
+        "import os, sys\nfor number in map(int, sys.argv[3:]):\n    os.close(number)\n"
+        "from odd_jobs import Noisy\nfrom test_pool import Readers, job, contents\n"
+        "with Readers(1, 1, timeout=60) as readers:\n"
+        "    (found,) = [contents(each) for each in readers.read([job(sys.argv[1], Noisy)])]\n"
+        "open(sys.argv[2], 'w').write(str(len(found)))\n"
+    )
+    paths = os.pathsep.join([str(Path(__file__).parent), os.getcwd()])  # noqa: PTH109
+    done = subprocess.run(
+        [sys.executable, str(script), str(next(clips.iterdir())), str(tmp_path / "count"), *map(str, closed)],
+        env=os.environ | {"PYTHONPATH": paths},
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0
+    assert (tmp_path / "count").read_text() == "1"
+
+
+def test_a_reader_that_sends_no_messages_is_ended_and_the_next_video_is_read(one, clips):
+    path = next(clips.iterdir())
+    readings = one.read([job(path, Babbling), job(path)])
+    with pytest.raises(ReaderCrashError, match=r"the process that read it sent no message .* and was ended"):
+        contents(next(readings))
+    assert contents(next(readings))
+
+
+def test_a_video_that_takes_too_much_memory_fails_alone(one, clips, monkeypatch):
+    monkeypatch.setattr("ipcv.readers.pool.reader_memory", lambda _: 300 << 20)
+    path = next(clips.iterdir())
+    readings = one.read([job(path, Hungry), job(path)])
+    with pytest.raises(MemoryExhaustedError, match=f"^{path}: reading it takes more than 0.3 GiB of memory"):
+        contents(next(readings))
+    assert contents(next(readings))
+
+
+def test_folders_of_processes_that_were_killed_are_removed_and_no_others(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    code = "import os; from ipcv.readers.scratch import scratch_folder\nwith scratch_folder() as folder:\n"
+    code += (
+        "    (folder / 'video').write_bytes(bytes(99))\n    print(folder, flush=True)\n    os.kill(os.getpid(), 9)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env=os.environ | {"TMPDIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    left = Path(done.stdout.strip())
+    assert (left / "video").exists()
+    with scratch_folder() as first:
+        assert not left.exists()
+        with scratch_folder() as second:
+            assert sorted(tmp_path.iterdir()) == sorted([first, second])
+        assert list(tmp_path.iterdir()) == [first]
+    assert not list(tmp_path.iterdir())
 
 
 def test_modules_in_the_current_folder_are_not_taken_for_those_of_the_library(clips, tmp_path, monkeypatch):
