@@ -4,13 +4,23 @@ import warnings
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
+from PIL.ExifTags import Base
 
-from ipcv.errors import VideoError
+from ipcv.errors import VideoError, first_line
 from ipcv.media.frames import FrameArray, VideoFacts
 from ipcv.media.video.container import check_file, explain
-from ipcv.text import shown
+from ipcv.text import shown, visible
 
+_TURNS = {  # by the orientation that EXIF names
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 ENDINGS = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 
 
@@ -28,18 +38,23 @@ def read_image(path: str | Path) -> tuple[FrameArray, VideoFacts, tuple[str, ...
     check_file(path)
     try:
         with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what Pillow finds odd in a file that it reads
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(path) as image:
-                picture = _on_white(ImageOps.exif_transpose(image))
+                image.load()
                 form, count = (image.format or "").lower(), getattr(image, "n_frames", 1)
+                turn, told = _turn(image)
+                picture = _on_white(image if turn is None else image.transpose(turn))
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
         raise VideoError(f"{shown(path)} is too large a picture ({error}): scale it down") from error
     except UnidentifiedImageError as error:
         raise VideoError(f"{shown(path)} is not an image, or is damaged: try to open it, or convert it") from error
-    except (OSError, SyntaxError, ValueError) as error:
+    except MemoryError:
+        raise
+    except Exception as error:  # Pillow raises whatever a damaged file makes it stumble over
         if isinstance(error, OSError) and error.errno is not None:
             raise VideoError(explain(path, error)) from error
-        raise VideoError(f"{shown(path)} cannot be decoded ({error}): save it again") from error
+        raise VideoError(f"{shown(path)} cannot be decoded ({visible(first_line(error))}): save it again") from error
     height, width = picture.shape[:2]
     facts = VideoFacts(
         path=str(path),
@@ -53,8 +68,23 @@ def read_image(path: str | Path) -> tuple[FrameArray, VideoFacts, tuple[str, ...
         rotation=0,
         reader="pillow",
     )
-    told = (f"only the first of {count} pictures in {shown(path)} is used",) if count > 1 else ()
-    return picture, facts, told
+    if count > 1:
+        told.append(f"only the first of {count} pictures in {shown(path)} is used")
+    return picture, facts, tuple(told)
+
+
+def _turn(image: Image.Image) -> tuple[Image.Transpose | None, list[str]]:
+    """How a picture is turned upright by its EXIF data, and a warning where those are damaged."""
+    damaged, turn = False, None
+    with warnings.catch_warnings(record=True) as noted:
+        warnings.simplefilter("always")
+        try:
+            Image.Exif().load(image.info.get("exif", b""))  # `getexif` is silent on a second try
+            turn = _TURNS.get(image.getexif().get(Base.Orientation, 1))
+        except Exception:  # whatever it is, the picture is there
+            damaged = True
+    damaged |= any("EXIF" in str(each.message).upper() for each in noted)
+    return turn, ["its EXIF data are damaged: it may lie on its side"] if damaged else []
 
 
 def _on_white(image: Image.Image) -> FrameArray:
