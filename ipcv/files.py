@@ -8,6 +8,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
+_DEEPEST = 100  # levels of lists and objects in JSON: far more than any honest file has, and safe to walk by recursion
+_TOO_DEEP = f"this JSON is nested too deeply: more than {_DEEPEST} levels"
+
 
 @contextmanager
 def replaced(path: Path) -> Iterator[BinaryIO]:
@@ -38,11 +41,23 @@ def resolved(path: Path) -> Path:
 
 
 def parse_json(text: str | bytes) -> Any:
-    """The value of a JSON text. Raises `ValueError` also for one that is nested too deeply."""
+    """The value that JSON `text` stands for. Raises `ValueError` also for values nested more than 100 levels deep."""
     try:
-        return json.loads(text)
+        value = json.loads(text)
     except RecursionError:
-        raise ValueError("this JSON is nested too deeply") from None
+        raise ValueError(_TOO_DEEP) from None
+    level = [value]
+    for _ in range(_DEEPEST):
+        level = [child for each in level for child in _children(each)]
+        if not level:
+            return value
+    raise ValueError(_TOO_DEEP)
+
+
+def _children(value: Any) -> Iterator[Any]:
+    """The lists and objects in a list or an object."""
+    parts = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return (part for part in parts if isinstance(part, dict | list))
 
 
 def expanded(path: str) -> Path:

@@ -1,6 +1,5 @@
 """Frames become the normalised patches that a Qwen-family vision encoder takes."""
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -11,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ipcv.errors import ModelError, VideoError
+from ipcv.files import parse_json
 
 # where a model folder keeps its settings, the video's own first; the second part is the section inside the file
 _FILES = (
@@ -197,7 +197,7 @@ def read_settings(folder: str | Path) -> tuple[Any, str]:
         path = Path(folder) / name
         if path.is_file():
             try:
-                values = json.loads(path.read_text(encoding="utf-8"))
+                values = parse_json(path.read_bytes())
             except (OSError, ValueError) as error:
                 raise ModelError(f"{path} cannot be read ({error}): fetch the model again") from error
             if section is None or section in values:

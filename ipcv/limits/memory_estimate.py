@@ -13,8 +13,9 @@ from ipcv.compression.pruners.decoder_flops import BLOCK, cache_bytes
 from ipcv.families import find_language
 from ipcv.limits.budget import KEEP, PICTURE
 from ipcv.limits.context import picture_text
-from ipcv.models.loading import read_processor, read_tokenizer
+from ipcv.models.guard.folder import weight_files
 from ipcv.models.placement import prequantized
+from ipcv.models.tokenizer import read_processor, read_tokenizer
 
 BYTES = {"8bit": 1.1, "4bit": 0.56}  # per parameter of a quantised layer, scales included
 AS_STORED = ("bitsandbytes", "gptq", "awq")  # whose packed weights take as much in memory as in the file
@@ -49,8 +50,8 @@ class Sizes:
             )
         whole = tuple(name.removeprefix("model.") for name in language.unquantized)  # files may have names without it
         counts: Counter[str] = Counter(plain=0, linear=0, packed=0)
-        for path in folder.glob("*.safetensors"):
-            with safe_open(path, "pt") as file:
+        for weights in weight_files(folder):
+            with safe_open(folder / weights, "pt") as file:
                 for name in file.keys():  # noqa: SIM118 - it is no dict
                     part = file.get_slice(name)
                     shape, kind = part.get_shape(), part.get_dtype()

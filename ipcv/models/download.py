@@ -14,7 +14,8 @@ from huggingface_hub.utils.tqdm import tqdm
 
 from ipcv.errors import ModelError
 from ipcv.models.checkpoints import KNOWN
-from ipcv.models.hub import CONFIG, FILES, check_online, fetch, hub_errors, model_type
+from ipcv.models.guard.folder import CONFIG, FILES
+from ipcv.models.hub import check_online, fetch, hub_errors, model_type
 from ipcv.models.hub_cache import cache_folder
 
 

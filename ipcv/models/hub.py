@@ -1,6 +1,5 @@
 """Find the folder of a model by its name: bundled, local, in the hub's cache, or fetched from the hub."""
 
-import json
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -23,12 +22,10 @@ from huggingface_hub.utils.tqdm import tqdm
 
 from ipcv.errors import ModelError, first_line, is_about_space
 from ipcv.files import expanded
+from ipcv.models.guard.folder import CONFIG, FILES, INDEX, read_json, weight_files
 
 DEFAULT_MODEL = "Qwen/Qwen2-VL-2B-Instruct"
 DEMO = "demo"
-CONFIG, WEIGHTS, INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
-
-FILES = ["*.json", "*.jinja", "*.safetensors", "*.txt", "*.model"]  # what is fetched of a repository
 _OFFLINE = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")  # environment variables
 
 Refused = Callable[[str], ModelError]  # makes an error of the reason why a model cannot be had
@@ -87,20 +84,18 @@ def download_size(name: str, *, revision: str | None = None, offline: bool = Fal
 
 def lacking(folder: Path) -> str | None:
     """The first file that a model needs and `folder` lacks, as in "no config.json"; None if all are there."""
-    needed = [CONFIG, "tokenizer_config.json", WEIGHTS]
-    if (index := folder / INDEX).is_file():
-        try:
-            needed[-1:] = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
-        except (OSError, ValueError, LookupError, AttributeError, TypeError):
-            return f"no {INDEX} that can be read"
+    try:
+        needed = [CONFIG, "tokenizer_config.json", *weight_files(folder)]
+    except ModelError:
+        return f"no {INDEX} that can be read"
     return next((f"no {file}" for file in needed if not (folder / file).is_file()), None)
 
 
 def model_type(config: Path) -> str | None:
     """The family that a `config.json` names; None if it names none or cannot be read."""
     try:
-        family = json.loads(config.read_text(encoding="utf-8"))["model_type"]
-    except (OSError, ValueError, LookupError, TypeError):
+        family = read_json(config).get("model_type")
+    except ModelError:
         return None
     return family if isinstance(family, str) else None
 

@@ -8,7 +8,8 @@ from huggingface_hub import CachedRepoInfo, DeleteCacheStrategy, HFCacheInfo, co
 from huggingface_hub.errors import CacheNotFound
 
 from ipcv.errors import ModelError
-from ipcv.models.hub import CONFIG, DEMO, cached, lacking, model_type
+from ipcv.models.guard.folder import CONFIG
+from ipcv.models.hub import DEMO, cached, lacking, model_type
 
 
 @dataclass(frozen=True, kw_only=True)

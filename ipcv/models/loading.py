@@ -1,34 +1,29 @@
 """Read a model's weights, tokenizer and preprocessing settings onto its device."""
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from threading import Lock
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from transformers import (
     AutoModelForImageTextToText,
-    AutoTokenizer,
     BitsAndBytesConfig,
-    PretrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
 
 from ipcv.architecture.internals import attention_kernel
 from ipcv.architecture.preprocess import FrameSettings
-from ipcv.architecture.visual import VisualSpan
-from ipcv.errors import ModelError, first_line, memory_errors
+from ipcv.errors import MemoryExhaustedError, ModelError, first_line, memory_errors
 from ipcv.families import find_language
 from ipcv.models.facts import ModelFacts
+from ipcv.models.guard.folder import weight_files
 from ipcv.models.hub import DEMO
 from ipcv.models.placement import can_flash
-from ipcv.models.prompt import build_prompt
 from ipcv.models.source import WHAT_WORKS, ModelSource, ResolvedModel
+from ipcv.models.tokenizer import read_processor, read_tokenizer
 
 DEMO_NOTICE = "the demo model knows only its own little world of moving coloured shapes; real videos need another model"
 
@@ -73,7 +68,7 @@ def read_model(source: ModelSource) -> Loaded:
         quantization=found.quantization,
         attention=attention_kernel(network.config),
     )
-    warnings = tuple(_notices(source.name, network, found.quantize))
+    warnings = (*_notices(source.name, network, found.quantize), *found.warnings)
     return Loaded(network, tokenizer, patches, facts, warnings, processor)
 
 
@@ -91,39 +86,10 @@ def _notices(name: str, network: PreTrainedModel, quantization: str | None) -> I
         )
 
 
-def read_processor(folder: Path) -> str | None:
-    """The name of transformers' processor class in the files of `folder`, if they name one."""
-    for name in ("processor_config", "preprocessor_config", "video_preprocessor_config", "tokenizer_config"):
-        path = folder / f"{name}.json"
-        try:
-            values = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-        except (OSError, ValueError) as error:
-            raise ModelError(f"{path} cannot be read ({error}): fetch the model again") from error
-        if "processor_class" in values:
-            return str(values["processor_class"])
-    return None
-
-
-def read_tokenizer(folder: Path, config: PretrainedConfig, processor: str | None) -> PreTrainedTokenizerBase:
-    """The tokenizer of the model in `folder`. Raises `ModelError` if its chat template cannot ask about a video."""
-    try:
-        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-        if (template := folder / "chat_template.json").is_file():  # the processor's template, which goes first
-            tokenizer.chat_template = json.loads(template.read_text(encoding="utf-8"))["chat_template"]
-    except Exception as error:  # the tokenizers library has no class of its own
-        raise ModelError(f"cannot load the tokenizer in {str(folder)!r}: {first_line(error)}") from error
-    try:
-        shown = VisualSpan(kind="video", grid=(1, 2, 2), times=(0.0,), tokens=1)
-        build_prompt(tokenizer, config, "?", [shown], processor=processor)
-    except Exception as error:  # a template is a program
-        raise ModelError(
-            f"the chat template in {str(folder)!r} cannot ask about a video: {first_line(error)}; {WHAT_WORKS}"
-        ) from error
-    return tokenizer
-
-
 def _read_weights(found: ResolvedModel) -> PreTrainedModel:
     folder = found.folder
+    if absent := [name for name in weight_files(folder) if not (folder / name).is_file()]:
+        raise ModelError(f"{str(folder)!r} holds no weights ({absent[0]}); {WHAT_WORKS}")
     options = _read_options(found)
     try:
         with memory_errors(
@@ -131,10 +97,9 @@ def _read_weights(found: ResolvedModel) -> PreTrainedModel:
             'try `quant="4bit"` or a smaller model'
         ):
             loaded: Any = AutoModelForImageTextToText.from_pretrained(folder, output_loading_info=True, **options)
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-        if not any(folder.glob("*.safetensors")):
-            why = f"{str(folder)!r} holds no weights (model.safetensors)"
-            raise ModelError(f"{why}; {WHAT_WORKS}") from error
+    except MemoryExhaustedError:
+        raise
+    except Exception as error:  # a configuration may be wrong in every way there is
         raise ModelError(f"cannot load the model in {str(folder)!r}: {first_line(error)}") from error
     network, report = loaded
     if missing := sorted(report["missing_keys"]):
@@ -146,7 +111,14 @@ def _read_weights(found: ResolvedModel) -> PreTrainedModel:
 
 def _read_options(found: ResolvedModel) -> dict[str, Any]:
     """Arguments of `from_pretrained`."""
-    options: dict[str, Any] = {"dtype": found.dtype, "device_map": {"": found.device}, "local_files_only": True}
+    options: dict[str, Any] = {
+        "config": found.config,
+        "dtype": found.dtype,
+        "device_map": {"": found.device},
+        "local_files_only": True,
+        "trust_remote_code": False,  # left open, transformers asks on stdout and reads stdin
+        "use_safetensors": True,
+    }
     if found.quantize:
         # names are matched from their start: "visual" alone would quantise the vision encoder as well
         options["quantization_config"] = BitsAndBytesConfig(

@@ -13,6 +13,7 @@ from ipcv.architecture.visual import VisualSpan
 from ipcv.families import find_language
 from ipcv.families.family import Language
 from ipcv.media.frames import MediaKind
+from ipcv.models.guard.template import render
 
 TEXT, IMAGE, VIDEO = 0, 1, 2  # token types, as transformers numbers them
 TYPES: dict[MediaKind, int] = {"image": IMAGE, "video": VIDEO}
@@ -58,12 +59,8 @@ def build_prompt(
     ]
     messages = [] if system is None else [_message("system", system)]
     messages.append(_message("user", question, parts))
-    rendered: Any = tokenizer.apply_chat_template(
-        messages,
-        chat_template=language.chat_template,
-        tokenize=False,
-        add_generation_prompt=True,
-        add_vision_id=len(shown) > 1,
+    rendered = render(
+        tokenizer, messages, language.chat_template, add_generation_prompt=True, add_vision_id=len(shown) > 1
     )
     text = _filled(rendered, language, shown, processor)
     if question.strip() not in rendered or (system or "").strip() not in rendered:

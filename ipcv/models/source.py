@@ -5,10 +5,11 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 import torch
-from transformers import AutoConfig, PretrainedConfig
+from transformers import PretrainedConfig
 
-from ipcv.errors import ModelError, first_line
-from ipcv.families import find_language
+from ipcv.errors import ModelError
+from ipcv.models.guard.config import safe_config
+from ipcv.models.guard.folder import CONFIG, check_folder
 from ipcv.models.hub import DEFAULT_MODEL, DEMO, find_folder
 from ipcv.models.placement import Dtype, Quant, choose_dtype, choose_quantization, find_device, prequantized
 
@@ -63,9 +64,11 @@ class ModelSource:
         device = find_device(self.device)
         dtype = choose_dtype(self.dtype, device)
         folder = find_folder(self.name, revision=self.revision, offline=self.offline)
-        config = read_config(folder)
+        config, warnings = _read_config(folder)
         quantize = choose_quantization(self.quant, device, config)
-        return ResolvedModel(folder=folder, config=config, device=device, dtype=dtype, quantize=quantize)
+        return ResolvedModel(
+            folder=folder, config=config, device=device, dtype=dtype, quantize=quantize, warnings=warnings
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,6 +80,7 @@ class ResolvedModel:
     device: torch.device
     dtype: torch.dtype
     quantize: Literal["4bit", "8bit"] | None  # done while the weights are read
+    warnings: tuple[str, ...] = ()  # of what was left out of the configuration
 
     @property
     def commit(self) -> str | None:
@@ -96,9 +100,12 @@ class ResolvedModel:
 
 def read_config(folder: Path) -> PretrainedConfig:
     """The configuration of the model in `folder`. Raises `ModelError` if there is none, or of another family."""
-    try:
-        config = AutoConfig.from_pretrained(folder, local_files_only=True)
-    except (OSError, ValueError) as error:
-        raise ModelError(f"{str(folder)!r} holds no model: {first_line(error)}; {WHAT_WORKS}") from error
-    find_language(config.model_type)  # raises for a family that is not supported
-    return config
+    return _read_config(folder)[0]
+
+
+def _read_config(folder: Path) -> tuple[PretrainedConfig, tuple[str, ...]]:
+    """The configuration, and warnings of what was left out of it."""
+    check_folder(folder)
+    if not (folder / CONFIG).is_file():
+        raise ModelError(f"{str(folder)!r} holds no model ({CONFIG}); {WHAT_WORKS}")
+    return safe_config(folder / CONFIG)

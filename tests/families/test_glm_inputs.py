@@ -24,8 +24,8 @@ from ipcv.errors import ModelError
 from ipcv.families import find_language
 from ipcv.inference.generate import prefill
 from ipcv.inference.pipeline import Pipeline
-from ipcv.models.loading import read_processor
 from ipcv.models.prompt import IMAGE, TEXT, VIDEO, Prompt, build_prompt
+from ipcv.models.tokenizer import read_processor
 
 VALUES = {
     "size": {"longest_edge": 47040000, "shortest_edge": 12544},
