@@ -20,7 +20,8 @@ else:  # the registered methods
     PrunerName = Literal[(*names("pruner"), "none")]
 
 DEFAULT_MODEL = "Qwen/Qwen2-VL-2B-Instruct"
-MODEL, FRAMES, COMPRESSION, ANSWER, OUTPUT = "Model", "Frames", "Compression", "Answer", "Output"  # panels of the help
+INPUT, MODEL, FRAMES, COMPRESSION = "Videos", "Model", "Frames", "Compression"  # panels of the help
+ANSWER, OUTPUT = "Answer", "Output"
 
 
 def option(panel: str, text: str, *names: str, metavar: str | None = "", default: str | None = None) -> Any:
@@ -231,19 +232,3 @@ Quiet = Annotated[bool, option(OUTPUT, "Only the answer and errors; JSON keeps t
 Verbose = Annotated[bool, option(OUTPUT, "Also model, video and frames, on stderr.", "--verbose", "-v")]
 Debug = Annotated[bool, option(OUTPUT, "Show the traceback of an error.", "--debug")]
 NoColor = Annotated[bool, option(OUTPUT, "No colours on stderr, as with NO_COLOR set.", "--no-color")]
-
-
-CacheAt = Annotated[
-    str,
-    option(
-        FRAMES,
-        "Keep the encodings of videos in this folder, so that another question costs no reading and no encoding; "
-        "auto: in the user's cache folder; off: do not.",
-        "--cache",
-        metavar="DIR",
-    ),
-]
-CacheLimit = Annotated[
-    str,
-    option(FRAMES, "The least recently used encodings go when the cache is larger.", "--cache-limit", metavar="SIZE"),
-]

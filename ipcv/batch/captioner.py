@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from ipcv.answer import FrameBatch, Warned
-from ipcv.batch.dispatch import MAX_DOWNLOAD, Dispatcher
+from ipcv.batch.dispatch import Dispatcher
 from ipcv.batch.pending import PendingAnswer, PendingVideo, finished
 from ipcv.batch.plan import FailedStage, Outcome, Plan, Started, WorkItem, failure
 from ipcv.batch.prepared_clip import PreparedClip
@@ -26,6 +26,7 @@ from ipcv.inference.generate_batch import decode_together
 from ipcv.inference.model import Model
 from ipcv.inference.pipeline import Prefilled
 from ipcv.inference.retry import Room, ShortageError, attempts, gathered, no_other_try
+from ipcv.media.remote import Access
 from ipcv.readers.job import ClipRead, ReadJob
 from ipcv.readers.pool import Readers
 
@@ -47,12 +48,12 @@ class Captioner:
         *,
         batch_size: int = 8,
         cache: EncodingCache | None = None,
-        max_download: int = MAX_DOWNLOAD,
+        access: Access | None = None,
     ) -> None:
         if batch_size < 1:
             raise ValueError(f"batch_size={batch_size} must be at least 1")
         self.model, self.plan, self.readers, self.batch_size = model.loaded, plan, readers, batch_size
-        self._dispatcher = Dispatcher(model.loaded, plan, cache, max_download)
+        self._dispatcher = Dispatcher(model.loaded, plan, cache, access or Access())
         self._waiting: list[PendingAnswer] = []  # prompts in their caches
 
     @property

@@ -11,10 +11,9 @@ from ipcv.encodings.reuse import Reuse
 from ipcv.inference.pipeline import Pipeline
 from ipcv.limits.budget import Limit
 from ipcv.limits.context import PromptLimits
+from ipcv.media.remote import Access
 from ipcv.models.loading import Loaded
 from ipcv.readers.job import ReadJob
-
-MAX_DOWNLOAD = 4 << 30  # bytes
 
 
 class Dispatcher:
@@ -23,8 +22,8 @@ class Dispatcher:
     Raises `ValueError` if model and plan do not go together.
     """
 
-    def __init__(self, model: Loaded, plan: Plan, cache: EncodingCache | None, max_download: int) -> None:
-        self.model, self.plan, self.cache, self.max_download = model, plan, cache, max_download
+    def __init__(self, model: Loaded, plan: Plan, cache: EncodingCache | None, access: Access) -> None:
+        self.model, self.plan, self.cache, self.access = model, plan, cache, access
         self.identity = fingerprint.model(model.facts)
         self._limits = PromptLimits(model)
         self._planner = self._limits.planner(plan.options, Pipeline(model, plan.options, *plan.questions).patches)
@@ -43,7 +42,7 @@ class Dispatcher:
             planner=self._planner,
             limit=limit,
             frame_batch=options.frame_batch,
-            max_download=self.max_download,
+            access=self.access,
         )
         video = PendingVideo(work=work, job=job, pipeline=Pipeline(self.model, options))
         if self.cache and work.content and not self.plan.segments:

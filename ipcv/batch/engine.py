@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from ipcv.batch.captioner import Captioner
-from ipcv.batch.dispatch import MAX_DOWNLOAD
 from ipcv.batch.plan import Outcome, Plan, WorkItem
 from ipcv.encodings import fingerprint
 from ipcv.encodings.cache import LIMIT, EncodingCache
 from ipcv.inference.load import FittedModel, load_fitted
 from ipcv.inference.model import Model
+from ipcv.media.remote import MAX_DOWNLOAD, Access
 from ipcv.models.source import ModelSource
 from ipcv.readers.pool import Readers, check_readers
 
@@ -29,6 +29,7 @@ class EngineSettings:
     timeout: float | None = None  # seconds that reading one video may take
     batch_size: int = 8  # answers written at a time
     max_download: int = MAX_DOWNLOAD  # bytes of a remote video
+    allow_private: bool = False  # whether redirects may lead from the internet to this machine or its network
     cache: Path | None = None  # folder in which encodings are kept
     cache_limit: int = LIMIT  # bytes
 
@@ -36,6 +37,11 @@ class EngineSettings:
         check_readers(self.readers, self.prefetch, self.timeout)
         if self.batch_size < 1:
             raise ValueError(f"batch_size={self.batch_size} must be at least 1")
+
+    @property
+    def access(self) -> Access:
+        """How far remote videos may be followed."""
+        return Access(max_download=self.max_download, timeout=self.timeout, allow_private=self.allow_private)
 
 
 class EngineRun(Protocol):
@@ -95,7 +101,7 @@ class LocalEngine:
             readers,
             batch_size=settings.batch_size if ready.batch_size is None else ready.batch_size,
             cache=cache,
-            max_download=settings.max_download,
+            access=settings.access,
         )
 
     def _fitted(self, plan: Plan, neighbors: int) -> FittedModel:

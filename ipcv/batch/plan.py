@@ -8,6 +8,7 @@ from ipcv.batch.inputs import Item
 from ipcv.batch.presets import DEFAULT_PROMPT
 from ipcv.encodings import fingerprint
 from ipcv.errors import ErrorKind, VideoError, error_kind
+from ipcv.media.remote import Access
 from ipcv.media.segments import Segments
 from ipcv.options import Options
 
@@ -114,22 +115,22 @@ class WorkItem:
     failed: Failed | None = None  # set if it cannot even be opened
 
 
-def describe(plan: Plan, model: dict[str, Any], item: Item) -> WorkItem:
+def describe(plan: Plan, model: dict[str, Any], item: Item, access: Access | None = None) -> WorkItem:
     """Make a work item. One whose file cannot be opened has failed already."""
     content: dict[str, Any] | None = None
     try:
         plan.settings(item)
-        content = _content(item)
+        content = _content(item, access)
     except (VideoError, ValueError) as error:
         key = plan.key(item, None, model)
         return WorkItem(item=item, key=key, content=None, failed=failure(item, key, "open", error))
     return WorkItem(item=item, key=plan.key(item, content, model), content=content)
 
 
-def _content(item: Item) -> dict[str, Any]:
+def _content(item: Item, access: Access | None) -> dict[str, Any]:
     if item.problem:
         raise VideoError(item.problem)
-    return fingerprint.content(item.video)
+    return fingerprint.content(item.video, access)
 
 
 def failure(item: Item, key: str, stage: FailedStage, error: Exception) -> Failed:

@@ -10,7 +10,7 @@ from typing import Any
 from ipcv.compression.method import Method
 from ipcv.encodings.hashes import file_hash, hub_hash
 from ipcv.errors import VideoError
-from ipcv.media.remote import identity_of_remote, is_remote
+from ipcv.media.remote import Access, identity_of_remote, local_path
 from ipcv.media.video.container import check_file, explain
 from ipcv.models.facts import ModelFacts
 from ipcv.models.hub import find_folder
@@ -20,11 +20,15 @@ from ipcv.options import Options
 AFTER_ENCODING = ("pruner", "system", "max_new_tokens", "temperature", "seed", "baseline")  # options encoding ignores
 
 
-def content(video: str) -> dict[str, Any]:
-    """Size and hash of all of a video's file, or the marks of a URL. Raises `VideoError` where there is none."""
-    if is_remote(video):
-        return identity_of_remote(video)
-    path = Path(video)
+def content(video: str, access: Access | None = None) -> dict[str, Any]:
+    """The size of a video's file and a hash of all of it, or of the marks that its store keeps of it.
+
+    The hash is "" where a store keeps no marks. Raises `VideoError` where there is no such video.
+    """
+    access = access or Access()
+    path = local_path(video, access)
+    if path is None:
+        return identity_of_remote(video, access)
     check_file(path)
     try:
         return {"size": path.stat().st_size, "hash": file_hash(path)}

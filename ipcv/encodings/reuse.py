@@ -33,12 +33,17 @@ class Reuse:
 
     def whole(self, video: str, content: dict[str, Any] | None = None) -> Encoded | None:
         """The encoding of a file or URL that is not lowered; None if there is none."""
-        key = fingerprint.of_encoding(content or fingerprint.content(video), self.model, self.options)
+        found = content or fingerprint.content(video)
+        if not found["hash"]:
+            return None  # nothing would tell that the video is another one by now
+        key = fingerprint.of_encoding(found, self.model, self.options)
         self._keys[video] = key
         return self.cache.load(key, video)
 
     def within(self, whole: Encoded | None, video: str, limit: Limit) -> Encoded | None:
         """`whole`, which was found before, if it fits into `limit`, else the one that was lowered to it, if any."""
+        if video not in self._keys:
+            return None
         self._lowered_keys[video] = fingerprint.digest([self._keys[video], limit.visual, limit.context])
         fits = whole is not None and self._stays_whole(whole, limit)
         found = whole if fits else self.cache.load(self._lowered_keys[video], video)

@@ -162,6 +162,7 @@ class CaptionRun:
             failures=Failures(self.places.failures_file, self.places.journal),
             sidecars=sidecars,
             warn=self.warn,
+            access=self.engine.settings.access,
             overwrite=self.overwrite,
             retry_failed=self.retry_failed,
             max_failures=self.max_failures,

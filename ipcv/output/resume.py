@@ -8,6 +8,7 @@ from ipcv.batch.engine import Warn
 from ipcv.batch.inputs import Item
 from ipcv.batch.plan import Captioned, Failed, Outcome, Plan, WorkItem, describe, failure
 from ipcv.errors import ErrorKind, SidecarError, TooManyFailuresError, is_about_space
+from ipcv.media.remote import Access
 from ipcv.output.failures import Failures
 from ipcv.output.journal import Journal
 from ipcv.output.lines import Record
@@ -56,6 +57,7 @@ class Batch:
     failures: Failures
     sidecars: Sidecars
     warn: Warn
+    access: Access | None = None  # how far remote videos may be followed
     overwrite: bool = False  # replace captions from other settings or contents
     retry_failed: bool = False  # do again what has failed
     max_failures: int | None = None
@@ -64,7 +66,7 @@ class Batch:
         self.tally = Tally(len(self.items))
         self._events: list[Outcome] = []
         known = [item for item in self.items if self.journal and self.journal.knows(item.id)]
-        self._works = {item.id: describe(self.plan, self.model, item) for item in known}
+        self._works = {item.id: describe(self.plan, self.model, item, self.access) for item in known}
 
     def check(self) -> None:
         """Raise `ValueError` if captions would be replaced and `overwrite` does not allow it."""
@@ -119,7 +121,7 @@ class Batch:
         self.failures.tidy()
 
     def _described(self, item: Item) -> WorkItem:
-        return self._works.pop(item.id, None) or describe(self.plan, self.model, item)
+        return self._works.pop(item.id, None) or describe(self.plan, self.model, item, self.access)
 
     def _state(self, work: WorkItem) -> Forecast:
         """Whether this very work is done already, has failed already, or is to be done."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Generator, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -11,7 +11,7 @@ from ipcv.errors import VideoError
 from ipcv.limits.budget import Limit, Share
 from ipcv.limits.measure import BudgetPlanner
 from ipcv.media.clip import Clip
-from ipcv.media.remote import fetch, is_remote
+from ipcv.media.remote import Access, fetch, local_path, naming
 from ipcv.media.sampling import Sampling
 from ipcv.media.segments import Segments, Span
 from ipcv.media.sources import choose_frames
@@ -33,7 +33,7 @@ class ReadJob:
     planner: BudgetPlanner  # how frames are cut into patches, and how many visual tokens there is room for
     limit: Limit  # of each clip's visual tokens
     frame_batch: int
-    max_download: int  # bytes of a remote file
+    access: Access = field(default_factory=Access)  # how far a remote file may be followed
 
     def clips(self, scratch: Path | None = None) -> Generator[ClipRead, None, None]:
         """Open the clips one after the other. Raises `VideoError`, and `ValueError` if the limit is too low.
@@ -63,14 +63,15 @@ class ReadJob:
 
     @contextmanager
     def _local(self, scratch: Path | None) -> Iterator[Path]:
-        if not is_remote(self.video):
-            yield Path(self.video)
+        if (path := local_path(self.video, self.access)) is not None:
+            yield path
             return
         with ExitStack() as stack:
             folder = scratch or stack.enter_context(scratch_folder())
             path = Path(stack.enter_context(TemporaryDirectory(prefix="video-", dir=folder))) / "video"
-            fetch(self.video, path, self.max_download)
-            yield path
+            fetch(self.video, path, self.access)
+            with naming(self.video, path):
+                yield path
 
     def _spans(self, video: IndexedVideo) -> list[Span]:
         start = self.sampling.start or 0.0

@@ -9,6 +9,7 @@ import typer
 
 from ipcv_cli import choices, startup
 from ipcv_cli import options as opt
+from ipcv_cli import source_options as src
 from ipcv_cli.exit import UsageError, leaving_at_once, reported
 
 if TYPE_CHECKING:
@@ -54,8 +55,8 @@ def ask(
     llm_pruner: opt.LlmPruner = None,
     llm_keep: opt.LlmKeep = None,
     llm_layer: opt.LlmLayer = None,
-    cache: opt.CacheAt = "off",
-    cache_limit: opt.CacheLimit = "10GB",
+    cache: src.CacheAt = "off",
+    cache_limit: src.CacheLimit = "10GB",
     baseline: opt.WithBaseline = False,
     system: opt.System = None,
     max_new_tokens: opt.MaxNewTokens = None,

@@ -9,10 +9,11 @@ import typer
 
 from ipcv_cli import choices, startup
 from ipcv_cli import options as opt
+from ipcv_cli import source_options as src
 from ipcv_cli.display.render import is_terminal
 from ipcv_cli.exit import leaving_at_once, reported
 
-INPUT, BATCH, CLUSTER = "Videos", "Batch", "Cluster"
+BATCH, CLUSTER = "Batch", "Cluster"
 
 
 def caption(
@@ -33,22 +34,23 @@ def caption(
     dtype: opt.Dtype = "auto",
     quant: opt.Quant = "auto",
     fit: opt.Fit = False,
-    nul: Annotated[bool, opt.option(INPUT, "The list on stdin has a NUL after each path.", "--nul", "-0")] = False,
+    nul: Annotated[bool, opt.option(opt.INPUT, "The list on stdin has a NUL after each path.", "--nul", "-0")] = False,
     glob: Annotated[
         list[str] | None,
-        opt.option(INPUT, "In folders, take what matches, whatever its ending.", "--glob", metavar="PATTERN"),
+        opt.option(opt.INPUT, "In folders, take what matches, whatever its ending.", "--glob", metavar="PATTERN"),
     ] = None,
     exclude: Annotated[
-        list[str] | None, opt.option(INPUT, "In folders, leave out what matches.", "--exclude", metavar="PATTERN")
+        list[str] | None, opt.option(opt.INPUT, "In folders, leave out what matches.", "--exclude", metavar="PATTERN")
     ] = None,
-    limit: Annotated[int | None, opt.option(INPUT, "Only the first N.", "--limit", metavar="N")] = None,
+    limit: Annotated[int | None, opt.option(opt.INPUT, "Only the first N.", "--limit", metavar="N")] = None,
     shard: Annotated[
         str | None,
-        opt.option(INPUT, "Only part I of N: one for each machine, each with its own -o.", "--shard", metavar="I/N"),
+        opt.option(
+            opt.INPUT, "Only part I of N: one for each machine, each with its own -o.", "--shard", metavar="I/N"
+        ),
     ] = None,
-    max_download: Annotated[
-        str, opt.option(INPUT, "A remote video may be this large.", "--max-download", metavar="SIZE")
-    ] = "4GB",
+    max_download: src.MaxDownload = "4GB",
+    allow_private: src.AllowPrivate = False,
     prompt: Annotated[
         str | None,
         opt.option(
@@ -76,8 +78,8 @@ def caption(
     max_pixels: opt.MaxPixels = None,
     max_visual_tokens: opt.MaxVisualTokensEach = None,
     frame_batch: opt.FrameBatch = None,
-    cache: opt.CacheAt = "off",
-    cache_limit: opt.CacheLimit = "10GB",
+    cache: src.CacheAt = "off",
+    cache_limit: src.CacheLimit = "10GB",
     no_compress: opt.NoCompress = False,
     method: opt.Method = None,
     keep: opt.Keep = None,
@@ -210,6 +212,7 @@ def caption(
                     timeout=timeout,
                     batch_size=batch_size,
                     max_download=parse_size(max_download),
+                    allow_private=allow_private,
                     cache=store.folder if store else None,
                     cache_limit=store.limit if store else 0,
                 )

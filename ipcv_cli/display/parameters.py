@@ -5,7 +5,7 @@ import re
 # parameters that messages name, and that the command line has an option for; those with "_" are told from plain words
 PARAMETERS = (
     *("max_frames", "max_pixels", "max_visual_tokens", "frame_batch", "max_new_tokens", "batch_size"),
-    *("max_download", "max_failures", "output_dir", "retry_failed", "cache_limit"),
+    *("max_download", "max_failures", "allow_private", "output_dir", "retry_failed", "cache_limit"),
     *("device", "dtype", "fit", "fps", "offline", "quant", "revision", "seed", "temperature"),
     *("actors", "exclude", "failures", "glob", "limit", "output", "overwrite", "parquet", "prefetch", "readers"),
     "timeout",

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import socket
 import tempfile
 import threading
 import time
@@ -12,8 +13,9 @@ import fsspec
 import pytest
 
 from ipcv.batch.inputs import collect
+from ipcv.encodings.fingerprint import content
 from ipcv.errors import VideoError
-from ipcv.media.remote import fetch, identity_of_remote
+from ipcv.media.remote import Access, fetch, identity_of_remote
 from ipcv_cli.main import main
 
 FAST = ["--model", "demo", "--max-frames", "4", "--max-new-tokens", "12", "--quiet"]
@@ -78,19 +80,19 @@ def test_a_folder_or_a_pattern_of_a_store_is_listed(store):
 
 
 def test_another_content_is_another_identity(store):
-    before = identity_of_remote("memory://store/sub/0.mp4")
-    assert identity_of_remote("memory://store/sub/0.mp4") == before
+    before = identity_of_remote("memory://store/sub/0.mp4", Access())
+    assert identity_of_remote("memory://store/sub/0.mp4", Access()) == before
     store.pipe_file("/store/sub/0.mp4", b"other")
-    assert identity_of_remote("memory://store/sub/0.mp4") != before
+    assert identity_of_remote("memory://store/sub/0.mp4", Access()) != before
 
 
 def test_a_copy_is_bounded(store, tmp_path, clips, address):
     size = (clips / "0.mp4").stat().st_size
     for url in ("memory://store/sub/0.mp4", f"{address}/0.mp4"):
-        fetch(url, tmp_path / "copy", size)
+        fetch(url, tmp_path / "copy", Access(max_download=size))
         assert (tmp_path / "copy").read_bytes() == (clips / "0.mp4").read_bytes()
         with pytest.raises(VideoError, match=f"is larger than {size - 1:,} bytes: raise max_download"):
-            fetch(url, tmp_path / "copy", size - 1)
+            fetch(url, tmp_path / "copy", Access(max_download=size - 1))
 
 
 @pytest.mark.parametrize(
@@ -98,24 +100,26 @@ def test_a_copy_is_bounded(store, tmp_path, clips, address):
     [
         ("memory://store/none.mp4", "does not exist: check the address"),
         ("nonsense://x/a.mp4", "cannot be fetched: ValueError: Protocol not known"),
-        ("http://127.0.0.1:9/a.mp4", "cannot be fetched|does not exist"),
+        ("http://127.0.0.1:9/a.mp4", "cannot be fetched: the host refuses the connection"),
     ],
 )
 def test_what_cannot_be_had_is_a_video_error_of_one_line(url, says, tmp_path):
     with pytest.raises(VideoError, match=says) as error:
-        fetch(url, tmp_path / "copy", 10**9)
+        fetch(url, tmp_path / "copy", Access())
     assert "\n" not in str(error.value)
     with pytest.raises(VideoError, match=says):
-        identity_of_remote(url)
+        identity_of_remote(url, Access())
 
 
-def test_captions_of_remote_videos_are_those_of_the_files_and_nothing_is_left(address, clips, tmp_path, capsys):
-    tempfile_before = set(Path(tempfile.gettempdir()).glob("ipcv-*"))
+def test_captions_of_remote_videos_are_those_of_the_files_and_nothing_is_left(
+    address, clips, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     assert main(["caption", *FAST, f"{address}/0.mp4", str(clips / "0.mp4"), "--readers", "1"]) == 0
     remote, local = map(json.loads, capsys.readouterr().out.splitlines())
     assert remote["answer"] == local["answer"]
     assert remote["id"] == remote["video"]["path"] == f"{address}/0.mp4"
-    assert set(Path(tempfile.gettempdir()).glob("ipcv-*")) == tempfile_before
+    assert list(tmp_path.glob("ipcv-*")) == []
 
 
 def test_a_download_that_hangs_is_given_up(address, clips, tmp_path, capsys, monkeypatch):
@@ -129,3 +133,51 @@ def test_a_download_that_hangs_is_given_up(address, clips, tmp_path, capsys, mon
     assert failed["error"] == "ReadTimeoutError"
     assert failed["message"].endswith("/slow.mp4: reading took more than 3 s and was ended")
     assert json.loads(Path("captions.jsonl").read_text())["id"] == "a.mp4"
+
+
+def test_a_url_of_a_local_file_is_bounded_and_known_by_all_of_its_content(tmp_path, capsys, clips):
+    path = tmp_path / "clip.mp4"
+    shutil.copy(clips / "0.mp4", path)
+    assert content(f"file://{path}") == content(str(path))
+    assert main(["caption", *FAST, f"file://{path}", "--max-download", "1kB", "--readers", "0"]) == 4
+    assert capsys.readouterr().err.endswith("is larger than 1,000 bytes: raise --max-download\n")
+    for name in ("/dev/zero", str(tmp_path)):
+        with pytest.raises(VideoError, match=r"is not a regular file|is a folder"):
+            content(f"file://{name}")
+
+
+class Stuck(threading.Event):
+    """A store that never answers."""
+
+    def __call__(self, *_, **__):
+        self.wait(60)
+
+
+def test_a_store_that_never_answers_is_given_up(store, monkeypatch, tmp_path):
+    stuck = Stuck()
+    monkeypatch.setattr(type(store), "info", stuck)
+    with pytest.raises(VideoError, match=r"cannot be fetched: there is no answer within 0\.2 s"):
+        identity_of_remote("memory://store/sub/0.mp4", Access(timeout=0.2))
+    stuck.set()
+
+
+def test_one_server_that_never_answers_holds_no_other_video_up(address, clips, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(clips / "0.mp4", "a.mp4")
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}/a.mp4"
+        begun = time.monotonic()
+        assert main(["caption", *FAST, url, "a.mp4", "--readers", "1", "--timeout", "1", "-o", "captions.jsonl"]) == 3
+        assert time.monotonic() - begun < 60
+    assert json.loads(Path("captions.jsonl").read_text())["id"] == "a.mp4"
+    message = json.loads(Path("failures.jsonl").read_text())["message"]
+    assert message == f"{url} cannot be fetched: the server has not answered within 1 s: try again later"
+
+
+def test_what_is_no_video_is_named_by_its_url(address, clips, capsys):
+    (clips / "notes.mp4").write_text("notes\n" * 100)
+    try:
+        assert main(["caption", *FAST, f"{address}/notes.mp4", "--readers", "1"]) == 4
+    finally:
+        (clips / "notes.mp4").unlink()
+    assert f"{address}/notes.mp4 is a text file, not a video" in capsys.readouterr().err

@@ -30,7 +30,7 @@ def job(path, kind=ReadJob, **changes):
     planner = BudgetPlanner(patches=PatchSettings(), reducer=None, may_reduce=True, text=PictureText())
     limit = Limit(visual=10**6, source="context")
     settings = {"sampling": Sampling(), "segments": None, "planner": planner, "limit": limit, "frame_batch": 4}
-    return kind(video=str(path), max_download=10**9, **settings | changes)
+    return kind(video=str(path), **settings | changes)
 
 
 def contents(reading):
