@@ -20,6 +20,7 @@ from ipcv.output.parquet import write_parquet
 from ipcv.output.places import Places
 from ipcv.output.resume import Batch, Forecast, Tally
 from ipcv.output.sidecars import Sidecars
+from ipcv.output.streams import Stream
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,7 +113,8 @@ class CaptionRun:
         engine = self.engine.start(self.plan, self.warn)
         with ExitStack() as stack:
             journal = self._journal(stack)
-            batch = self._batch(items, sidecars, engine, journal)
+            stream = stack.enter_context(Stream(self.places.stream)) if self.places.stream else None
+            batch = self._batch(items, sidecars, engine, journal, stream)
             batch.check()
             yield Begun(tally=batch.tally)
             try:
@@ -153,12 +155,20 @@ class CaptionRun:
             )
         return journal
 
-    def _batch(self, items: list[Item], sidecars: Sidecars, engine: EngineRun, journal: Journal | None) -> Batch:
+    def _batch(
+        self,
+        items: list[Item],
+        sidecars: Sidecars,
+        engine: EngineRun,
+        journal: Journal | None,
+        stream: Stream | None = None,
+    ) -> Batch:
         return Batch(
             items=items,
             plan=self.plan,
             model=engine.identity,
             journal=journal,
+            stream=stream,
             failures=Failures(self.places.failures_file, self.places.journal),
             sidecars=sidecars,
             warn=self.warn,

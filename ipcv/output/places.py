@@ -5,8 +5,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ipcv.extras import require
+from ipcv.files import resolved
+from ipcv.output.streams import is_stream, is_writable_stream
+from ipcv.text import shown
 
 NOWHERE = Path("-")
+# endings that promise another format than JSON lines
+FORMATS = frozenset(
+    f".{name}"
+    for name in "csv tsv json xml yaml yml txt md html srt vtt parquet pq arrow feather xls xlsx ods sqlite db pdf "  # noqa: SIM905
+    "gz bz2 xz zst zip tar".split()
+)
+TABLES = (".parquet", ".pq")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,7 +26,8 @@ class Places:
     Raises `ValueError` for an `output_dir` without side-cars, and for a file without a name.
     """
 
-    output: Path | None = None  # JSON lines; "-": no file; None: no file, unless side-cars need one to be resumed
+    output: Path | None = None  # JSON lines; "-": no file; None: no file, unless side-cars need one to be resumed.
+    # A pipe, a terminal or /dev/null gets the lines as well, but remembers nothing
     sidecars: tuple[str, ...] = ()  # kinds of files beside the videos: txt, json, srt, vtt, csv
     output_dir: Path | None = None  # where side-cars go instead, in the folders' own tree
     parquet: Path | None = None  # at the end, all of the output as a table
@@ -30,11 +41,16 @@ class Places:
                 raise ValueError(f"{path} is a folder: name a file")
 
     @property
+    def stream(self) -> Path | None:
+        """The output, if it is no file that could be read again."""
+        return self.output if self.output not in (None, NOWHERE) and is_stream(self.output) else None
+
+    @property
     def journal(self) -> Path | None:
         """The file of JSON lines; `captions.jsonl` if only side-cars were asked for."""
         if self.output is None and self.sidecars:
             return (self.output_dir or Path()) / "captions.jsonl"
-        return None if self.output == NOWHERE else self.output
+        return None if self.output == NOWHERE or self.stream else self.output
 
     @property
     def failures_file(self) -> Path | None:
@@ -50,6 +66,9 @@ class Places:
         for path in (*files, self.output_dir):
             if path and re.match(r"\w[\w+]+:/", str(path)):  # a Path has lost one of the two slashes
                 raise ValueError(f"{path} is a URL: name a local place, and copy from there afterwards")
+        if self.stream and not is_writable_stream(self.stream):
+            raise ValueError(f"{shown(self.stream)} is a device: name a file")
+        self._check_endings()
         if self.output_dir and self.output_dir.exists() and not self.output_dir.is_dir():
             raise ValueError(f"output_dir={self.output_dir} is not a folder")
         for path in files:
@@ -68,13 +87,24 @@ class Places:
         if self.output_dir:
             self.output_dir.mkdir(parents=True, exist_ok=True)
 
+    def _check_endings(self) -> None:
+        for path in (self.journal, self.failures_file):
+            if path and path.suffix.lower() in FORMATS:
+                ways = f"name it {shown(path.with_suffix('.jsonl').name)}, or ask for `parquet` or `sidecars` as well"
+                raise ValueError(f"{shown(path)} would get JSON lines, whatever its ending says: {ways}")
+        if self.parquet and self.parquet.suffix.lower() in FORMATS.difference(TABLES):
+            name = shown(self.parquet.with_suffix(".parquet").name)
+            raise ValueError(
+                f"{shown(self.parquet)} would get a Parquet table, whatever its ending says: name it {name}"
+            )
+
     def _check_file(self, path: Path) -> None:
         if path.is_dir():
             raise ValueError(f"{path} is a folder: name a file")
-        if path.exists() and not path.is_file():
+        if is_stream(path):
             raise ValueError(f"{path} is a device or a pipe: name a file")
-        folder = path.absolute().parent
-        if not folder.is_dir() and not (self.output_dir and folder == self.output_dir.absolute()):
+        folder = resolved(path).parent
+        if not folder.is_dir() and not (self.output_dir and folder == resolved(self.output_dir)):
             raise ValueError(f"{path}: there is no such folder; make it first")
 
 

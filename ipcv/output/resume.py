@@ -14,6 +14,7 @@ from ipcv.output.journal import Journal
 from ipcv.output.lines import Record
 from ipcv.output.records import failure_record, records
 from ipcv.output.sidecars import Sidecars
+from ipcv.output.streams import Stream
 from ipcv.text import shown
 
 Forecast = Literal["done", "failed", "todo", "replace"]  # replace: to do, in place of captions that the output has
@@ -54,6 +55,7 @@ class Batch:
     plan: Plan
     model: dict[str, Any]  # as `fingerprint.model` describes it
     journal: Journal | None  # None: nothing is remembered
+    stream: Stream | None = None  # gets each line as well
     failures: Failures
     sidecars: Sidecars
     warn: Warn
@@ -159,6 +161,8 @@ class Batch:
 
     def _write(self, done: Captioned) -> None:
         lines = records(done)
+        if self.stream:
+            self.stream.write(lines)
         if self.journal:
             self.journal.append(lines)
             if self.overwrite:

@@ -91,8 +91,11 @@ def exit_code(tally: "Tally") -> int:
 
 
 def _begin(run: "CaptionRun", view: "BatchView", tally: "Tally") -> None:
-    if run.places.output is None and run.places.journal:
-        view.say("output", str(run.places.journal))
+    places = run.places
+    if places.stream:
+        view.say("output", f"{places.stream} is no file: nothing is remembered, and the same command starts anew")
+    elif places.output is None and places.journal:
+        view.say("output", f"{places.journal} remembers what is done; -o names another file, and -o - does without")
     view.begin(tally)
 
 

@@ -100,7 +100,8 @@ def caption(
         Path | None,
         opt.option(
             opt.OUTPUT,
-            "Append JSON lines here. What is in it is not done again, and never removed without --overwrite.",
+            "Append JSON lines here. What is in it is not done again, and never removed without --overwrite. A pipe "
+            "gets them too, but remembers nothing.",
             "--output",
             "-o",
             metavar="FILE",
@@ -111,7 +112,13 @@ def caption(
     ] = False,
     sidecar: Annotated[
         list[str] | None,
-        opt.option(opt.OUTPUT, "Also a file per video: txt, json, srt, vtt or csv.", "--sidecar", metavar="KIND"),
+        opt.option(
+            opt.OUTPUT,
+            "Also a file per video: txt, json, srt, vtt or csv. Without -o, captions.jsonl here or in --output-dir "
+            "remembers what is done.",
+            "--sidecar",
+            metavar="KIND",
+        ),
     ] = None,
     output_dir: Annotated[
         Path | None,
@@ -188,9 +195,11 @@ def caption(
             choices.exclude("--segments", ("--cache", cache != "off"))
         if fail_fast:
             choices.exclude("--fail-fast", ("--max-failures", max_failures))
+        from ipcv.output.streams import is_stdout
         from ipcv_cli.captioning import request, runner
         from ipcv_cli.display.caption_view import BatchView
 
+        output = Path("-") if output and is_stdout(output) else output
         to_stdout = json or output == Path("-") or (output is None and not sidecar)
         with BatchView(quiet=quiet, no_color=no_color, shared=to_stdout and is_terminal(sys.stdout)) as view:
             with leaving_at_once():

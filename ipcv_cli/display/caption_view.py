@@ -113,6 +113,10 @@ class BatchView:
                 self.say("warning", f"{others} got less, {WHY[cause]}: warnings in the output say how")
         where = f"; failures are in {failures}" if failures and failures.exists() else ""
         again = "; the same command goes on from here" if how == "interrupted" and resumable else ""
+        if self._tally and self._tally.failed_before and how != "dry run":
+            again = f"; `retry_failed` tries again what failed before{again}"
+            if self.quiet:  # the exit code is about them, and nothing else says why
+                self._complain("failed", f"{self._tally.failed_before} failed before; `retry_failed` tries them again")
         idle = self._nothing_to_do() if how == "done" else ""
         self.say("nothing to do" if idle else how, (idle or self.state()) + where + again)
 

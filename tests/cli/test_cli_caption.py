@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -164,8 +165,10 @@ def test_bad_videos_are_reported_remembered_and_tried_again_on_demand(videos, ca
         ("videos/a\nb.mp4", "open", "VideoError"),
     ]
     caption(videos, "-o", "captions.jsonl", code=3)
-    expected = "ipcv: nothing to do: 3 done before, 2 failed before; failures are in failures.jsonl\n"
-    assert capsys.readouterr().err == expected
+    hint = "; failures are in failures.jsonl; --retry-failed tries again what failed before\n"
+    assert capsys.readouterr().err == f"ipcv: nothing to do: 3 done before, 2 failed before{hint}"
+    caption(videos, "-o", "captions.jsonl", "-q", code=3)
+    assert capsys.readouterr().err == "ipcv: failed: 2 failed before; --retry-failed tries them again\n"
     shutil.copy(videos / "2.mp4", videos / "a\nb.mp4")
     caption(videos, "-o", "captions.jsonl", code=3)  # another content: it is another piece of work
     assert len(lines("failures.jsonl")) == 1
@@ -253,7 +256,7 @@ def test_segments_and_questions_are_lines_and_sidecars(videos):
 def test_sidecars_are_made_again_without_the_model_and_keep_off_other_peoples_files(videos, capsys):
     Path("videos/2.txt").write_text("mine")
     caption(videos, "--sidecar", "txt", "--sidecar", "json", code=3)
-    assert "ipcv: output: captions.jsonl\n" in capsys.readouterr().err
+    assert "ipcv: output: captions.jsonl remembers what is done; -o names another file" in capsys.readouterr().err
     assert Path("videos/2.txt").read_text() == "mine"
     assert ids() == [FOUR[0], FOUR[1], FOUR[3]]
     assert Path("videos/0.txt").read_text() == lines()[0]["answer"] + "\n"
@@ -286,6 +289,33 @@ def test_sidecars_go_into_a_tree_of_their_own(videos):
     assert len(ids("out/put/captions.jsonl")) == 6
 
 
+def test_a_pipe_and_dev_null_get_the_lines_and_nothing_is_left_beside_them(videos, capsys):
+    os.mkfifo("pipe")
+    devices, read = sorted(Path("/dev").glob("*null*")), []
+    reader = threading.Thread(target=lambda: read.append(Path("pipe").read_text()))
+    reader.start()
+    caption(FOUR[0], "-o", "pipe")
+    reader.join(60)
+    assert [json.loads(line)["id"] for line in read[0].splitlines()] == FOUR[:1]
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "ipcv: output: pipe is no file: nothing is remembered, and the same command starts anew\n" in err
+    caption(FOUR[0], "-o", os.devnull)
+    caption(FOUR[0], "-o", "/dev/stdout", "-q")
+    assert json.loads(capsys.readouterr().out)["id"] == FOUR[0]
+    assert sorted(path.name for path in Path().iterdir()) == ["pipe", "videos"]
+    assert sorted(Path("/dev").glob("*null*")) == devices
+
+
+def test_a_sidecar_in_the_way_is_safe_from_a_run_that_remembers_nothing(videos, capsys):
+    (videos / "0.txt").write_text("mine")
+    caption(FOUR[0], "-o", "-", "--sidecar", "txt", "-q", code=3)
+    assert (videos / "0.txt").read_text() == "mine"
+    assert "videos/0.txt is there already" in capsys.readouterr().err
+    caption(FOUR[0], "-o", "-", "--sidecar", "txt", "-q", "--overwrite")
+    assert (videos / "0.txt").read_text() != "mine"
+
+
 def test_two_runs_on_one_output_exclude_each_other(videos, capsys):
     from ipcv.output.journal import Journal
 
@@ -312,6 +342,15 @@ def test_two_runs_on_one_output_exclude_each_other(videos, capsys):
         (["-o", "s3://bucket/x.jsonl"], "is a URL: name a local place, and copy from there afterwards"),
         (["--sidecar", "txt", "--output-dir", "s3://bucket/x"], "is a URL: name a local place"),
         (["-o", "videos"], "videos is a folder: name a file"),
+        (
+            ["-o", "x.csv"],
+            "x.csv would get JSON lines, whatever its ending says: name it x.jsonl, or ask for --parquet",
+        ),
+        (["-o", "x.JSON"], "name it x.jsonl, or ask for --parquet or --sidecar as well"),
+        (["-o", "x.jsonl.gz"], "x.jsonl.gz would get JSON lines"),
+        (["-o", "x.jsonl", "--parquet", "x.csv"], "x.csv would get a Parquet table, whatever its ending says"),
+        (["-o", "x.jsonl", "--failures", "x.txt"], "x.txt would get JSON lines"),
+        (["-o", "/dev/full"], "/dev/full is a device: name a file"),
         (["-o", "videos/0.mp4"], "is no line of captions: name another output"),
         (["--parquet", "x.parquet"], "--parquet is made of the captions in a file: give --output as well"),
         (["--timeout", "5"], "a timeout needs reader processes"),

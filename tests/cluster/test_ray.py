@@ -139,7 +139,8 @@ def test_a_video_that_takes_its_worker_down_fails_after_three_tries(run):
 def test_one_process_goes_on_from_there_and_finds_nothing_to_do(run, capsys):
     before = Path("captions.jsonl").stat()
     assert main(["caption", "videos", DEADLY, *SETTINGS]) == 3
-    expected = "ipcv: nothing to do: 12 done before, 2 failed before; failures are in failures.jsonl\n"
+    hint = "; failures are in failures.jsonl; --retry-failed tries again what failed before\n"
+    expected = f"ipcv: nothing to do: 12 done before, 2 failed before{hint}"
     assert capsys.readouterr().err == expected
     assert Path("captions.jsonl").stat().st_mtime_ns == before.st_mtime_ns
 
