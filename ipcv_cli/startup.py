@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from ipcv.inference.load import FittedModel
     from ipcv.models.source import ModelSource
     from ipcv.options import Options
+    from ipcv.readers.single import FileReader
 
 
 def prepare(*, offline: bool, bars: bool, debug: bool) -> None:
@@ -49,6 +50,7 @@ def load_model(
     no_color: bool,
     status: Callable[[str], None] = lambda _: None,
     batch_size: int | None = None,
+    reader: "FileReader | None" = None,
 ) -> "FittedModel":
     """`load_fitted`, with a line on stderr for a download unless `quiet`; `status` is told what is loaded."""
     from ipcv.inference.load import load_fitted
@@ -57,7 +59,7 @@ def load_model(
     if not announce_download(source, quiet=quiet, no_color=no_color):
         status(f"loading {source.name}")
     hide_loading_bar()
-    return load_fitted(source, options, batch_size=batch_size)
+    return load_fitted(source, options, batch_size=batch_size, reader=reader)
 
 
 def announce_download(source: "ModelSource", *, quiet: bool, no_color: bool) -> bool:

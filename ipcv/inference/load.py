@@ -9,6 +9,7 @@ from ipcv.models.loading import read_model
 from ipcv.models.placement import Dtype, Quant
 from ipcv.models.source import ModelSource
 from ipcv.options import Options
+from ipcv.readers.single import FileReader
 
 
 def load(
@@ -47,15 +48,21 @@ class FittedModel:
 
 
 def load_fitted(
-    source: ModelSource, options: Options, *, batch_size: int | None = None, neighbors: int = 1
+    source: ModelSource,
+    options: Options,
+    *,
+    batch_size: int | None = None,
+    neighbors: int = 1,
+    reader: FileReader | None = None,
 ) -> FittedModel:
     """Load a model; with `source.fit`, quantised as needed, and with options and batch size that fit beside it.
 
-    What was lowered, and why, is among the model's warnings. Arguments and errors as of `fit_to_device` and `load`.
+    What was lowered, and why, is among the model's warnings. The model reads files through `reader`.
+    Arguments and errors as of `fit_to_device` and `load`.
     """
     if not source.fit:
-        return FittedModel(model=load(source), options=options, batch_size=batch_size)
+        return FittedModel(model=Model(read_model(source), reader), options=options, batch_size=batch_size)
     found = fit_to_device(source, options, batch_size=batch_size, neighbors=neighbors)
     loaded = read_model(replace(source, quant=found.quant))
-    model = Model(replace(loaded, warnings=(*loaded.warnings, found.why)))
+    model = Model(replace(loaded, warnings=(*loaded.warnings, found.why)), reader)
     return FittedModel(model=model, options=found.options, batch_size=found.batch_size)

@@ -20,13 +20,19 @@ from ipcv.media.sources import Source
 from ipcv.models.facts import ModelFacts
 from ipcv.models.loading import Loaded
 from ipcv.options import Options
+from ipcv.readers.single import FileReader
 
 
 class Model:
-    """A loaded model. One question at a time: what compresses it is installed while a question is under way."""
+    """A loaded model. One question at a time: what compresses it is installed while a question is under way.
 
-    def __init__(self, loaded: Loaded) -> None:
+    Files are read by a process of its own, so that one that crashes a decoder, takes too much memory or never ends
+    can be given up. It starts with the first file, does not run the caller's script, and ends with the model.
+    """
+
+    def __init__(self, loaded: Loaded, reader: FileReader | None = None) -> None:
         self.loaded = loaded
+        self._reader = reader or FileReader()
         self._limits = PromptLimits(loaded)
 
     @property
@@ -109,4 +115,4 @@ class Model:
         options = pipeline.options
         planner = self._limits.planner(options, pipeline.patches)
         reuse = Reuse(cache, fingerprint.model(self.facts), options, planner) if cache else None
-        return Opener(options, planner, reuse)
+        return Opener(options, planner, self._reader, reuse)

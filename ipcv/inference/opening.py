@@ -12,8 +12,10 @@ from ipcv.limits.budget import Budget, Limit, Share, allot, explain
 from ipcv.limits.extent import Extent
 from ipcv.limits.measure import BudgetPlanner
 from ipcv.media.clip import Clip
-from ipcv.media.sources import ChosenFrames, FoundFile, Source, TimedFrames, choose_frames, find
+from ipcv.media.sources import ChosenFrames, FoundFile, Source, TimedFrames, choose_frames
+from ipcv.media.video.probe import IndexedVideo
 from ipcv.options import Options
+from ipcv.readers.single import FileReader
 from ipcv.text import shown
 
 Input = Source | Encoded  # what a question can be about
@@ -40,10 +42,15 @@ class OpenedInputs:
 
 
 class Opener:
-    """Opens the videos of one question under `options`. Each file is found once, however many attempts there are."""
+    """Opens the videos of one question under `options`. Each file is found once, however many attempts there are.
 
-    def __init__(self, options: Options, planner: BudgetPlanner, reuse: Reuse | None = None) -> None:
-        self.options, self.planner, self.reuse = options, planner, reuse
+    Files are read by the process of `reader`; an open clip, frames in memory and encodings need none.
+    """
+
+    def __init__(
+        self, options: Options, planner: BudgetPlanner, reader: FileReader, reuse: Reuse | None = None
+    ) -> None:
+        self.options, self.planner, self.reader, self.reuse = options, planner, reader, reuse
         self._files: dict[str, FoundFile] = {}  # by path
 
     def open(self, asked: Sequence[Input], room: Room) -> OpenedInputs:
@@ -74,9 +81,12 @@ class Opener:
     def _chosen(self, video: str | Path | FoundFile | TimedFrames, planner: BudgetPlanner) -> ChosenFrames:
         if isinstance(video, str | Path):
             path = str(video)
-            video = self._files[path] = self._files.get(path) or find(path)
+            video = self._files[path] = self._files.get(path) or self.reader.find(path)
         step = planner.patches.temporal_patch_size
-        return choose_frames(video, self.options.sampling, self.options.frame_batch, step)
+        chosen = choose_frames(video, self.options.sampling, self.options.frame_batch, step)
+        if not isinstance(video, IndexedVideo):
+            return chosen
+        return replace(chosen, read=lambda resize, most: self.reader.through(chosen.read(resize, most)))
 
     def _opened(
         self,

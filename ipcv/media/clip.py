@@ -115,6 +115,7 @@ class Clip:
         *,
         spent: float = 0.0,
         kind: MediaKind = "video",
+        interrupt: Callable[[], object] = lambda: None,
     ) -> None:
         self.kind = kind  # an image is one frame, handed out as often as the model wants it
         self.times = tuple(times)  # seconds of source time at which each frame handed out appears
@@ -122,7 +123,23 @@ class Clip:
         self._source = source
         self._frame_batch = frame_batch
         self._spent = [spent]
+        self._interrupt = interrupt  # ends a wait for frames in another thread
         self._pass: ReadAhead | None = None
+
+    def through(self, source: Callable[["FrameSource"], "FrameSource"], interrupt: Callable[[], object]) -> "Clip":
+        """This clip, its frames read by what `source` makes of the source that reads them here.
+
+        `interrupt` is called from another thread when frames that are being waited for are no longer wanted.
+        """
+        return Clip(
+            source(self._source),
+            self.times,
+            self.size,
+            self._frame_batch,
+            spent=self._spent[0],
+            kind=self.kind,
+            interrupt=interrupt,
+        )
 
     @property
     def facts(self) -> VideoFacts:
@@ -141,7 +158,9 @@ class Clip:
 
     def __iter__(self) -> Iterator[FrameArray]:
         self.close()
-        self._pass = current = ReadAhead(self._source.frames, len(self.times), self._frame_batch, self._spent)
+        self._pass = current = ReadAhead(
+            self._source.frames, len(self.times), self._frame_batch, self._spent, self._interrupt
+        )
         try:
             yield from current
         finally:

@@ -17,7 +17,15 @@ _PATIENCE = 5.0  # seconds that closing waits for a decoder; a stuck one is left
 class ReadAhead:
     """One pass over a stream of frames, read by a thread of its own."""
 
-    def __init__(self, frames: Callable[[], FrameStream], count: int, batch: int, spent: list[float]) -> None:
+    def __init__(
+        self,
+        frames: Callable[[], FrameStream],
+        count: int,
+        batch: int,
+        spent: list[float],
+        interrupt: Callable[[], object] = lambda: None,
+    ) -> None:
+        self._interrupt = interrupt
         self._sizes = [min(batch, count - first) for first in range(0, count, batch)]
         self._spent = spent
         self._done: queue.SimpleQueue[FrameArray | BaseException] = queue.SimpleQueue()
@@ -38,6 +46,7 @@ class ReadAhead:
         """End the thread and close the source. Anyone who waits for a batch gets a `RuntimeError`."""
         self._stop.set()
         self._permit.release()
+        self._interrupt()
         self._thread.join(_PATIENCE)
 
     def _run(self, frames: Callable[[], FrameStream]) -> None:

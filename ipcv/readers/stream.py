@@ -51,7 +51,7 @@ class Reading:
             finally:
                 del message  # its traceback holds this frame: a cycle would keep the whole stream of readings alive
         if message[0] == "failed":
-            raise _error(self.job, *message[1:])
+            raise failure(shown(self.job.video), *message[1:])
         return message
 
     def put(self, message: Any) -> None:
@@ -81,10 +81,10 @@ class _Piped:
             yield from batch
 
 
-def _error(job: ReadJob, kind: ErrorKind, name: str, message: str) -> Exception:
+def failure(video: str, kind: ErrorKind, name: str, message: str) -> Exception:
     """The error of a reader process, which sends its `name` and not its class: that may not exist here."""
     if kind == "memory":
-        return MemoryExhaustedError(f"out of memory while reading {shown(job.video)}: lower max_pixels")
+        return MemoryExhaustedError(f"out of memory while reading {video}: lower max_pixels")
     if kind == "video":
         return VideoError(message)
     return ValueError(message) if kind == "settings" else RuntimeError(f"{name}: {message}")

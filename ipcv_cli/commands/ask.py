@@ -1,7 +1,7 @@
 """`ipcv ask`: a question about videos and images, answered on stdout, with progress and savings on stderr."""
 
 import sys
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
 
@@ -90,17 +90,23 @@ def ask(
         check_encoding("--system", system or "")
         from ipcv_cli.display.ask_view import View
 
-        with View(quiet=quiet, verbose=verbose, no_color=no_color, baseline=baseline) as view:
+        with View(quiet=quiet, verbose=verbose, no_color=no_color, baseline=baseline) as view, ExitStack() as stack:
             with leaving_at_once():
                 view.status("starting")
                 startup.prepare(offline=offline, bars=view.animated, debug=debug)
-                from ipcv.media.sources import find
+                from ipcv.readers.single import FileReader
 
+                reader = stack.enter_context(FileReader())
+                reader.start()  # while torch is imported
                 settings = choices.answer_options(context.params)
-                found = [find(video) for video in videos]  # a wrong file is reported before a large model is loaded
+                found = [
+                    reader.find(video) for video in videos
+                ]  # a wrong file is reported before a large model is loaded
                 source = choices.model_source(context.params)
                 store = choices.encoding_cache(cache, cache_limit, view.warn)
-                ready = startup.load_model(source, settings, quiet=quiet, no_color=no_color, status=view.status)
+                ready = startup.load_model(
+                    source, settings, quiet=quiet, no_color=no_color, status=view.status, reader=reader
+                )
             follow(
                 ready.model.stream(found, asked, ready.options, cache=store),
                 choose_writer(json=json, json_stream=json_stream),

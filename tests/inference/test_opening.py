@@ -8,8 +8,8 @@ from probes import hungry
 
 from ipcv import Options
 from ipcv.encodings.cache import EncodingCache
-from ipcv.media import sources
 from ipcv.media.sources import find
+from ipcv.readers.single import FileReader
 from ipcv_cli import startup
 from ipcv_cli.main import main
 
@@ -18,11 +18,9 @@ COLOUR = "What colour is the circle?"
 
 @pytest.fixture
 def files_read(monkeypatch):
-    """The names of the files that are probed, or decoded if they are images, one for each time."""
-    names = []
-    for name in ("probe", "read_image"):
-        read = getattr(sources, name)
-        monkeypatch.setattr(sources, name, lambda path, read=read: names.append(Path(path).name) or read(path))
+    """The names of the files that a reader finds, one for each time."""
+    names, read = [], FileReader.find
+    monkeypatch.setattr(FileReader, "find", lambda self, path: names.append(Path(path).name) or read(self, path))
     return names
 
 

@@ -6,6 +6,11 @@ import sys
 import time
 from contextlib import suppress
 
+import numpy as np
+
+from ipcv.errors import VideoError
+from ipcv.media.clip import Clip
+from ipcv.media.frames import VideoFacts
 from ipcv.readers.job import ReadJob
 
 
@@ -77,3 +82,30 @@ class Stalling(ReadJob):
 class _Hang:
     def __reduce__(self):
         time.sleep(600)
+
+
+class Faulty:
+    """Frames of a file that goes wrong after the first of them."""
+
+    facts = VideoFacts("faulty.mp4", 1.0, 64, 64, 8.0, 8, "h264", "mp4", 0, "pyav")
+    warnings = ()
+
+    def __init__(self, fault):
+        self.fault = fault
+
+    def frames(self):
+        yield np.zeros((64, 64, 3), np.uint8)
+        if self.fault == "crash":
+            os.abort()
+        if self.fault == "corrupt":
+            raise VideoError("it is broken")
+        held = []
+        while self.fault == "hunger":
+            held.append(b"x" * (1 << 22))
+            time.sleep(0.001)
+        time.sleep(600)
+        yield np.zeros((64, 64, 3), np.uint8)
+
+
+def faulty_clip(fault):
+    return Clip(Faulty(fault), [0.0, 1.0], (64, 64), 2)
