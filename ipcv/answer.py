@@ -16,6 +16,7 @@ SCHEMA_VERSION = 1
 
 FinishReason = Literal["stop", "length"]
 StageName = Literal["read", "preprocess", "encode", "prefill", "generate"]
+Verdict = Literal["faster", "slower", "too close to call", "too few pairs to call"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,16 +33,36 @@ class Stage:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Speedup:
+    """Seconds of the uncompressed model over seconds of the compressed one, in pairs of runs. All measured."""
+
+    median: float  # of all pairs
+    low: float  # the median's range: the lowest and the highest pair, or of many pairs 92 % confidence limits
+    high: float
+    verdict: Verdict  # by the range: too close if it comes within 2 % of equally fast, too few below three pairs
+    seconds: float  # median of the compressed runs
+    seconds_dense: float  # median of the uncompressed runs
+
+
+@dataclass(frozen=True, kw_only=True)
 class Baseline:
-    """The uncompressed model on the same frames and question, all measured."""
+    """The uncompressed model on the same frames and question, all measured.
+
+    Both answered once before anything was timed. Then they took turns, on frames in memory, at most 32 tokens of the
+    answer each, until the ranges were narrow, time was up, or `Options.repeats` pairs were done.
+    """
 
     answer: str
     same_answer: bool
-    stages: tuple[Stage, ...]  # encode, prefill and generate
-    encode_speedup: float  # seconds of the uncompressed stage over seconds of the compressed one
-    prefill_speedup: float
-    total_speedup: float  # encode, prefill and generate, the last for an equally long answer
+    stages: tuple[Stage, ...]  # encode, prefill and generate, of the one run that gave `answer`
+    encode_speedup: float  # median; as in `encode`
+    prefill_speedup: float  # likewise
+    total_speedup: float  # likewise
     similarity: float  # mean cosine similarity of the visual embeddings to the uncompressed ones
+    pairs: int  # how often both were timed
+    encode: Speedup
+    prefill: Speedup
+    total: Speedup  # encode, prefill and generate, the last for as many tokens as the compressed answer has
 
 
 @dataclass(frozen=True, kw_only=True)

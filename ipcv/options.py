@@ -64,6 +64,7 @@ class Options:
     temperature: float = 0.0  # 0: always the most likely token
     seed: int = 0  # of the sampling where temperature > 0
     baseline: bool = False  # also run uncompressed, and measure what compression saved and cost
+    repeats: int | None = None  # pairs of runs that `baseline` times; None: until it is sure, for two minutes or so
 
     def __post_init__(self) -> None:
         if self.frame_batch < 2 or self.frame_batch % 2:
@@ -72,6 +73,10 @@ class Options:
             raise ValueError(f"max_pixels={self.max_pixels} must be at least 1")
         if self.max_visual_tokens is not None and self.max_visual_tokens < 1:
             raise ValueError(f"max_visual_tokens={self.max_visual_tokens} must be at least 1")
+        if self.repeats is not None and self.repeats < 1:
+            raise ValueError(f"repeats={self.repeats} must be at least 1")
+        if self.repeats and not self.baseline:
+            raise ValueError(f"repeats={self.repeats} is about a baseline: ask for `baseline` as well")
         if self.max_new_tokens < 1:
             raise ValueError(f"max_new_tokens={self.max_new_tokens} must be at least 1")
         if not (math.isfinite(self.temperature) and self.temperature >= 0):

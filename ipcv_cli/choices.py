@@ -47,7 +47,16 @@ def answer_options(chosen: Mapping[str, Any]) -> "Options":
     """
     from ipcv.options import Options
 
-    direct = ("system", "max_pixels", "max_visual_tokens", "frame_batch", "max_new_tokens", "temperature", "seed")
+    direct = (
+        "system",
+        "max_pixels",
+        "max_visual_tokens",
+        "frame_batch",
+        "max_new_tokens",
+        "temperature",
+        "seed",
+        "repeats",
+    )
     return Options(
         sampling=sampling(*(chosen[name] for name in ("fps", "max_frames", "start", "end"))),
         baseline=chosen.get("baseline", False),

@@ -9,6 +9,7 @@ from ipcv.answer import (
     Frames,
     Opened,
     Savings,
+    Speedup,
     Stage,
     StageDone,
     Token,
@@ -56,6 +57,10 @@ BASELINE = Baseline(
     prefill_speedup=1.25,
     total_speedup=1.5,
     similarity=0.987,
+    pairs=7,
+    encode=Speedup(median=2.1, low=2.0, high=2.3, verdict="faster", seconds=4.0, seconds_dense=8.4),
+    prefill=Speedup(median=1.25, low=0.97, high=1.31, verdict="too close to call", seconds=1.2, seconds_dense=1.5),
+    total=Speedup(median=1.5, low=1.4, high=1.6, verdict="faster", seconds=60.0, seconds_dense=90.0),
 )
 
 

@@ -17,7 +17,15 @@ from ipcv.models.hub import find_folder
 from ipcv.models.source import ModelSource
 from ipcv.options import Options
 
-AFTER_ENCODING = ("pruner", "system", "max_new_tokens", "temperature", "seed", "baseline")  # options encoding ignores
+AFTER_ENCODING = (
+    "pruner",
+    "system",
+    "max_new_tokens",
+    "temperature",
+    "seed",
+    "baseline",
+    "repeats",
+)  # options encoding ignores
 
 
 def content(video: str, access: Access | None = None) -> dict[str, Any]:

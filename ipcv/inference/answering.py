@@ -1,5 +1,6 @@
 """One question from its videos to the answer, as a stream of events; again with less where memory runs out."""
 
+import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import TypeVar
@@ -8,13 +9,13 @@ import torch
 
 from ipcv.answer import Baseline, Event, Final, Opened, Stage, Warned
 from ipcv.encodings.encoded import Encoded
+from ipcv.inference.baseline import Pair, baseline, briefly, enough, held, seconds
 from ipcv.inference.clock import Clock
 from ipcv.inference.frame_encoder import STAGES
 from ipcv.inference.opening import Input, OpenedInputs, Opener
 from ipcv.inference.pipeline import Pipeline
 from ipcv.inference.report import Answered, counted, cut_off, done_stages, known_warnings, report, stages_done
 from ipcv.inference.retry import Room, attempts, no_other_try, returned
-from ipcv.inference.savings import compare
 from ipcv.media.clip import Clip
 
 Result = TypeVar("Result")
@@ -41,16 +42,13 @@ class Answering:
         pipeline = self.pipeline
         opened = self.opener.open(self.asked, room)
         yield from _warned(known_warnings(pipeline, budget=opened.lowered(), reading=opened.reading()))
-        if pipeline.options.baseline:
-            first = next(each for each in opened.inputs if isinstance(each, Clip))
-            pipeline.encoder(pipeline.clock(), room.frame_batch).warm_up(first)
         keep = None if room.tries else self._keep
         events = answered(pipeline, opened, self.question, room.frame_batch, keep)
         found = yield from _followed(events, opened.reading)
-        baseline = self._baseline(opened, found) if pipeline.options.baseline else None
+        compared = self._baseline(opened, found, room.frame_batch) if pipeline.options.baseline else None
         yield from _warned(opened.reading())
         answer = report(
-            pipeline, self.question, found, warnings=self._warnings, budget=opened.budget, baseline=baseline
+            pipeline, self.question, found, warnings=self._warnings, budget=opened.budget, baseline=compared
         )
         yield Final(answer=answer)
 
@@ -59,20 +57,25 @@ class Answering:
         if self.opener.reuse and clip not in self.asked:
             self.opener.reuse.keep(encoded)
 
-    def _baseline(self, opened: OpenedInputs, found: Answered) -> Baseline:
-        """Answer once more, uncompressed, and compare."""
-        options = replace(self.pipeline.options, compressor=None, reducer=None, pruner=None, baseline=False)
-        plain = Pipeline(self.pipeline.model, options, self.question)
-        with no_other_try():
-            dense = returned(answered(plain, opened, self.question, options.frame_batch))
-        return compare(
-            found.text,
-            _stages(self.pipeline, found),
-            found.visual.tokens,
-            dense.text,
-            _stages(plain, dense),
-            dense.visual.tokens,
+    def _baseline(self, opened: OpenedInputs, found: Answered, frame_batch: int) -> Baseline:
+        """Answer once more, uncompressed; then time both in turn, each as often the first of a pair as the second."""
+        options = replace(self.pipeline.options, compressor=None, reducer=None, pruner=None)
+        plain, tokens = (
+            Pipeline(self.pipeline.model, options, self.question),
+            _stages(self.pipeline, found)[-1].tokens_in,
         )
+        pairs: list[Pair] = []
+        with no_other_try():
+            opened = held(opened)
+            dense = returned(answered(plain, opened, self.question, frame_batch))
+            runs, began = (briefly(self.pipeline), briefly(plain)), time.monotonic()
+            while not enough(pairs, options.repeats, began):
+                spent = {}
+                for run in runs if len(pairs) % 2 else reversed(runs):
+                    done = returned(answered(run, opened, self.question, frame_batch))
+                    spent[run] = seconds(_stages(run, done), tokens)
+                pairs.append(Pair(*(spent[run] for run in runs)))
+        return baseline(found, dense, _stages(plain, dense), pairs)
 
 
 def answered(

@@ -169,14 +169,3 @@ class FrameEncoder:
             picture = (size[0] // side) * (size[1] // side)
             shape = self.language.vision(self.network.config)
             self.compressor.check_pass(shape, [picture] * (frames // self.patches.temporal_patch_size))
-
-    def warm_up(self, clip: Clip) -> None:
-        """Run a frame batch, plain and compressed, and a short prompt for nothing: what is timed next is not cold."""
-        frames = min(self.frame_batch, len(clip.times))
-        with shortages(lambda: self._shortage(clip)):
-            pixels = torch.zeros(frames, *clip.size, 3, dtype=torch.uint8, device=self.network.device)
-            patches, grid = self.patches.patchify(pixels)
-            for compressed in (nullcontext(), self.compressed()):
-                with compressed:
-                    self.language.encode(self.network, patches, grid)
-        self.network(input_ids=torch.zeros(1, 8, dtype=torch.long, device=self.network.device))

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
 from transformers import PretrainedConfig
 
 from ipcv.answer import Baseline, Savings, Stage, StageName
@@ -106,25 +105,6 @@ def savings(
         total_flops=_share(*(stage[name] for name in COMPARED)),
         cache_share=cache_share(shape, work.held, work.visual, options.pruner, work.left_out, width),
         baseline=baseline,
-    )
-
-
-def compare(
-    answer: str, done: tuple[Stage, ...], visual: Tensor, dense_answer: str, dense: tuple[Stage, ...], truth: Tensor
-) -> Baseline:
-    """A compressed run beside the uncompressed one; `visual` and `truth` `[n, d]` are their visual embeddings."""
-    stage, plain = {each.name: each for each in done}, {each.name: each for each in dense}
-    seconds = {name: plain[name].seconds for name in COMPARED}
-    # the two answers may differ in length: compare for as many tokens
-    seconds["generate"] *= stage["generate"].tokens_in / plain["generate"].tokens_in
-    return Baseline(
-        answer=dense_answer,
-        same_answer=answer == dense_answer,
-        stages=tuple(plain[name] for name in COMPARED),
-        encode_speedup=seconds["encode"] / stage["encode"].seconds,
-        prefill_speedup=seconds["prefill"] / stage["prefill"].seconds,
-        total_speedup=sum(seconds.values()) / sum(stage[name].seconds for name in COMPARED),
-        similarity=float(torch.cosine_similarity(visual.float(), truth.float(), dim=-1).mean()),
     )
 
 

@@ -58,6 +58,15 @@ def ask(
     cache: src.CacheAt = "off",
     cache_limit: src.CacheLimit = "10GB",
     baseline: opt.WithBaseline = False,
+    repeats: Annotated[
+        int | None,
+        opt.option(
+            opt.COMPRESSION,
+            "Pairs of runs that --baseline times; without, until the ranges are narrow, for two minutes or so.",
+            "--repeats",
+            metavar="N",
+        ),
+    ] = None,
     system: opt.System = None,
     max_new_tokens: opt.MaxNewTokens = None,
     temperature: opt.Temperature = None,

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 STAGES = ("read", "preprocess", "encode", "prefill", "generate")
 UNITS = {"read": "frames", "preprocess": "frames", "encode": "patches", "prefill": "tokens", "generate": "tokens"}
 STYLES = {"error": "bold red", "warning": "bold yellow"}
-SHORT = 2.0  # seconds: a comparison of less is mostly noise
 LEGEND = "Time, tokens and memory are measured; FLOPs are computed from the model's sizes."
 
 
@@ -130,13 +129,14 @@ def savings(answer: "Answer") -> Iterable[str]:
 
 
 def comparison(baseline: "Baseline") -> Iterable[str]:
-    """The compressed run beside the measured run of the uncompressed model."""
-    compared = sum(stage.seconds for stage in baseline.stages)
-    caveat = f"; {seconds(compared)} is too short to say much" if compared < SHORT else ""
-    yield (
-        f"measured: {baseline.encode_speedup:.2f}× as fast as uncompressed in encode, "
-        f"{baseline.prefill_speedup:.2f}× in prefill, {baseline.total_speedup:.2f}× in all (one run each{caveat})"
-    )
+    """The compressed runs beside those of the uncompressed model."""
+    pairs = "1 pair of runs" if baseline.pairs == 1 else f"{baseline.pairs} pairs of runs in turn"
+    yield f"measured: times as fast as uncompressed, {pairs}, median (range)"
+    for name, found in (("encode", baseline.encode), ("prefill", baseline.prefill), ("in all", baseline.total)):
+        yield (
+            f"  {name} {found.median:.2f}× ({found.low:.2f} to {found.high:.2f}), {found.verdict}: "
+            f"{seconds(found.seconds)} against {seconds(found.seconds_dense)}"
+        )
     same = "the same answer" if baseline.same_answer else f"uncompressed, the answer is {baseline.answer!r}"
     yield f"measured: similarity of the visual embeddings {baseline.similarity:.3f}; {same}"
 

@@ -163,10 +163,16 @@ def test_the_plain_model_saves_nothing(clip, truth, capsys):
 
 
 def test_a_baseline_is_measured(clip, truth, capsys):
-    assert main(["ask", str(clip), COLOUR, "-m", "demo", "--baseline", "-v"]) == 0
+    assert main(["ask", str(clip), COLOUR, "-m", "demo", "--baseline", "--repeats", "2", "-v"]) == 0
     out, err = capsys.readouterr()
     assert out == truth[COLOUR] + "\n"
-    assert "ipcv: savings: measured: " in err
+    assert "ipcv: savings: measured: times as fast as uncompressed, 2 pairs of runs in turn" in err
+    assert err.count("too few pairs to call") == 3
+
+
+def test_repeats_are_those_of_a_baseline(clip, capsys):
+    assert main(["ask", str(clip), COLOUR, "-m", "demo", "--repeats", "2"]) == 2
+    assert "--repeats 2 is about a baseline: ask for --baseline as well" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -265,7 +265,7 @@ def test_savings_count_what_was_left_out(demo, clip, reducer, pruner):
 
 
 def test_it_goes_together_with_the_baseline_and_with_merging(demo, clip):
-    options = Options(compressor=ToMe(keep=0.6), reducer=EVS(keep=0.5), pruner=Dart(), baseline=True)
+    options = Options(compressor=ToMe(keep=0.6), reducer=EVS(keep=0.5), pruner=Dart(), baseline=True, repeats=1)
     answer = demo.ask(clip, COLOUR, options)
     assert answer.settings.reducer == EVS(keep=0.5)
     encode = answer.stages[2]

@@ -111,7 +111,7 @@ PRUNERS = [Dart(keep=0.5), FastV(keep=0.4, layer=2), V2Drop(keep=(0.5, 0.5), lay
 @pytest.mark.parametrize("pruner", PRUNERS, ids=["dart", "fastv", "v2drop"])
 @pytest.mark.parametrize("compressor", [IPCV(keep=0.4), IPCV.paper(keep=0.4, stabilize=1)], ids=["ours", "paper"])
 def test_a_compressed_answer_is_streamed_and_says_what_it_saved(model, video, compressor, pruner):
-    options = replace(PLAIN, compressor=compressor, pruner=pruner, reducer=EVS(keep=0.7), baseline=True)
+    options = replace(PLAIN, compressor=compressor, pruner=pruner, reducer=EVS(keep=0.7), baseline=True, repeats=1)
     events = list(model.stream(video, QUESTION, options))
     assert isinstance(events[-1], Final)
     answer = events[-1].answer

@@ -10,11 +10,10 @@ import torch
 
 import ipcv
 from ipcv import IPCV, Dart, FastV, Options, Sampling, TimedFrames
-from ipcv.answer import Final, FrameBatch, Opened, Stage, StageDone, Token, Warned
+from ipcv.answer import Final, FrameBatch, Opened, StageDone, Token, Warned
 from ipcv.errors import MemoryExhaustedError, VideoError
 from ipcv.inference.pipeline import Pipeline
 from ipcv.inference.retry import returned
-from ipcv.inference.savings import compare
 from ipcv.media.clip import open_video
 
 PLAIN = Options(compressor=None, pruner=None)
@@ -75,32 +74,6 @@ def test_savings_fall_with_what_is_computed(demo, clip, pruner):
     assert (answer.savings.prefill_flops < 1) == (pruner is not None)
     assert (answer.savings.cache_share < 1) == (pruner is not None)
     assert all(stage.seconds > 0 for stage in answer.stages)
-
-
-def test_the_baseline_is_the_plain_model_on_the_same_frames(demo, clip):
-    answer = demo.ask(clip, COLOUR, Options(compressor=IPCV(keep=0.2), pruner=None, baseline=True))
-    baseline, plain = answer.savings.baseline, demo.ask(clip, COLOUR, PLAIN)
-    assert baseline.answer == plain.answer
-    assert baseline.same_answer == (answer.answer == plain.answer)
-    dense, compressed = (visual(demo, clip, options) for options in (PLAIN, replace(answer.settings, baseline=False)))
-    assert baseline.similarity == pytest.approx(torch.cosine_similarity(compressed, dense).mean().item(), abs=1e-5)
-    assert 0 < baseline.similarity < 1
-    encode = {stage.name: stage for stage in answer.stages}["encode"]
-    dense_encode = {stage.name: stage for stage in baseline.stages}["encode"]
-    assert dense_encode.flops == encode.flops_dense
-    assert baseline.encode_speedup == dense_encode.seconds / encode.seconds
-
-
-def test_the_speed_up_compares_equally_long_answers():
-    def stage(name, seconds, tokens):
-        return Stage(name=name, seconds=seconds, tokens_in=tokens, tokens_computed=tokens)
-
-    compressed = (stage("encode", 1.0, 8), stage("prefill", 1.0, 8), stage("generate", 1.0, 10))
-    dense = (stage("encode", 3.0, 8), stage("prefill", 2.0, 8), stage("generate", 20.0, 100))
-    same = torch.ones(2, 3)
-    baseline = compare("short", compressed, same, "long", dense, same)
-    assert (baseline.encode_speedup, baseline.prefill_speedup) == (3, 2)
-    assert baseline.total_speedup == pytest.approx((3 + 2 + 20 / 10) / 3)
 
 
 def test_leaving_a_stream_early_leaves_the_model_as_it_was(demo, clip):
@@ -205,6 +178,8 @@ def test_a_second_question_while_one_is_being_answered_is_refused(demo, clip):
         {"temperature": -1.0},
         {"temperature": float("nan")},
         {"seed": -1},
+        {"repeats": 0},
+        {"repeats": 3},
     ],
 )
 def test_bad_options_are_refused(setting):

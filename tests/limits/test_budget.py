@@ -194,7 +194,7 @@ def test_a_limit_that_cannot_be_met_is_refused(demo, clip):
 
 
 def test_the_baseline_sees_the_same_tokens(demo, clip):
-    answer = demo.ask(clip, COLOUR, Options(max_visual_tokens=50, baseline=True))
+    answer = demo.ask(clip, COLOUR, Options(max_visual_tokens=50, baseline=True, repeats=1))
     assert steps(answer.videos[0].budget.lowered) == ["frames"]
     dense = {stage.name: stage for stage in answer.savings.baseline.stages}
     assert dense["prefill"].tokens_in == {stage.name: stage for stage in answer.stages}["prefill"].tokens_in
