@@ -30,7 +30,7 @@ VIDEO = VideoFacts(
     codec="h264",
     container="mp4",
     rotation=0,
-    reader="decord",
+    reader="pyav",
 )
 STAGES = (
     Stage(name="read", seconds=0.0412, tokens_in=8, tokens_computed=8),

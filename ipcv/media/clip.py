@@ -50,7 +50,7 @@ def open_chosen(
     _check_batch(frame_batch, multiple)
     size = _size(resize, video.facts.height, video.facts.width, len(choice.positions))
     times = video.times[list(choice.positions)].tolist()
-    source = FileFrames(video, size, choice.positions, frame_batch, [*video.warnings, *choice.warnings])
+    source = FileFrames(video, size, choice.positions, [*video.warnings, *choice.warnings])
     return Clip(source, times, size, frame_batch, spent=spent)
 
 

@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from ipcv.errors import VideoError
 
+LATE = 0.5  # seconds by which pictures may begin after their sound without a warning
 ROUNDING = 1e-3  # seconds: containers such as Matroska round each frame's time to a millisecond
 Times = NDArray[np.float64]
 Positions = NDArray[np.intp]
@@ -78,17 +79,11 @@ def choose(
     `times`: when each frame appears, in seconds, ascending, at any spacing; `duration`: when the last one disappears;
     `most`: a number in place of `max_frames`, 1 at least.
     No frame is taken twice, however long it stays on display, unless there are too few for a `multiple`.
-    Raises `VideoError` where the clip starts after the video's end.
+    Raises `VideoError` where the clip starts after the video's end, or ends before its first frame.
     """
     shown = np.asarray(times, dtype=np.float64)
     over = float(shown[-1]) + ROUNDING if duration is None else duration
-    warnings = []
-    if sampling.start is not None and sampling.start >= over:
-        raise VideoError(
-            f"the clip would start at {sampling.start:g} s, but the video ends at {over:.3f} s: start earlier"
-        )
-    if sampling.end is not None and sampling.end > over + ROUNDING:
-        warnings.append(f"the clip ends with the video at {over:.3f} s, before the end asked for ({sampling.end:g} s)")
+    warnings = list(_doubts(sampling, float(shown[0]), over))
     first, last = _span(shown, sampling)
     begin = float(shown[first]) if sampling.start is None else max(sampling.start, float(shown[first]))
     chosen = first + _at_fps(shown[first : last + 1] - begin, sampling.fps)
@@ -104,6 +99,25 @@ def choose(
     if missing:
         warnings.append(f"the last frame is repeated {_times(missing)}: frames are encoded {multiple} at a time")
     return Choice(tuple(positions), tuple(warnings))
+
+
+def _doubts(sampling: Sampling, since: float, over: float) -> Iterator[str]:
+    """Warn where the clip's span is not all of what was asked for. Raises `VideoError` where nothing is shown in it.
+
+    `since`, `over`: seconds at which the first frame appears and the last one disappears.
+    """
+    if sampling.start is not None and sampling.start >= over:
+        raise VideoError(
+            f"the clip would start at {sampling.start:g} s, but the video ends at {over:.3f} s: start earlier"
+        )
+    if sampling.end is not None and sampling.end <= since:
+        raise VideoError(
+            f"the clip would end at {sampling.end:g} s, but the first picture appears at {since:.3f} s: end later"
+        )
+    if sampling.start is not None and since - sampling.start > LATE:
+        yield f"the clip starts with the first picture, at {since:.3f} s: {sampling.start:g} s was asked for"
+    if sampling.end is not None and sampling.end > over + ROUNDING:
+        yield f"the clip ends with the video at {over:.3f} s, before the end asked for ({sampling.end:g} s)"
 
 
 def _at_fps(shown: Times, fps: float) -> Positions:

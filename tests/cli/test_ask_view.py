@@ -24,7 +24,7 @@ ipcv: encode: 4.20 s, 2,304 → 806 patches, 47.00 GFLOP, 47%
 ipcv: prefill: 1.50 s, 640 → 352 tokens, 9.00 GFLOP, 90%, 3.00 GiB
 ipcv: generate: 75.0 s, 2 tokens, 1.00 MFLOP, 100%
 ipcv: model: demo, qwen2_vl, 3,812,352 parameters, cpu, float32, not quantised, sdpa attention, revision none
-ipcv: video: clip.mp4, 4.00 s, 320 × 240, 25 frames per second, h264 in mp4, read by decord
+ipcv: video: clip.mp4, 4.00 s, 320 × 240, 25 frames per second, h264 in mp4, read by pyav
 ipcv: frames: 0.00, 0.50 s, 576 visual tokens
 ipcv: savings: computed: 51% of the uncompressed FLOPs in all, 55% of the key-value cache
 """

@@ -12,7 +12,7 @@ from ipcv_cli.main import main
 from ipcv_cli.reference import commands as names
 from ipcv_cli.reference import help_text
 
-HEAVY = {"torch", "transformers", "av", "decord", "numpy", "ipcv.inference"}
+HEAVY = {"torch", "transformers", "av", "numpy", "ipcv.inference"}
 LIGHT = (
     ["--version"],
     ["--help"],

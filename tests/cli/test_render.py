@@ -108,7 +108,7 @@ def test_a_long_message_stays_on_one_line(capsys):
 def test_the_facts_name_model_video_and_frames():
     assert [text.plain for text in facts(happenings.answer())] == [
         "ipcv: model: demo, qwen2_vl, 3,812,352 parameters, cpu, float32, not quantised, sdpa attention, revision none",
-        "ipcv: video: clip.mp4, 4.00 s, 320 × 240, 25 frames per second, h264 in mp4, read by decord",
+        "ipcv: video: clip.mp4, 4.00 s, 320 × 240, 25 frames per second, h264 in mp4, read by pyav",
         "ipcv: frames: 0.00, 0.50 s, 576 visual tokens",
     ]
 

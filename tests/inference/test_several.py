@@ -163,7 +163,7 @@ def test_frames_in_memory_and_encodings_can_be_among_them(demo, frames, clip, pi
     encoded = demo.encode(picture)
     answer = demo.ask([TimedFrames(frames.frames, frames.times), encoded, clip], COLOUR)
     assert [each.kind for each in answer.videos] == ["video", "image", "video"]
-    assert [each.video.reader for each in answer.videos] == ["memory", "pillow", "decord"]
+    assert [each.video.reader for each in answer.videos] == ["memory", "pillow", "pyav"]
 
 
 def test_warnings_say_which_one_they_are_about(demo, clip, clips):

@@ -30,7 +30,7 @@ from films import (
 from ipcv.errors import VideoError
 from ipcv.media.clip import Clip, clip_from_frames, open_video
 from ipcv.media.sampling import Sampling
-from ipcv.media.video.decoders import DecordError, decord_frames, decord_work, pyav_frames
+from ipcv.media.video.decoding import chosen_frames
 from ipcv.media.video.probe import probe
 
 CODECS = {"libx264": "mp4", "libx265": "mp4", "libvpx-vp9": "webm", "libsvtav1": "mp4"}
@@ -97,65 +97,22 @@ def test_a_video_that_starts_late_is_timed_from_the_start_of_playing(films):
         assert numbers(clip) == expected(THIRTY_PER_SECOND, clip)
 
 
-@pytest.mark.parametrize(
-    ("name", "reason"),
-    [
-        ("libx265.mp4", "loses frames of hevc"),
-        ("closed.mp4", "loses frames of hevc"),
-        ("broadcast.ts", "cannot seek in mpegts"),
-        ("old.avi", "cannot seek in avi"),
-        ("raw.h264", "cannot seek in h264"),
-        ("trimmed.mp4", "hides 1[56] frames"),  # FFmpeg 7, in PyAV 15, counts one more than FFmpeg 8
-        ("uneven.mp4", "unevenly timed"),
-        ("uneven.mkv", "unevenly timed"),
-    ],
-)
-def test_pyav_reads_what_decord_gets_wrong_and_says_why(films, name, reason):
-    times = UNEVEN if name in ("broadcast.ts", "uneven.mp4", "uneven.mkv") else THIRTY_PER_SECOND
+@pytest.mark.parametrize("name", ["closed.mp4", "broadcast.ts", "old.avi", "raw.h264", "trimmed.mp4", "uneven.mkv"])
+def test_every_container_gives_the_frames_of_the_times_it_says(films, name):
+    times = UNEVEN if name in ("broadcast.ts", "uneven.mkv") else THIRTY_PER_SECOND
     with open_video(films / name, Sampling(fps=9)) as clip:
         found = numbers(clip)
         assert clip.facts.reader == "pyav"
         if name == "raw.h264":
             assert found == expected([index / 25 for index in range(90)], clip)
-            assert clip.warnings[0] == "the file does not say when its frames are shown: taken as 25 per second"
+            assert clip.warnings == ("the file does not say when its frames are shown: taken as 25 per second",)
         elif name == "trimmed.mp4":
             assert found == [15 + number for number in expected(times[:75], clip)]
         else:
             assert found == expected(times, clip)
-        assert clip.warnings[-1].startswith("read with PyAV, because decord cannot: ")
-        assert re.search(reason, clip.warnings[-1])
 
 
-@pytest.mark.parametrize("name", ["libx265.mp4", "broadcast.ts", "old.avi", "trimmed.mp4"])
-def test_decord_alone_still_gets_them_wrong(films, name):
-    """If this fails, decord has learnt to read such files and `ipcv.media.video.probe` may let it."""
-    import decord
-
-    video = probe(films / name)
-    wrong = False
-    for first in range(3):
-        positions = list(range(first, 60, 7))
-        try:
-            pictures = decord.VideoReader(str(films / name)).get_batch(positions).asnumpy()
-        except decord.DECORDError:
-            wrong = True
-            continue
-        right = [number_in(picture) for picture in pyav_frames(video, (64, 160), positions, [])]
-        wrong |= [number_in(picture) for picture in pictures] != right
-    assert wrong
-
-
-def test_both_readers_hand_out_the_same_pictures(films):
-    video = probe(films / "libx264.mp4")
-    positions = [0, 1, 30, 33, 88, 89]
-    ours = list(pyav_frames(video, (70, 126), positions, []))
-    theirs = list(decord_frames(video, (70, 126), [positions]))
-    for one, other in zip(ours, theirs, strict=True):
-        assert np.abs(one.astype(int) - other).mean() < 1
-
-
-def test_a_file_that_decord_cannot_finish_is_continued_by_pyav(films, tmp_path):
-    """decord stops sooner or later, for it decodes ahead, at a damaged packet; PyAV passes over it."""
+def test_a_damaged_packet_is_passed_over(films, tmp_path):
     content = bytearray((films / "front.mp4").read_bytes())
     start = content.index(b"mdat") + 4
     middle = start + (len(content) - start) // 2
@@ -164,95 +121,15 @@ def test_a_file_that_decord_cannot_finish_is_continued_by_pyav(films, tmp_path):
     path.write_bytes(content)
     with open_video(path, Sampling(fps=30, max_frames=90), frame_batch=4) as clip:
         found = numbers(clip)
-        assert clip.facts.reader == "pyav"
-    assert any(warning.startswith("read with PyAV") for warning in clip.warnings)
     assert len(found) == 90
     assert sum(number != wanted for wanted, number in enumerate(found)) <= 24  # at most the damaged group of pictures
-
-
-@pytest.mark.parametrize("size", [(112, 112), (252, 448)])
-@pytest.mark.parametrize("name", ["libx264.mp4", "libvpx-vp9.webm", "libsvtav1.mp4"])
-def test_decord_gives_every_frame_right_without_its_own_skipping(films, monkeypatch, name, size):
-    """decord's skipping gives up silently on a busy machine and hands out another frame."""
-    import decord
-
-    for method in ("get_batch", "seek_accurate", "skip_frames", "__getitem__"):
-        monkeypatch.delattr(decord.VideoReader, method)
-    positions = [0, 0, 7, 23, 24, 25, 40, 71, 71, 89]
-    pictures = decord_frames(probe(films / name), size, [positions, positions[4:]])
-    assert [number_in(picture) for picture in pictures] == positions + positions[4:]
-
-
-BATCHES = [[0, 3], [5, 5], [7, 23], [24, 30], [30, 89], [40, 41], [0, 89]]
-
-
-@pytest.mark.parametrize("name", ["libx264.mp4", "libvpx-vp9.webm", "libsvtav1.mp4"])
-def test_decord_rests_after_each_batch_and_goes_on_with_the_right_frame(films, name):
-    video = probe(films / name)
-    positions = [position for batch in BATCHES for position in batch]
-    pictures = list(decord_frames(video, (64, 160), BATCHES))
-    assert [number_in(picture) for picture in pictures] == positions
-    assert [number_in(next(pyav_frames(video, (64, 160), [position], []))) for position in positions] == positions
-
-
-@pytest.mark.parametrize("sampling", [Sampling(), Sampling(fps=30, max_frames=90), Sampling(fps=30, max_frames=6)])
-def test_a_file_is_opened_by_decord_once_however_many_batches_there_are(films, monkeypatch, sampling):
-    import decord
-
-    opened = []
-    whole = decord.VideoReader
-    monkeypatch.setattr(decord, "VideoReader", lambda *args, **more: opened.append(args) or whole(*args, **more))
-    with open_video(films / "libx264.mp4", sampling, frame_batch=2) as clip:
-        assert numbers(clip) == expected(THIRTY_PER_SECOND, clip)
-        assert clip.facts.reader == "decord"
-    assert len(opened) == 1
-
-
-@pytest.mark.parametrize("batches", [*([batch] for batch in BATCHES), BATCHES], ids=str)
-def test_the_work_of_decord_is_the_frames_that_it_decodes(films, monkeypatch, batches):
-    import decord
-
-    taken = []
-    take = decord.VideoReader.next
-    monkeypatch.setattr(decord.VideoReader, "next", lambda reader: taken.append(reader) or take(reader))
-    video = probe(films / "libx264.mp4")
-    assert len(list(decord_frames(video, (64, 160), batches))) == sum(map(len, batches))
-    assert decord_work(video, batches) == len(taken)
-
-
-@pytest.mark.parametrize("allowed", [-1, 0])
-def test_pyav_reads_what_would_be_much_work_for_decord_and_says_so(films, monkeypatch, allowed):
-    """Much is more than `DECORD_WORK`: the 90 frames in batches of 10, each from its key frame on, are 146."""
-    monkeypatch.setattr("ipcv.media.clip_frames.DECORD_WORK", 146 + allowed)
-    with open_video(films / "libx264.mp4", Sampling(fps=30, max_frames=90), frame_batch=10) as clip:
-        reader = clip.facts.reader
-        assert numbers(clip) == list(range(90))
-    assert reader == clip.facts.reader == ("decord" if allowed == 0 else "pyav")
-    said = "read with PyAV, because decord would decode and scale 146 frames for the 90 that are asked for"
-    assert clip.warnings == (() if allowed == 0 else (said,))
-
-
-@pytest.mark.parametrize("done", [0, 1, 4, 7, 89])
-def test_no_frame_is_lost_or_doubled_where_the_readers_change(films, monkeypatch, done):
-    def failing(video, size, batches):
-        for count, picture in enumerate(decord_frames(video, size, batches)):
-            if count == done:
-                raise DecordError("it was told to fail")
-            yield picture
-
-    monkeypatch.setattr("ipcv.media.clip_frames.decord_frames", failing)
-    with open_video(films / "libx264.mp4", Sampling(fps=30, max_frames=90), frame_batch=4) as clip:
-        assert numbers(clip) == list(range(90))
-    since = f" from frame {done + 1} on" if done else ""
-    assert clip.warnings == (f"read with PyAV{since}, because decord cannot: it was told to fail",)
 
 
 # Size and shape
 
 
-@pytest.mark.parametrize("read", [decord_frames, pyav_frames])
 @pytest.mark.parametrize(("degrees", "corners"), [(0, "RGBW"), (90, "BRWG"), (180, "WBGR"), (270, "GWRB")])
-def test_turned_videos_are_upright(tmp_path, read, degrees, corners):
+def test_turned_videos_are_upright(tmp_path, degrees, corners):
     path = film(tmp_path / "flat.mp4", times=(0.0, 0.1), pictures=[quarters(80, 160)] * 2)
     if degrees:
         path = turned(path, tmp_path / "turned.mp4", degrees)
@@ -260,7 +137,7 @@ def test_turned_videos_are_upright(tmp_path, read, degrees, corners):
     assert video.facts.rotation == degrees
     assert (video.facts.height, video.facts.width) == ((160, 80) if degrees % 180 else (80, 160))
     size = (video.facts.height // 2, video.facts.width // 2)
-    pictures = list(read(video, size, [0, 1], []) if read is pyav_frames else read(video, size, [[0, 1]]))
+    pictures = list(chosen_frames(video, size, [0, 1], []))
     assert [picture.shape for picture in pictures] == [(*size, 3)] * 2
     assert {corner_colours(picture) for picture in pictures} == {corners}
 
@@ -312,7 +189,7 @@ def test_very_short_videos_fill_their_last_pair(tmp_path, codec, suffix, count):
 def test_facts_are_those_of_the_file(films):
     with open_video(films / "libx264.mp4") as clip:
         facts = clip.facts
-    assert (facts.path, facts.codec, facts.reader) == (str(films / "libx264.mp4"), "h264", "decord")
+    assert (facts.path, facts.codec, facts.reader) == (str(films / "libx264.mp4"), "h264", "pyav")
     assert (facts.frames, facts.width, facts.height, facts.rotation) == (90, 160, 64, 0)
     assert facts.duration == pytest.approx(3.0, abs=0.01)
     assert facts.fps == pytest.approx(30.0, abs=0.01)
@@ -411,8 +288,7 @@ def test_any_file_name_works_and_is_safe_to_print(films, tmp_path, monkeypatch, 
     with open_video(name) as clip:
         assert numbers(clip) == expected(THIRTY_PER_SECOND, clip)
         assert all(warning.isprintable() for warning in clip.warnings)
-        told = ("read with PyAV, because decord cannot: its name is not valid text",)
-        assert clip.warnings == (told if "\udcff" in name else ())
+        assert not clip.warnings
 
 
 # The thread that reads ahead
@@ -436,7 +312,7 @@ def test_reading_stays_exactly_one_batch_ahead(films):
             assert taken == list(range(2 * round_ + 2))
 
 
-@pytest.mark.parametrize("name", ["libx264.mp4", "libx265.mp4"], ids=["decord", "pyav"])
+@pytest.mark.parametrize("name", ["libx264.mp4", "libx265.mp4"])
 @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt, GeneratorExit])
 def test_the_thread_and_the_file_are_gone_after_an_error(films, name, error):
     with suppress(error), open_video(films / name, Sampling(fps=30), frame_batch=4) as clip:
@@ -448,7 +324,7 @@ def test_the_thread_and_the_file_are_gone_after_an_error(films, name, error):
     assert not is_open(films / name)
 
 
-@pytest.mark.parametrize("name", ["libx264.mp4", "libx265.mp4"], ids=["decord", "pyav"])
+@pytest.mark.parametrize("name", ["libx264.mp4", "libx265.mp4"])
 def test_the_thread_and_the_file_are_gone_when_iteration_is_abandoned(films, name):
     clip = open_video(films / name, Sampling(fps=30), frame_batch=4)
     for _ in clip:
@@ -457,7 +333,7 @@ def test_the_thread_and_the_file_are_gone_when_iteration_is_abandoned(films, nam
     assert not is_open(films / name)
 
 
-@pytest.mark.parametrize("name", ["libx264.mp4", "libx265.mp4"], ids=["decord", "pyav"])
+@pytest.mark.parametrize("name", ["libx264.mp4", "libx265.mp4"])
 def test_the_file_is_closed_before_the_last_batch_is_handed_over(films, name):
     clip = open_video(films / name, Sampling(fps=30, max_frames=90), frame_batch=30)
     closed = [not is_open(films / name) for _ in clip]
@@ -542,7 +418,7 @@ def test_memory_does_not_grow_with_the_number_of_frames_nor_while_waiting(tmp_pa
         options={"preset": "ultrafast", "crf": "40"},
     )
     code = """
-import sys, threading, time, psutil, torch, decord
+import sys, threading, time, psutil, torch
 from ipcv.media.clip import open_video
 from ipcv.media.sampling import Sampling
 
@@ -558,7 +434,7 @@ def peak(frames, wait):
         time.sleep(wait)
         count += sum(map(len, batches))
     done.set(); watcher.join()
-    assert (count, clip.facts.reader) == (frames, "decord"), (count, clip.facts, clip.warnings)
+    assert (count, clip.facts.reader) == (frames, "pyav"), (count, clip.facts, clip.warnings)
     return top[0]
 
 peak(64, 0)

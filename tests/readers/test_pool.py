@@ -180,7 +180,7 @@ def test_a_process_that_the_system_refuses_is_the_failure_of_its_video(clips, mo
 def test_a_reader_process_loads_no_transformers(one, clips):
     (reading,) = map(contents_or_error, one.read([job(next(clips.iterdir()), Spy)]))
     loaded = set(str(reading).split())
-    assert {"torch", "decord", "ipcv.readers.job"} <= loaded
+    assert {"torch", "av", "ipcv.readers.job"} <= loaded
     assert not {"transformers", "accelerate", "huggingface_hub", "pydantic"} & loaded
 
 
@@ -268,7 +268,7 @@ def test_folders_of_processes_that_were_killed_are_removed_and_no_others(tmp_pat
 
 
 def test_modules_in_the_current_folder_are_not_taken_for_those_of_the_library(clips, tmp_path, monkeypatch):
-    (tmp_path / "decord.py").write_text("raise SystemExit(1)\n")
+    (tmp_path / "av.py").write_text("raise SystemExit(1)\n")
     path = next(clips.iterdir()).absolute()
     monkeypatch.chdir(tmp_path)
     with Readers(1, 1) as readers:

@@ -9,7 +9,7 @@ from av.video.stream import VideoStream
 from ipcv.media.display.colors import Colors, colors
 from ipcv.media.display.fields import deinterlaced
 from ipcv.media.display.orientation import Orientation, orientation
-from ipcv.media.display.scaling import has_alpha, on_white, resized, resized_finely
+from ipcv.media.display.scaling import on_white, resized, resized_finely
 from ipcv.media.frames import DynamicRange, FrameArray, FrameSize
 
 
@@ -20,7 +20,6 @@ class Look:
     orientation: Orientation
     colors: Colors | None  # None: those of an ordinary screen
     interlaced: bool  # whether a picture's odd and even lines were taken at two moments
-    needs_pyav: str | None  # why decord would display them otherwise
     warnings: tuple[str, ...]
 
     @property
@@ -45,14 +44,7 @@ def look_at(stream: VideoStream, frame: VideoFrame) -> Look:
     """Find how the pictures of `stream` are displayed; `frame` is the first one decoded."""
     laid = orientation(frame)
     tint = colors(stream.codec_context.color_trc, stream.codec_context.color_primaries)
-    reasons = {
-        "it does not mirror pictures": laid.mirrored,
-        "it does not lay transparent pictures on white": has_alpha(frame),
-        "it does not deinterlace": frame.interlaced_frame,
-        "it does not convert HDR and wide colours": tint is not None,
-    }
-    needs_pyav = next((reason for reason, holds in reasons.items() if holds), None)
-    return Look(laid, tint, frame.interlaced_frame, needs_pyav, tuple(_warnings(laid, tint)))
+    return Look(laid, tint, frame.interlaced_frame, tuple(_warnings(laid, tint)))
 
 
 def _warnings(laid: Orientation, tint: Colors | None) -> Iterator[str]:

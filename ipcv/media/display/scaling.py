@@ -20,7 +20,7 @@ def scaled(picture: FrameArray, size: FrameSize) -> FrameArray:
 
 
 def resized(frame: VideoFrame, size: FrameSize) -> FrameArray:
-    """Scale a decoded picture as decord does (bicubic): RGB [height, width, 3]."""
+    """Scale a decoded picture (bicubic): RGB [height, width, 3]."""
     return np.asarray(_reformatted(frame, size, "rgb24"), dtype=np.uint8)
 
 

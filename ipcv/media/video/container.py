@@ -2,19 +2,23 @@
 
 import os
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import TypeVar
 
 import av
 from av.container import InputContainer
 from av.packet import Packet
-from av.stream import Disposition
+from av.stream import Disposition, Stream
+from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from ipcv.errors import VideoError
 from ipcv.text import shown
+
+AnyPacket = TypeVar("AnyPacket")
 
 
 def check_file(path: Path) -> None:
@@ -60,20 +64,23 @@ def video_stream(container: InputContainer, path: Path) -> VideoStream:
 
 def packets(container: InputContainer, stream: VideoStream) -> Iterator["Packet[VideoStream]"]:
     """Yield the compressed frames in the file's order, as far as a damaged container can be read."""
+    yield from _undamaged(container.demux(stream))
+
+
+def all_packets(container: InputContainer) -> Iterator["Packet[Stream]"]:
+    """Yield the packets of all streams, as far as a damaged container can be read."""
+    yield from _undamaged(container.demux())
+
+
+def _undamaged(packets: Iterator[AnyPacket]) -> Iterator[AnyPacket]:
     with suppress(av.error.FFmpegError, IndexError):  # PyAV's IndexError: a stream turns up in the middle
-        yield from container.demux(stream)
+        yield from packets
 
 
-def pictures(container: InputContainer, stream: VideoStream) -> Iterator[VideoFrame]:
-    """Decode from here on, in display order, passing over damaged packets."""
-    for packet in packets(container, stream):
-        yield from _decoded(packet.decode)
-    yield from _decoded(stream.codec_context.decode)  # what a container that broke off left in the decoder
-
-
-def _decoded(decode: Callable[[], list[VideoFrame]]) -> list[VideoFrame]:
+def decoded(decoder: VideoCodecContext, packet: "Packet[VideoStream] | None") -> list[VideoFrame]:
+    """Decode a packet, or what is left in the decoder; a damaged one gives nothing."""
     with suppress(av.error.FFmpegError):
-        return decode()
+        return decoder.decode(packet)
     return []
 
 
