@@ -13,7 +13,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import IO, Any, Protocol
 
-from ipcv.errors import MemoryExhaustedError, ReaderCrashError, ReadTimeoutError
+from ipcv.errors import ErrorKind, MemoryExhaustedError, ReaderCrashError, ReadTimeoutError, VideoError
 from ipcv.readers.channel import Channel, GarbledError
 from ipcv.readers.memory import EXIT_MEMORY
 from ipcv.text import shown
@@ -144,3 +144,12 @@ class ReaderProcess:
 def _above_standard_streams(end: socket.socket) -> int:
     """A copy of `end`'s descriptor that is none of those to which libraries print, also where they are closed here."""
     return fcntl.fcntl(end.fileno(), fcntl.F_DUPFD_CLOEXEC, 3)
+
+
+def failure(video: str, kind: ErrorKind, name: str, message: str) -> Exception:
+    """The error of a reader process, which sends its `name` and not its class: that may not exist here."""
+    if kind == "memory":
+        return MemoryExhaustedError(f"out of memory while reading {video}: lower max_pixels")
+    if kind == "video":
+        return VideoError(message)
+    return ValueError(message) if kind == "settings" else RuntimeError(f"{name}: {message}")

@@ -15,10 +15,9 @@ from ipcv.media.clip import Clip
 from ipcv.media.clip_frames import FrameSource
 from ipcv.media.frames import FrameStream
 from ipcv.media.sources import FoundFile, find
-from ipcv.readers.child import Job, ReaderProcess
+from ipcv.readers.child import Job, ReaderProcess, failure
 from ipcv.readers.memory import reader_memory
 from ipcv.readers.scratch import scratch_folder
-from ipcv.readers.stream import failure
 from ipcv.text import shown
 
 TRIES = 3  # processes that a file gets if each of them ends before it begins to read

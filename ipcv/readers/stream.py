@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
 
-from ipcv.errors import ErrorKind, MemoryExhaustedError, ReaderCrashError, VideoError
+from ipcv.errors import ReaderCrashError
 from ipcv.media.clip import Clip
 from ipcv.media.frames import FrameSize, FrameStream, VideoFacts
+from ipcv.readers.child import failure
 from ipcv.readers.job import ClipRead, ReadJob
 from ipcv.text import shown
 
@@ -79,12 +80,3 @@ class _Piped:
             if done == self._count:
                 _, self.facts, self.warnings = self._reading.take()
             yield from batch
-
-
-def failure(video: str, kind: ErrorKind, name: str, message: str) -> Exception:
-    """The error of a reader process, which sends its `name` and not its class: that may not exist here."""
-    if kind == "memory":
-        return MemoryExhaustedError(f"out of memory while reading {video}: lower max_pixels")
-    if kind == "video":
-        return VideoError(message)
-    return ValueError(message) if kind == "settings" else RuntimeError(f"{name}: {message}")

@@ -45,6 +45,7 @@ def test_frames_facts_and_warnings_are_those_of_reading_here(reader, clips):
 
 def test_one_process_reads_all_files(reader, clips, tmp_path):
     Image.new("RGB", (140, 140), "red").save(tmp_path / "red.png")
+    reader.find(tmp_path / "red.png")
     first = process_of(reader).pid
     assert isinstance(reader.find(tmp_path / "red.png"), StillImage)
     with pytest.raises(VideoError, match="does not exist"):
