@@ -8,7 +8,6 @@ import itertools
 import json
 import multiprocessing
 import os
-import resource
 import signal
 import sys
 import time
@@ -153,16 +152,6 @@ def _run(
     from ipcv_cli.main import run
 
     run()
-
-
-def limit(kind: int, most: int) -> None:
-    """For `prepare`: the system refuses more than that."""
-    resource.setrlimit(kind, (most, most))
-
-
-def limit_memory(more: int) -> None:
-    """For `prepare`: the process gets `more` bytes of address space than it has now."""
-    limit(resource.RLIMIT_AS, psutil.Process().memory_info().vms + more)
 
 
 def complaints(run: Run) -> list[str]:

@@ -10,23 +10,23 @@ import psutil
 import pytest
 from ledger import Ledger
 from runner import Run, complaints
-from undisturbed import FILES, Whole, left_behind, twice, whole
+from undisturbed import FILES, Whole, left_behind, twice
 
 NUMBERS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 CODES = {signal.SIGKILL: {-9}, signal.SIGTERM: {143, -15}, signal.SIGINT: {130}}  # -15: before its first line runs
 ENDED = {3}  # there is a file that fails
 
 
-@pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory) -> Whole:
-    return whole(tmp_path_factory.mktemp("whole"), 10)
+def disturb(
+    undisturbed: Whole, folder: Path, number: signal.Signals, most: int, rng: random.Random
+) -> tuple[int, list[str]]:
+    """Send a signal at a random moment to one run after the other, until one comes to its end or `most` were sent.
 
-
-def disturb(undisturbed: Whole, folder: Path, number: signal.Signals, rng: random.Random) -> tuple[int, list[str]]:
-    """Send a signal at a random moment again and again until a run comes to its end; how often, and what was wrong."""
+    How many that were, and what was wrong.
+    """
     folder.mkdir()
     wrong: list[str] = []
-    for sent in range(40):
+    for sent in range(most):
         run = Run(undisturbed.words("--batch-size", "2", "--readers", str(rng.choice((0, 0, 1)))), folder)
         readers = wait(run, undisturbed, rng)
         run.send(number)
@@ -38,7 +38,7 @@ def disturb(undisturbed: Whole, folder: Path, number: signal.Signals, rng: rando
             wrong.append(f"{folder}, {number.name} {sent}: exit code {code}")
         _, alive = psutil.wait_procs(readers, 20)  # one that has just been started finds out when it has its imports
         wrong += [f"{folder}: a reader outlives its run" for _ in alive]
-    return sent, [*wrong, *undisturbed.finish(folder)]
+    return most, [*wrong, *undisturbed.finish(folder)]
 
 
 def wait(run: Run, undisturbed: Whole, rng: random.Random) -> list[psutil.Process]:
@@ -61,7 +61,8 @@ def rounds(undisturbed: Whole, folder: Path, most: int, seed: int, ledger: Ledge
     until, sent, turn = time.monotonic() + bound, 0, 0
     while sent < most and time.monotonic() < until:
         number = NUMBERS[turn % len(NUMBERS)]
-        count, wrong = disturb(undisturbed, folder / f"round-{turn}", number, random.Random(f"{seed} {turn}"))
+        rng = random.Random(f"{seed} {turn}")
+        count, wrong = disturb(undisturbed, folder / f"round-{turn}", number, min(6, most // 3), rng)
         sent, turn = sent + count, turn + 1
         ledger.judge(f"{number.name} at a random moment", wrong, max(count, 1) if wrong else count)
 

@@ -1,5 +1,6 @@
 """What a run gives that nothing disturbs, and how a disturbed one is held against it."""
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,6 +31,13 @@ class Whole:
         """In which way the output in `folder` is another one: byte by byte, and no video more than once."""
         found = {name: (folder / name).read_bytes() if (folder / name).exists() else b"" for name in FILES}
         return [f"{folder / name} differs" for name in FILES if found[name] != self.files[name]] + twice(folder)
+
+    def missing(self, folder: Path) -> list[str]:
+        """Which lines in `folder` are not there, or are other ones without a warning that says why, in any order."""
+        right = {each["id"]: each for each in map(json.loads, self.files[FILES[0]].splitlines())}
+        found = {each["id"]: each for each in lines(folder / FILES[0])}
+        told = {name for name, each in found.items() if set(each["warnings"]) - set(right[name]["warnings"])}
+        return [f"{folder}: {name}" for name in right if found.get(name) != right[name] and name not in told]
 
     def finish(self, folder: Path, *more: str) -> list[str]:
         """Run the command once more without a fault, and say what is wrong with all that there is then."""
