@@ -1,6 +1,5 @@
 """The videos of a run: files, folders, URLs and manifests, turned into a list of items in a stable order."""
 
-import json
 import os
 import stat
 from collections.abc import Iterable, Iterator, Sequence
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ipcv.errors import VideoError
+from ipcv.files import parse_json
 from ipcv.media.remote import is_remote, list_remote
 from ipcv.media.sampling import parse_time
 from ipcv.text import shown
@@ -191,7 +191,7 @@ def read_manifest(path: Path) -> Iterator[Item]:
         if not line.strip():
             continue
         try:
-            item = _manifest_item(json.loads(line), path.parent)
+            item = _manifest_item(parse_json(line), path.parent)
         except (ValueError, TypeError) as error:
             raise ValueError(f"{shown(path)}, line {number}: {error}") from error
         if item.id in seen:

@@ -63,7 +63,10 @@ def parse_time(text: str) -> float:
     hours, minutes, seconds = (float(part) if part else 0.0 for part in found.groups())
     if (found[2] and seconds >= 60) or (found[1] and minutes >= 60):
         raise ValueError(f"{text!r} is not a time: minutes and seconds after a colon stay below 60, as in 1:30")
-    return hours * 3600 + minutes * 60 + seconds
+    total = hours * 3600 + minutes * 60 + seconds
+    if math.isinf(total):
+        raise ValueError(f"{text[:20]!r} and so on is not a time, it is too long: write 90, 1:30 or 0:01:30.5")
+    return total
 
 
 def choose(

@@ -112,6 +112,7 @@ def test_a_manifest_brings_ids_questions_and_times(tmp_path):
         ('{"video": "a", "start": "soon"}', "'soon' is not a time"),
         ('{"video": "a"}\n{"video": "a"}', "line 2: the id .*a is there twice"),
         ("{", "line 1: Expecting"),
+        ("[" * 100_000, "line 1: this JSON is nested too deeply"),
     ],
 )
 def test_a_manifest_that_makes_no_sense_names_the_line(tmp_path, text, says):
