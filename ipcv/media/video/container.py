@@ -4,6 +4,7 @@ import os
 import stat
 from collections.abc import Iterator
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import TypeVar
 
@@ -19,6 +20,10 @@ from ipcv.errors import VideoError
 from ipcv.text import shown
 
 AnyPacket = TypeVar("AnyPacket")
+_PLAYLISTS = (b"#EXTM3U", b"ffconcat", b"[playlist]", b"v=0\n", b"v=0\r\n")  # HLS, FFmpeg's own, PLS, SDP
+_LEADING_ELSEWHERE = frozenset(
+    "applehttp concat dash hls image2 imf lavfi rtp rtsp sap sdp vobsub webm_dash_manifest".split()  # noqa: SIM905
+)
 
 
 def check_file(path: Path) -> None:
@@ -38,11 +43,32 @@ def check_file(path: Path) -> None:
 
 
 def open_container(path: Path) -> InputContainer:
-    """Open the file by its absolute path, so that no name is taken for a protocol. Raises `VideoError`."""
+    """Open the file by its absolute path, so that no name is taken for a protocol. Raises `VideoError`.
+
+    No other file and no address is opened, whatever the file names.
+    """
     try:
-        return av.open(str(path.absolute()), metadata_errors="replace")
+        if _is_playlist(path):
+            raise VideoError(
+                f"{shown(path)} is a playlist, which only names other files or addresses: give a video, or make one "
+                "with ffmpeg -i PLAYLIST -c copy video.mp4"
+            )
+        return av.open(str(path.absolute()), metadata_errors="replace", options={"format_whitelist": _formats()})
     except (av.error.FFmpegError, OSError) as error:
         raise VideoError(explain(path, error)) from error
+
+
+@cache
+def _formats() -> str:
+    """The formats that hold their pictures themselves, as FFmpeg takes a list."""
+    return ",".join(sorted(av.formats_available - _LEADING_ELSEWHERE))
+
+
+def _is_playlist(path: Path) -> bool:
+    with path.open("rb") as file:
+        head = file.read(1024).removeprefix(b"\xef\xbb\xbf").lstrip()
+    is_manifest = head.startswith(b"<") and (b"<MPD" in head or b"<SmoothStreamingMedia" in head)
+    return head.startswith(_PLAYLISTS) or is_manifest
 
 
 def video_stream(container: InputContainer, path: Path) -> VideoStream:
@@ -97,7 +123,7 @@ def explain(path: Path, error: Exception) -> str:
         return f"{name} does not exist: {hint}"
     if isinstance(error, PermissionError):
         return f"{name} may not be read: ask for permission (chmod +r) or copy it"
-    if isinstance(error, av.error.InvalidDataError | EOFError):
+    if isinstance(error, av.error.InvalidDataError | av.error.ArgumentError | EOFError):
         return f"{name} {_damage(path)}"
     return f"{name} cannot be opened: {getattr(error, 'strerror', None) or error}"
 
