@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from ipcv.inference.model import Model
     from ipcv.limits.fit import Fit, fit_to_device
     from ipcv.media.sampling import Sampling
-    from ipcv.media.sources import TimedFrames
+    from ipcv.media.sources import TimedFrames, read_frames
     from ipcv.models.source import ModelSource
     from ipcv.options import Options
     from ipcv.output.caption import caption
@@ -58,6 +58,7 @@ __all__ = [
     "caption",
     "fit_to_device",
     "load",
+    "read_frames",
 ]
 
 _MODULES = {  # and their names; the methods are in the registry
@@ -72,7 +73,7 @@ _MODULES = {  # and their names; the methods are in the registry
     "output.caption": ("caption",),
     "inference.load": ("load",),
     "inference.model": ("Model",),
-    "media.sources": ("TimedFrames",),
+    "media.sources": ("TimedFrames", "read_frames"),
     "models.source": ("ModelSource",),
     "media.sampling": ("Sampling",),
 }

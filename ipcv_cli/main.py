@@ -12,6 +12,7 @@ from ipcv_cli.commands.ask import ask
 from ipcv_cli.commands.bench import bench
 from ipcv_cli.commands.cache import cache
 from ipcv_cli.commands.caption import caption
+from ipcv_cli.commands.frames import frames
 from ipcv_cli.commands.methods import methods
 from ipcv_cli.commands.models import models
 from ipcv_cli.commands.schema import schema
@@ -27,6 +28,7 @@ app = typer.Typer(
 )
 app.command()(ask)
 app.command()(caption)
+app.command()(frames)
 app.add_typer(models, name="models")
 app.command()(methods)
 app.command()(cache)

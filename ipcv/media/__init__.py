@@ -1,1 +1,1 @@
-"""Files, images and URLs become timed frames: sampling.py chooses them, decoders.py reads them."""
+"""Files, images and URLs become timed frames: sampling.py chooses them, video/ and display/ read them."""

@@ -1,6 +1,8 @@
 """Reading an image file as one upright picture, transparent parts on white."""
 
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -36,25 +38,11 @@ def read_image(path: str | Path) -> tuple[FrameArray, VideoFacts, tuple[str, ...
     """
     path = Path(path)
     check_file(path)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # what Pillow finds odd in a file that it reads
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path) as image:
-                image.load()
-                form, count = (image.format or "").lower(), getattr(image, "n_frames", 1)
-                turn, told = _turn(image)
-                picture = _on_white(image if turn is None else image.transpose(turn))
-    except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
-        raise VideoError(f"{shown(path)} is too large a picture ({error}): scale it down") from error
-    except UnidentifiedImageError as error:
-        raise VideoError(f"{shown(path)} is not an image, or is damaged: try to open it, or convert it") from error
-    except MemoryError:
-        raise
-    except Exception as error:  # Pillow raises whatever a damaged file makes it stumble over
-        if isinstance(error, OSError) and error.errno is not None:
-            raise VideoError(explain(path, error)) from error
-        raise VideoError(f"{shown(path)} cannot be decoded ({visible(first_line(error))}): save it again") from error
+    with _explained(path), Image.open(path) as image:
+        image.load()
+        form, count = (image.format or "").lower(), getattr(image, "n_frames", 1)
+        turn, told = _turn(image)
+        picture = _on_white(image if turn is None else image.transpose(turn))
     height, width = picture.shape[:2]
     facts = VideoFacts(
         path=str(path),
@@ -71,6 +59,26 @@ def read_image(path: str | Path) -> tuple[FrameArray, VideoFacts, tuple[str, ...
     if count > 1:
         told.append(f"only the first of {count} pictures in {shown(path)} is used")
     return picture, facts, tuple(told)
+
+
+@contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    """Every error of Pillow in the `with` becomes a `VideoError` of one line."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what Pillow finds odd in a file that it reads
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            yield
+    except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
+        raise VideoError(f"{shown(path)} is too large a picture ({error}): scale it down") from error
+    except UnidentifiedImageError as error:
+        raise VideoError(f"{shown(path)} is not an image, or is damaged: try to open it, or convert it") from error
+    except MemoryError:
+        raise
+    except Exception as error:  # Pillow raises whatever a damaged file makes it stumble over
+        if isinstance(error, OSError) and error.errno is not None:
+            raise VideoError(explain(path, error)) from error
+        raise VideoError(f"{shown(path)} cannot be decoded ({visible(first_line(error))}): save it again") from error
 
 
 def _turn(image: Image.Image) -> tuple[Image.Transpose | None, list[str]]:

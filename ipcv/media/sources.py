@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from ipcv.media.clip import Clip, Resize, clip_from_frames, clip_from_image, open_chosen
-from ipcv.media.frames import FrameArray, MediaKind, VideoFacts
+from ipcv.media.frames import FrameArray, FrameSize, MediaKind, VideoFacts
 from ipcv.media.images import is_image, read_image
 from ipcv.media.sampling import Choice, Sampling, choose
 from ipcv.media.video.probe import IndexedVideo, probe
@@ -19,6 +19,8 @@ class TimedFrames:
 
     frames: np.ndarray  # uint8 RGB [n, height, width, 3]
     times: Sequence[float] | None = None  # when each is shown, in seconds, ascending; None: two per second
+    facts: VideoFacts | None = None  # about the file that they are of
+    warnings: tuple[str, ...] = ()  # of reading it
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,6 +54,45 @@ def find(path: str | Path) -> FoundFile:
     A question takes the result in place of the path, and then does not read the file's index again.
     """
     return StillImage(*read_image(path)) if is_image(path) else probe(path)
+
+
+def read_frames(path: str | Path, sampling: Sampling | None = None, *, max_pixels: int | None = None) -> TimedFrames:
+    """Read the frames of a video or image file that a model is shown, each at the time at which it appears.
+
+    They are as a player displays them: upright, in the colours of an ordinary screen, whole where the file is
+    interlaced, on white where it is transparent. Those of a video are an even number, as models take them in pairs.
+    With `max_pixels` each is scaled down to at most so many pixels. Raises `VideoError`.
+
+    >>> read_frames("clip.mp4", Sampling(fps=1, start=60)).times
+    [60.0, 61.0, 62.0, 63.0]
+    """
+    with open_frames(path, sampling, resize=within(max_pixels)) as clip:
+        frames = np.empty((len(clip.times), *clip.size, 3), np.uint8)
+        done = 0
+        for batch in clip:
+            frames[done : done + len(batch)] = batch
+            done += len(batch)
+    return TimedFrames(frames, clip.times, clip.facts, clip.warnings)
+
+
+def open_frames(path: str | Path, sampling: Sampling | None = None, *, resize: Resize) -> Clip:
+    """Open a video or image file as `read_frames` reads it, with frames of the size that `resize` says."""
+    source = find(path)
+    multiple = 1 if isinstance(source, StillImage) else 2
+    chosen = choose_frames(source, sampling or Sampling(), 4 * multiple, multiple)
+    return chosen.read(resize, len(chosen.times))
+
+
+def within(max_pixels: int | None) -> Resize:
+    """Sizes of at most `max_pixels` in the shape of the picture. Raises `ValueError` for a number below 1."""
+    if max_pixels is not None and max_pixels < 1:
+        raise ValueError(f"max_pixels must be at least 1, not {max_pixels}")
+
+    def resize(height: int, width: int, _: int) -> FrameSize:
+        scale = 1.0 if max_pixels is None else min((max_pixels / (height * width)) ** 0.5, 1.0)
+        return max(int(height * scale), 1), max(int(width * scale), 1)
+
+    return resize
 
 
 def choose_frames(source: FoundFile | TimedFrames, sampling: Sampling, frame_batch: int, multiple: int) -> ChosenFrames:

@@ -16,6 +16,7 @@ def schema(
     bench: Annotated[bool, typer.Option("--bench", help="The schema of `ipcv bench --json` instead.")] = False,
     models: Annotated[bool, typer.Option("--models", help="The schema of `ipcv models --json` instead.")] = False,
     methods: Annotated[bool, typer.Option("--methods", help="The schema of `ipcv methods --json` instead.")] = False,
+    frames: Annotated[bool, typer.Option("--frames", help="The schema of `ipcv frames --json` instead.")] = False,
 ) -> None:
     """Print the JSON schema of what `ipcv ask --json` prints.
 
@@ -29,6 +30,7 @@ def schema(
             "--bench": (bench, stdout.report_schema),
             "--models": (models, stdout.listing_schema),
             "--methods": (methods, stdout.methods_schema),
+            "--frames": (frames, stdout.frames_schema),
         }
         chosen = [name for name, (is_given, _) in makers.items() if is_given]
         for name in chosen[:1]:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:  # these import torch, which not every command needs
     from ipcv.answer import Event
     from ipcv.benchmark.benchmark import Report
     from ipcv.compression.catalog import MethodListing
+    from ipcv.media.frame_files import ShownFrames
     from ipcv.models.catalog import Listing
 
 Writer = Callable[["Event"], str]  # gives the text that an event adds to stdout
@@ -81,6 +82,13 @@ def methods_object(listing: "MethodListing") -> str:
     return json_text(_adapter(MethodListing).dump_python(listing, mode="json"), 2)
 
 
+def frames_object(frames: "ShownFrames") -> str:
+    """The frames that a model is shown as one JSON object."""
+    from ipcv.media.frame_files import ShownFrames
+
+    return json_text(_adapter(ShownFrames).dump_python(frames, mode="json"), 2)
+
+
 def json_line(event: "Event | Failed") -> str:
     """An event as a line of JSON."""
     from ipcv.answer import Event
@@ -123,9 +131,16 @@ def methods_schema() -> dict[str, Any]:
     return _schema(MethodListing)
 
 
+def frames_schema() -> dict[str, Any]:
+    """The JSON schema of the frames that a model is shown."""
+    from ipcv.media.frame_files import ShownFrames
+
+    return _schema(ShownFrames)
+
+
 def _schema(kind: Any) -> dict[str, Any]:
     found = TypeAdapter[Any](kind).json_schema(mode="serialization", schema_generator=_Everything)
-    if stage := found["$defs"].get("Stage"):
+    if stage := found.get("$defs", {}).get("Stage"):
         # `ipcv caption` leaves out what was measured, so that the same work gives the same line
         stage["properties"]["seconds"] = {"anyOf": [{"type": "number"}, {"type": "null"}]}
     return found

@@ -9,7 +9,9 @@ from ipcv.answer import SCHEMA_VERSION
 from ipcv_cli.main import main
 
 
-@pytest.mark.parametrize("options", [[], ["--json-stream"], ["--caption"], ["--bench"], ["--models"], ["--methods"]])
+@pytest.mark.parametrize(
+    "options", [[], ["--json-stream"], ["--caption"], ["--bench"], ["--models"], ["--methods"], ["--frames"]]
+)
 def test_it_prints_a_valid_schema_and_nothing_else(options, capsys):
     assert main(["schema", *options]) == 0
     out, err = capsys.readouterr()
