@@ -1,16 +1,19 @@
 """Dividing a video into parts that get a caption each: windows of a fixed length, or scenes."""
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import pairwise
-from pathlib import Path
+from itertools import count
 from typing import ClassVar
 
-from ipcv.errors import VideoError, first_line
+import numpy as np
+
 from ipcv.extras import require
 from ipcv.media.sampling import ROUNDING, parse_time
-from ipcv.text import shown
+from ipcv.media.video.decoding import chosen_frames
+from ipcv.media.video.probe import IndexedVideo
 
+SCENE_WIDTH = 256  # pixels at which pictures are compared
 SCENES = "scenes"
 Span = tuple[float, float]  # start and end, in seconds of source time
 
@@ -37,33 +40,41 @@ class Segments:
         except ValueError as error:
             raise ValueError(f"segments {text!r} are not known: write 10s, 1:30 or {SCENES} ({error})") from error
 
-    def spans(self, path: Path, start: float, end: float) -> list[Span]:
-        """Divide the file between `start` and `end` (seconds). Raises `VideoError`."""
-        return scenes(path, start, end) if self.seconds is None else windows(self.seconds, start, end)
+    def spans(self, video: IndexedVideo, start: float, end: float) -> Iterator[Span]:
+        """Divide the video between `start` and `end` (seconds). Raises `VideoError`."""
+        return scenes(video, start, end) if self.seconds is None else windows(self.seconds, start, end)
 
 
-def windows(seconds: float, start: float, end: float) -> list[Span]:
+def windows(seconds: float, start: float, end: float) -> Iterator[Span]:
     """Divide `start` to `end` into windows of a fixed length; the last one may be shorter.
 
-    >>> windows(10, 0, 25)
+    >>> list(windows(10, 0, 25))
     [(0, 10), (10, 20), (20, 25)]
     """
-    edges = [start]
-    while edges[-1] + seconds < end - ROUNDING:
-        edges.append(start + len(edges) * seconds)
-    return list(zip(edges, [*edges[1:], end], strict=True))
+    edge = start
+    for number in count(1):
+        following = start + number * seconds
+        if following >= end - ROUNDING:
+            break
+        yield edge, following
+        edge = following
+    yield edge, end
 
 
-def scenes(path: Path, start: float, end: float) -> list[Span]:
+def scenes(video: IndexedVideo, start: float, end: float) -> Iterator[Span]:
     """Cut where the content changes at once (PySceneDetect's ContentDetector). Without a change, that is one span."""
     scenedetect = require("scenedetect")
-    try:
-        video = scenedetect.open_video(str(path.absolute()), backend="pyav")
-        manager = scenedetect.SceneManager()
-        manager.add_detector(scenedetect.ContentDetector())
-        manager.detect_scenes(video, show_progress=False)
-        cuts = [float(first.seconds) for first, _ in manager.get_scene_list()]
-    except Exception as error:
-        raise VideoError(f"scenes of {shown(path)} cannot be found: {shown(first_line(error))}") from error
-    edges = [start, *(cut for cut in cuts if start + ROUNDING < cut < end - ROUNDING), end]
-    return list(pairwise(edges))
+    detector, rate = scenedetect.ContentDetector(), video.facts.fps or 1.0
+    first, last = np.searchsorted(video.times, (start + ROUNDING, end - ROUNDING))
+    positions = range(max(int(first) - 1, 0), int(last))
+    width = min(video.facts.width, SCENE_WIDTH)
+    size = max(video.facts.height * width // video.facts.width, 1), width
+    edge = start
+    for position, picture in zip(positions, chosen_frames(video, size, positions, []), strict=True):
+        now = scenedetect.FrameTimecode(position, rate)
+        for cut in detector.process_frame(now, np.ascontiguousarray(picture[..., ::-1])):
+            time = float(video.times[cut.frame_num])
+            if edge + ROUNDING < time < end - ROUNDING:
+                yield edge, time
+                edge = time
+    yield edge, end

@@ -73,12 +73,19 @@ class ReadJob:
             with naming(self.video, path):
                 yield path
 
-    def _spans(self, video: IndexedVideo) -> list[Span]:
-        start = self.sampling.start or 0.0
+    def _spans(self, video: IndexedVideo) -> Iterator[Span]:
+        """Divide the video; parts that end before its first picture are left out."""
+        start, since = self.sampling.start or 0.0, float(video.times[0])
         over = video.facts.duration
         if start >= over:
             raise VideoError(
                 f"{shown(self.video)}: the clip would start at {start:g} s, but the video ends at {over:.3f} s"
             )
         end = min(over, self.sampling.end or over)
-        return self.segments.spans(video.path, start, end) if self.segments else [(start, end)]
+        if end <= since:
+            raise VideoError(
+                f"{shown(self.video)}: the clip would end at {end:g} s, but the first picture appears at {since:.3f} s"
+            )
+        if self.segments is None:
+            return iter([(start, end)])
+        return (span for span in self.segments.spans(video, start, end) if span[1] > since)

@@ -66,7 +66,7 @@ def test_processes_read_what_is_read_here_and_in_order(clips):
     assert not children()
     assert len(found) == 4
     assert all(map(same, found, expected))
-    assert [span for span, *_ in found[0]] == windows(2, 0.0, found[0][0][4].duration)
+    assert [span for span, *_ in found[0]] == list(windows(2, 0.0, found[0][0][4].duration))
 
 
 @pytest.fixture(scope="module")
