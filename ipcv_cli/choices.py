@@ -9,6 +9,7 @@ from ipcv_cli.exit import UsageError
 if TYPE_CHECKING:
     from ipcv.cluster.ray_cluster import Cluster
     from ipcv.encodings.cache import EncodingCache
+    from ipcv.media.remote import Access
     from ipcv.media.sampling import Sampling
     from ipcv.models.source import ModelSource
     from ipcv.options import Options
@@ -130,6 +131,14 @@ def _method(option: str, name: str | None, prefix: str, settings: dict[str, Any]
     able = [each for each, kind in known.items() if get_origin(kind) is not tuple]
     exclude(f"{option} {name}", *_flags(prefix, {each: settings[each] for each in settings if each not in able}))
     return None if name == "none" else maker(name)(**settings)
+
+
+def access(max_download: str, timeout: float | None, allow_private: bool) -> "Access":
+    """How far remote videos may be followed. Raises `ValueError` for a size or a time that makes no sense."""
+    from ipcv.encodings.cache import parse_size
+    from ipcv.media.remote import Access
+
+    return Access(max_download=parse_size(max_download), timeout=timeout, allow_private=allow_private)
 
 
 def encoding_cache(where: str, limit: str, warn: Callable[[str], None]) -> "EncodingCache | None":

@@ -11,6 +11,12 @@ AllowPrivate = Annotated[
     bool,
     opt.option(opt.INPUT, "Follow redirects from the internet to this machine or its network.", "--allow-private"),
 ]
+FetchTimeout = Annotated[
+    float | None,
+    opt.option(
+        opt.INPUT, "Give a remote video up that takes longer to fetch than this.", "--timeout", metavar="SECONDS"
+    ),
+]
 
 CacheAt = Annotated[
     str,

@@ -1,6 +1,7 @@
 """Videos of a batch before they are read: how each is read, or its encoding where the cache has it."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from ipcv.batch.pending import PendingVideo
 from ipcv.batch.plan import Plan, WorkItem
@@ -42,7 +43,7 @@ class Dispatcher:
             planner=self._planner,
             limit=limit,
             frame_batch=options.frame_batch,
-            access=self.access,
+            access=replace(self.access, timeout=None),  # the readers see to that
         )
         video = PendingVideo(work=work, job=job, pipeline=Pipeline(self.model, options))
         if self.cache and work.content and not self.plan.segments:

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from ipcv.encodings import fingerprint
 from ipcv.encodings.encoded import Encoded
 from ipcv.encodings.reuse import Reuse
 from ipcv.encodings.share import extent_of, share_of
@@ -75,7 +76,9 @@ class Opener:
         """The encoding of a whole video where the cache has it; else its frames, or what is open or encoded already."""
         if isinstance(video, Encoded | Clip):
             return video
-        whole = reuse.whole(path) if reuse and (path := _path(video)) else None
+        whole = None
+        if reuse and (path := _path(video)):
+            whole = reuse.whole(path, fingerprint.content(path, self.reader.access))
         return whole or self._chosen(video, planner)
 
     def _chosen(self, video: str | Path | FoundFile | TimedFrames, planner: BudgetPlanner) -> ChosenFrames:

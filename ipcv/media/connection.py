@@ -44,8 +44,8 @@ class RefusedError(Exception):
 
 
 @contextmanager
-def opened(url: str, seconds: float, *, allow_private: bool) -> Iterator[HTTPResponse]:
-    """The answer to a GET, whose headers are there within `seconds`.
+def opened(url: str, seconds: float, *, allow_private: bool, total: float = TOTAL) -> Iterator[HTTPResponse]:
+    """The answer to a GET, whose headers are there within `seconds`, and which may be read for `total` seconds.
 
     A HEAD would tell as much, but some servers never answer one, and signed links do not allow it. Raises `VideoError`
     with the URL, also for errors in the `with`.
@@ -55,7 +55,7 @@ def opened(url: str, seconds: float, *, allow_private: bool) -> Iterator[HTTPRes
             answer = _followed(urlsplit(url), deadline, stack, is_free=allow_private)
             deadline.check()
             _check(answer)
-            deadline.extend(TOTAL)
+            deadline.extend(total, "its end has not come")
             yield answer
             deadline.check()
         except (RefusedError, HTTPException, OSError, ValueError) as error:
@@ -89,7 +89,7 @@ class _Deadline:
         self.has_passed = False
         self._socket: socket.socket | None = None
         self._timer: threading.Timer | None = None
-        self.extend(seconds)
+        self.extend(seconds, "the server has not answered")
 
     def __enter__(self) -> Self:
         return self
@@ -98,11 +98,11 @@ class _Deadline:
         if self._timer:
             self._timer.cancel()
 
-    def extend(self, seconds: float) -> None:
-        """Start anew, with another time."""
+    def extend(self, seconds: float, lacks: str) -> None:
+        """Start anew, with another time; `lacks` says what has not happened when it is over."""
         if self._timer:
             self._timer.cancel()
-        self.seconds = seconds
+        self.seconds, self.lacks = seconds, lacks
         self._timer = threading.Timer(seconds, self._end)
         self._timer.daemon = True
         self._timer.start()
@@ -210,8 +210,7 @@ def _explained(url: str, error: Exception, deadline: _Deadline) -> VideoError:
 def _reason(url: str, error: Exception, deadline: _Deadline) -> str:
     """Why there is no file, and what would work."""
     if deadline.has_passed:
-        what = "its end has not come" if deadline.seconds == TOTAL else "the server has not answered"
-        return f"{what} within {deadline.seconds:g} s: try again later"
+        return f"{deadline.lacks} within {deadline.seconds:g} s: try again later"
     match error:
         case RefusedError():
             return str(error)

@@ -1,5 +1,6 @@
 """Videos behind URLs, through fsspec or the web: listed, told apart, and copied to a file of this machine."""
 
+import re
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -7,6 +8,7 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 from ipcv.errors import VideoError, first_line
 from ipcv.media.connection import ANSWER, CONNECT, TOTAL
@@ -22,11 +24,15 @@ _Found = TypeVar("_Found")
 
 @dataclass(frozen=True, kw_only=True)
 class Access:
-    """How far a remote video may be followed."""
+    """How far a remote video may be followed. Raises `ValueError` for bad values."""
 
     max_download: int = MAX_DOWNLOAD  # bytes
-    timeout: float | None = None  # seconds in which its store must answer, if less than usual
+    timeout: float | None = None  # seconds that a request may take, where that is less than usual
     allow_private: bool = False  # whether a redirect may lead from the internet to this machine or its network
+
+    def __post_init__(self) -> None:
+        if self.timeout is not None and not self.timeout > 0:
+            raise ValueError(f"timeout={self.timeout:g} must be above 0")
 
 
 def is_remote(path: str) -> bool:
@@ -57,7 +63,7 @@ def identity_of_remote(url: str, access: Access) -> dict[str, Any]:
 
     The hash is "" where the store keeps no marks. Raises `VideoError`.
     """
-    seconds = min(access.timeout or ANSWER, ANSWER)
+    seconds = ANSWER if access.timeout is None else min(access.timeout, ANSWER)
     if is_web(url):
         return identity_of_web(url, seconds=seconds, allow_private=access.allow_private)
     system, path = _open_system(url)
@@ -82,6 +88,11 @@ def local_path(video: str, access: Access) -> Path | None:
     return path
 
 
+def ending(url: str) -> str:
+    """The ending of the file that a URL names, such as ".png"; "" if it has none of the usual kind."""
+    return found[0] if (found := re.search(r"\.[A-Za-z0-9]{1,5}$", urlsplit(url).path)) else ""
+
+
 @contextmanager
 def naming(url: str, copy: Path) -> Iterator[None]:
     """A `VideoError` in the `with` names the URL in place of its copy."""
@@ -93,8 +104,9 @@ def naming(url: str, copy: Path) -> Iterator[None]:
 
 def fetch(url: str, target: Path, access: Access) -> None:
     """Copy a remote file to `target`. Raises `VideoError`."""
+    most = TOTAL if access.timeout is None else access.timeout
     if is_web(url):
-        copy_of_web(url, target, access.max_download, allow_private=access.allow_private)
+        copy_of_web(url, target, access.max_download, seconds=most, allow_private=access.allow_private)
         return
     from fsspec.callbacks import Callback  # only remote paths need it
 
@@ -114,9 +126,11 @@ def fetch(url: str, target: Path, access: Access) -> None:
                 raise too_large(url, limit)
 
     system, path = _open_system(url)
-    if (_within(ANSWER, url, lambda: system.info(path)).get("size") or 0) > limit:  # not all stores tell a callback
+    if (
+        _within(min(ANSWER, most), url, lambda: system.info(path)).get("size") or 0
+    ) > limit:  # not all stores tell a callback
         raise too_large(url, limit)
-    _within(TOTAL, url, lambda: system.get_file(path, str(target), callback=Bounded()))
+    _within(most, url, lambda: system.get_file(path, str(target), callback=Bounded()))
 
 
 def _within(seconds: float, url: str, call: Callable[[], _Found]) -> _Found:

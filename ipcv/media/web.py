@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from ipcv.errors import VideoError
-from ipcv.media.connection import ANSWER, SILENCE, RefusedError, opened
+from ipcv.media.connection import ANSWER, SILENCE, TOTAL, RefusedError, opened
 from ipcv.text import shown
 
 PACE = 1000  # bytes per second that a server must send on average, once it has sent for `SILENCE`
@@ -29,9 +29,10 @@ def identity_of_web(url: str, *, seconds: float = ANSWER, allow_private: bool = 
         return {"size": answer.length, "hash": found}
 
 
-def copy_of_web(url: str, target: Path, limit: int, *, allow_private: bool = False) -> None:
-    """Copy a file to `target`, at most `limit` bytes. Raises `VideoError`."""
-    with opened(url, ANSWER, allow_private=allow_private) as answer, target.open("wb") as file:
+def copy_of_web(url: str, target: Path, limit: int, *, seconds: float = TOTAL, allow_private: bool = False) -> None:
+    """Copy a file to `target`, at most `limit` bytes in at most about so many `seconds`. Raises `VideoError`."""
+    patience = min(seconds, ANSWER)
+    with opened(url, patience, total=seconds, allow_private=allow_private) as answer, target.open("wb") as file:
         length, received, begun = answer.length, 0, time.monotonic()
         if length is not None and length > limit:
             raise too_large(url, limit)

@@ -42,12 +42,13 @@ class ReadJob:
         """
         with self._local(scratch) as path:
             video = probe(path)
+            video = replace(video, facts=replace(video.facts, path=self.video))
             for span in self._spans(video):
                 sampling = self.sampling
                 if self.segments:
                     sampling = replace(sampling, start=span[0], end=span[1])
                 found = choose_frames(video, sampling, self.frame_batch, self.planner.patches.temporal_patch_size)
-                clip, share = self.planner.read(replace(found, name=self.video), self.limit)
+                clip, share = self.planner.read(found, self.limit)
                 with clip:
                     yield span, clip, share
 

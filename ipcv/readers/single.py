@@ -3,7 +3,7 @@
 import weakref
 from collections.abc import Generator, Iterator
 from contextlib import ExitStack, closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -14,6 +14,7 @@ from ipcv.errors import ReaderCrashError
 from ipcv.media.clip import Clip
 from ipcv.media.clip_frames import FrameSource
 from ipcv.media.frames import FrameStream
+from ipcv.media.remote import Access, ending, fetch, is_remote, local_path, naming
 from ipcv.media.sources import FoundFile, find
 from ipcv.readers.child import Job, ReaderProcess, failure
 from ipcv.readers.memory import reader_memory
@@ -26,11 +27,13 @@ TRIES = 3  # processes that a file gets if each of them ends before it begins to
 class FileReader:
     """Reads files in a process of its own, one at a time.
 
-    The process starts with the first file, or with `start`, and stays until `close` or until nobody holds this object.
+    `access` says how far remote files may be followed. The process starts with the first file, or with `start`, and
+    stays until `close` or until nobody holds this object.
     It knows nothing of models, so that it starts in a fraction of a second.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, access: Access | None = None) -> None:
+        self.access = access or Access()
         self._process: ReaderProcess | None = None
         self._is_busy = False
 
@@ -48,8 +51,26 @@ class FileReader:
             self._process = None
             self._end()
 
-    def find(self, path: str | Path) -> FoundFile:
-        """As `ipcv.media.sources.find`. Raises `VideoError` also if the process ends over the file."""
+    def find(self, video: str | Path) -> FoundFile:
+        """As `ipcv.media.sources.find`, also for a URL. Raises `VideoError` also if the process ends over the file.
+
+        A remote file is copied; the copy is removed when nobody holds the result any more.
+        """
+        url = str(video)
+        if not is_remote(url):
+            return self._found(video)
+        with ExitStack() as stack:
+            path = local_path(url, self.access)
+            if path is None:
+                path = stack.enter_context(scratch_folder()) / f"video{ending(url)}"
+                fetch(url, path, self.access)
+            with naming(url, path):
+                found = self._found(path)
+            found = replace(found, facts=replace(found.facts, path=url))
+            weakref.finalize(found, stack.pop_all().close)
+        return found
+
+    def _found(self, path: str | Path) -> FoundFile:
         with closing(self._messages(_Find(path), shown(str(path)))) as messages:
             (found,) = [found for _, found in messages]
         return found

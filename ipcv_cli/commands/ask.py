@@ -1,5 +1,6 @@
 """`ipcv ask`: a question about videos and images, answered on stdout, with progress and savings on stderr."""
 
+import os
 import sys
 from contextlib import ExitStack, closing
 from pathlib import Path
@@ -10,12 +11,15 @@ import typer
 from ipcv_cli import choices, startup
 from ipcv_cli import options as opt
 from ipcv_cli import source_options as src
+from ipcv_cli.display.stdio import check_stdout
 from ipcv_cli.exit import UsageError, leaving_at_once, reported
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
 
     from ipcv.answer import Event
+    from ipcv.media.sources import FoundFile
+    from ipcv.readers.single import FileReader
     from ipcv_cli.display.ask_view import View
     from ipcv_cli.display.stdout import Writer
 
@@ -23,9 +27,12 @@ if TYPE_CHECKING:
 def ask(
     context: typer.Context,
     videos: Annotated[
-        list[Path],
+        list[str],
         typer.Argument(
-            metavar="VIDEO", help="A video or image file, or several.", default_factory=list, show_default=False
+            metavar="VIDEO",
+            help="A video or image file, or several; also URLs.",
+            default_factory=list,
+            show_default=False,
         ),
     ],
     question: Annotated[str, typer.Argument(metavar="QUESTION", help="What to ask; - reads it from stdin.")],
@@ -36,6 +43,9 @@ def ask(
     dtype: opt.Dtype = "auto",
     quant: opt.Quant = "auto",
     fit: opt.Fit = False,
+    max_download: src.MaxDownload = "4GB",
+    allow_private: src.AllowPrivate = False,
+    timeout: src.FetchTimeout = None,
     fps: opt.Fps = None,
     max_frames: opt.MaxFrames = None,
     start: opt.Start = None,
@@ -93,6 +103,7 @@ def ask(
             choices.exclude("--no-compress", ("--baseline", baseline))
         if baseline:
             choices.exclude("--baseline", ("--cache", cache != "off"))
+        check_stdout()
         if not videos:  # Typer takes a single argument for the question
             raise UsageError("Missing argument 'QUESTION'")
         asked = read_question(question)
@@ -105,12 +116,10 @@ def ask(
                 startup.prepare(offline=offline, bars=view.animated, debug=debug)
                 from ipcv.readers.single import FileReader
 
-                reader = stack.enter_context(FileReader())
+                reader = stack.enter_context(FileReader(choices.access(max_download, timeout, allow_private)))
                 reader.start()  # while torch is imported
                 settings = choices.answer_options(context.params)
-                found = [
-                    reader.find(video) for video in videos
-                ]  # a wrong file is reported before a large model is loaded
+                found = [find(video, reader) for video in videos]  # wrong ones are told before a large model is loaded
                 source = choices.model_source(context.params)
                 store = choices.encoding_cache(cache, cache_limit, view.warn)
                 ready = startup.load_model(
@@ -125,15 +134,28 @@ def ask(
 
 def read_question(text: str) -> str:
     """The question; `-` reads it from stdin. Raises `UsageError` for an empty one, and for the name of a file."""
+    from ipcv.media.remote import is_remote
+
     if text == "-":
         if sys.stdin is None:
             raise UsageError("the question was to come from stdin, which is closed")
         text = sys.stdin.buffer.read().decode("utf-8-sig", errors="surrogateescape")
-    elif is_file(text):
-        raise UsageError(f"the last argument is the question, and {text!r} is a file: add what to ask about it")
+    elif is_file(text) or (is_remote(text) and " " not in text):
+        kind = "an address" if is_remote(text) else "a file"
+        raise UsageError(f"the last argument is the question, and {text!r} is {kind}: add what to ask about it")
     if not text.strip():
         raise UsageError("the question is empty")
     return check_encoding("the question", text).strip()
+
+
+def find(video: str, reader: "FileReader") -> "FoundFile":
+    """The file or URL, looked into by `reader`. Raises `VideoError`, which names `ipcv caption` for a folder."""
+    from ipcv.errors import VideoError
+    from ipcv.text import shown
+
+    if os.path.isdir(video):  # noqa: PTH112 - it never raises
+        raise VideoError(f"{shown(video)} is a folder, not a video: give one file, or caption all with ipcv caption")
+    return reader.find(video)
 
 
 def is_file(text: str) -> bool:

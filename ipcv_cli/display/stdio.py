@@ -1,5 +1,6 @@
 """Standard streams that are closed, or can no longer be written to because a pipe is closed or a disk is full."""
 
+import errno
 import os
 import sys
 from contextlib import suppress
@@ -24,6 +25,12 @@ def abandon(stream: TextIO | None) -> None:
     if stream is not None:
         with suppress(AttributeError, OSError), Path(os.devnull).open("w") as nowhere:  # it may be closed, or no file
             os.dup2(nowhere.fileno(), stream.fileno())
+
+
+def check_stdout() -> None:
+    """Raise `OSError` if stdout is closed: what a command finds out would have nowhere to go."""
+    if sys.stdout is None:
+        raise OSError(errno.EBADF, "it is closed", "standard output")
 
 
 class Stderr:

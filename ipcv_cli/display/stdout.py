@@ -14,6 +14,7 @@ from pydantic.json_schema import GenerateJsonSchema
 
 from ipcv.text import visible
 from ipcv_cli.display.render import is_terminal
+from ipcv_cli.display.stdio import check_stdout
 
 if TYPE_CHECKING:  # these import torch, which not every command needs
     from ipcv.answer import Event
@@ -152,12 +153,15 @@ def json_text(value: object, indent: int | None = None) -> str:
 
 
 def write(text: str) -> None:
-    """Write `text` to stdout at once, unless that is closed. Characters outside the locale's encoding are escaped."""
+    """Write `text` to stdout at once. Characters outside the locale's encoding are escaped.
+
+    Raises `OSError` where it cannot be written, also because stdout is closed.
+    """
+    check_stdout()
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
-    if sys.stdout is not None:
-        sys.stdout.write(text)
-        sys.stdout.flush()
+    sys.stdout.write(text)
+    sys.stdout.flush()
 
 
 def write_path(path: Path) -> None:

@@ -1,5 +1,6 @@
 """`ipcv ask` with the demo model and a real file: what it prints, what it leaves, how it ends."""
 
+import gc
 import io
 import json
 import os
@@ -7,9 +8,13 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
+import threading
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import IO
 
+import av
 import commands
 import jsonschema
 import pytest
@@ -340,3 +345,82 @@ def test_being_asked_to_end_leaves_the_terminal_tidy(clip, talker):
     assert terminal.screen == ""
     assert b"\x1b[?25l" in terminal.received
     assert terminal.cursor_is_visible
+
+
+def test_without_stdout_there_is_no_answer_and_no_success(clip):
+    run = subprocess.run(
+        ["sh", "-c", '"$@" >&-', "sh", sys.executable, "-m", "ipcv_cli", "ask", str(clip), COLOUR, "--model", "demo"],
+        capture_output=True,
+        text=True,
+    )
+    assert (run.returncode, run.stdout) == (1, "")
+    assert run.stderr == "ipcv: error: standard output: it is closed; name another place, or make this one usable\n"
+
+
+def test_a_folder_is_told_about_caption(tmp_path, capsys):
+    assert main(["ask", str(tmp_path), COLOUR, "--model", "demo"]) == 4
+    said = f"{tmp_path} is a folder, not a video: give one file, or caption all with ipcv caption"
+    assert capsys.readouterr().err == f"ipcv: error: {said}\n"
+
+
+def test_an_address_in_place_of_the_question_is_told(clip, capsys):
+    assert main(["ask", str(clip), "https://host/a.mp4"]) == 2
+    assert "'https://host/a.mp4' is an address: add what to ask about it" in capsys.readouterr().err
+
+
+@pytest.fixture(scope="module")
+def address(clip):
+    """A server of the clip, and of a picture of it."""
+    with av.open(str(clip)) as container:
+        next(container.decode(video=0)).to_image().save(clip.parent / "frame.png")
+
+    class Handler(SimpleHTTPRequestHandler):
+        def __init__(self, *args):
+            super().__init__(*args, directory=str(clip.parent))
+
+        def do_HEAD(self):
+            self.send_error(405)
+
+        def log_message(self, *_):
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+
+
+def test_a_url_is_asked_about_as_the_file_is_and_no_copy_stays(address, clip, truth, capsys, tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    words = ["ask", f"{address}/{clip.name}?token=1", f"{address}/frame.png", str(clip), COLOUR, "--model", "demo"]
+    assert main([*words, "--json", "--max-frames", "4"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert [each["video"]["path"] for each in found["videos"]] == words[1:4]
+    gc.collect()
+    assert list(tmp_path.iterdir()) == []
+    cache = ["--cache", str(tmp_path / "cache")]
+    for _ in range(2):
+        assert main(["ask", words[1], COLOUR, "--model", "demo", *cache]) == 0
+        assert capsys.readouterr().out == truth[COLOUR] + "\n"
+
+
+def test_the_library_takes_urls_too(address, clip, demo, truth):
+    answer = demo.ask(f"{address}/{clip.name}", COLOUR)
+    assert (answer.answer, answer.video.path) == (truth[COLOUR], f"{address}/{clip.name}")
+
+
+@pytest.mark.parametrize(
+    ("path", "options", "says"),
+    [
+        ("none.mp4", [], "/none.mp4 cannot be fetched: the server answers 404 File not found; it does not exist"),
+        ("scene.mp4", ["--max-download", "1kB"], "/scene.mp4 is larger than 1,000 bytes: raise --max-download"),
+        ("", [], "/ is a web page, not a video: give the address of the video file itself"),
+    ],
+)
+def test_a_url_without_a_video_is_named_in_one_line(path, options, says, address, capsys):
+    assert main(["ask", f"{address}/{path}", COLOUR, "--model", "demo", *options]) == 4
+    err = capsys.readouterr().err
+    assert err.startswith(f"ipcv: error: {address}{says}")
+    assert err.count("\n") == 1

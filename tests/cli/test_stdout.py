@@ -78,6 +78,7 @@ def test_a_character_that_the_locale_lacks_is_escaped(monkeypatch):
     assert raw.getvalue() == rb"gr\xfcn" + b"\n"
 
 
-def test_a_closed_stdout_swallows_everything(monkeypatch):
+def test_a_closed_stdout_is_an_error(monkeypatch):
     monkeypatch.setattr(sys, "stdout", None)
-    write("red.\n")
+    with pytest.raises(OSError, match="it is closed"):
+        write("red.\n")

@@ -163,7 +163,7 @@ class _Decoder:
         with closing(_Decoder(self._video)) as other:
             for found in other._ranked(Run(first, len(self._index.rank) - 1, ())):
                 return found
-        raise VideoError(f"{shown(self._video.path)} holds no frame here that can be decoded: try another start")
+        raise VideoError(f"{shown(self._video.facts.path)} holds no frame here that can be decoded: try another start")
 
 
 class _FalseKeyError(Exception):
