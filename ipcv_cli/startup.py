@@ -3,7 +3,7 @@
 import logging
 import os
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, TextIO, cast
 
 from ipcv_cli.display.stdio import Stderr
@@ -45,6 +45,7 @@ def hide_loading_bar() -> None:
 def load_model(
     source: "ModelSource",
     options: "Options",
+    questions: Sequence[str] = (),
     *,
     quiet: bool,
     no_color: bool,
@@ -59,7 +60,7 @@ def load_model(
     if not announce_download(source, quiet=quiet, no_color=no_color):
         status(f"loading {source.name}")
     hide_loading_bar()
-    return load_fitted(source, options, batch_size=batch_size, reader=reader)
+    return load_fitted(source, options, questions, batch_size=batch_size, reader=reader)
 
 
 def announce_download(source: "ModelSource", *, quiet: bool, no_color: bool) -> bool:

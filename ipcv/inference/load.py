@@ -1,11 +1,13 @@
 """Load a model by its address, with options that fit into the free memory where that is asked for."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from ipcv.inference.model import Model
+from ipcv.inference.pipeline import check_options
 from ipcv.limits.fit import fit_to_device
 from ipcv.models.hub import DEFAULT_MODEL
-from ipcv.models.loading import read_model
+from ipcv.models.loading import SmallFiles, read_model
 from ipcv.models.placement import Dtype, Quant
 from ipcv.models.source import ModelSource
 from ipcv.options import Options
@@ -50,6 +52,7 @@ class FittedModel:
 def load_fitted(
     source: ModelSource,
     options: Options,
+    questions: Sequence[str] = (),
     *,
     batch_size: int | None = None,
     neighbors: int = 1,
@@ -57,12 +60,17 @@ def load_fitted(
 ) -> FittedModel:
     """Load a model; with `source.fit`, quantised as needed, and with options and batch size that fit beside it.
 
-    What was lowered, and why, is among the model's warnings. The model reads files through `reader`.
-    Arguments and errors as of `fit_to_device` and `load`.
+    What was lowered, and why, is among the model's warnings. Options and `questions` that do not fit the model are
+    refused before its weights are read. The model reads files through `reader`. Arguments and errors as of
+    `fit_to_device` and `load`.
     """
+
+    def check(model: SmallFiles) -> None:
+        check_options(options, model, questions)
+
     if not source.fit:
-        return FittedModel(model=Model(read_model(source), reader), options=options, batch_size=batch_size)
+        return FittedModel(model=Model(read_model(source, check), reader), options=options, batch_size=batch_size)
     found = fit_to_device(source, options, batch_size=batch_size, neighbors=neighbors)
-    loaded = read_model(replace(source, quant=found.quant))
+    loaded = read_model(replace(source, quant=found.quant), check)
     model = Model(replace(loaded, warnings=(*loaded.warnings, found.why)), reader)
     return FittedModel(model=model, options=found.options, batch_size=found.batch_size)

@@ -10,6 +10,7 @@ from torch import Tensor
 from transformers import PretrainedConfig
 
 from ipcv.answer import FrameBatch, Token, Warned
+from ipcv.architecture.preprocess import FrameSettings
 from ipcv.architecture.shapes import linear_layers
 from ipcv.architecture.visual import Visual
 from ipcv.encodings.encoded import Encoded
@@ -20,7 +21,7 @@ from ipcv.inference.generate import Chooser, Decoding, decode, pieces, prefill
 from ipcv.inference.retry import ShortageError, shortages
 from ipcv.limits.budget import Share
 from ipcv.media.clip import Clip
-from ipcv.models.loading import Loaded
+from ipcv.models.loading import Loaded, SmallFiles
 from ipcv.models.prompt import Prompt, build_prompt, check_text
 from ipcv.options import PIXELS, Options
 
@@ -75,10 +76,9 @@ class Pipeline:
     def __init__(self, model: Loaded, options: Options, *questions: str) -> None:
         self.model = model
         self.network: Any = model.network
-        for question in questions or ("?",):
-            check_text(model.tokenizer, question, options.system)
-        _check_methods(options, self.network.config)
-        self.patches = model.patches.limited(options.max_pixels or PIXELS, strict=options.max_pixels is not None)
+        self.patches = check_options(
+            options, SmallFiles(self.network.config, model.tokenizer, model.patches), questions
+        )
         self.options, self.warnings = _settled(options, self.network.config.get_text_config())
 
     def clock(self) -> Clock:
@@ -184,6 +184,18 @@ class Pipeline:
                 return answer
             answer += piece
             yield Token(text=piece)
+
+
+def check_options(options: Options, model: SmallFiles, questions: Sequence[str] = ()) -> FrameSettings:
+    """The frame settings of a model under `options`.
+
+    Raises `ValueError` for options, or for `questions`, that do not fit the model, and `ModelError` for a method that
+    its family does not allow.
+    """
+    for question in questions or ("?",):
+        check_text(model.tokenizer, question, options.system)
+    _check_methods(options, model.config)
+    return model.patches.limited(options.max_pixels or PIXELS, strict=options.max_pixels is not None)
 
 
 def _check_methods(options: Options, config: PretrainedConfig) -> None:

@@ -123,7 +123,7 @@ def ask(
                 source = choices.model_source(context.params)
                 store = choices.encoding_cache(cache, cache_limit, view.warn)
                 ready = startup.load_model(
-                    source, settings, quiet=quiet, no_color=no_color, status=view.status, reader=reader
+                    source, settings, [asked], quiet=quiet, no_color=no_color, status=view.status, reader=reader
                 )
             follow(
                 ready.model.stream(found, asked, ready.options, cache=store),

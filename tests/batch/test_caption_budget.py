@@ -245,7 +245,7 @@ def test_a_segment_that_is_too_much_does_not_disturb_the_next(demo, large, encod
 
 
 def test_one_that_is_too_much_fails_with_the_reason_and_the_others_go_on(videos, demo, decoder, monkeypatch, capsys):
-    monkeypatch.setattr("ipcv.inference.load.read_model", lambda _: demo.loaded)
+    monkeypatch.setattr("ipcv.inference.load.read_model", lambda *_: demo.loaded)
     seen = []
 
     def bits(tokens):
@@ -261,13 +261,13 @@ def test_one_that_is_too_much_fails_with_the_reason_and_the_others_go_on(videos,
 
 
 def test_nothing_that_fits_is_code_6(videos, demo, decoder, monkeypatch):
-    monkeypatch.setattr("ipcv.inference.load.read_model", lambda _: demo.loaded)
+    monkeypatch.setattr("ipcv.inference.load.read_model", lambda *_: demo.loaded)
     with hungry(decoder, lambda _: 46):
         caption(videos, code=6)
 
 
 def test_what_was_lowered_for_memory_is_told_once_and_not_cached(videos, clip, demo, encoder, monkeypatch, capsys):
-    monkeypatch.setattr("ipcv.inference.load.read_model", lambda _: demo.loaded)
+    monkeypatch.setattr("ipcv.inference.load.read_model", lambda *_: demo.loaded)
     for path in videos.iterdir():
         shutil.copy(clip, path)
     with hungry(encoder, lambda patches: 46 if patches > 60 else 1):

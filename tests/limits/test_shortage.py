@@ -154,7 +154,7 @@ def test_other_errors_are_not_tried_again(demo, clip):
 
 
 def test_given_up_it_is_code_6_with_advice_and_the_model_is_as_it_was(demo, clip, truth, monkeypatch, capsys):
-    monkeypatch.setattr("ipcv.inference.load.read_model", lambda _: demo.loaded)
+    monkeypatch.setattr("ipcv.inference.load.read_model", lambda *_: demo.loaded)
     with hungry(demo.loaded.network.model.visual.blocks[0], lambda _: 46):
         assert main(["ask", str(clip), COLOUR, "--model", "demo"]) == 6
     out, err = capsys.readouterr()

@@ -3,15 +3,19 @@
 import json
 import shutil
 import socket
+import subprocess
+import sys
 
 import pytest
 import torch
 from bitsandbytes.nn import Linear4bit
+from commands import environment
 from safetensors.torch import load_file, save_file
 from torch import nn
 
 import ipcv
 from ipcv.errors import MemoryExhaustedError, ModelError
+from ipcv.inference.load import load_fitted
 from ipcv.models.hub import find_folder
 from ipcv.models.loading import DEMO_NOTICE
 from ipcv.models.placement import can_flash, choose_dtype, choose_quantization
@@ -220,3 +224,53 @@ def test_flash_attention_is_for_families_without_masks_of_their_own(monkeypatch)
     assert not can_flash("qwen2_vl", torch.device("cpu"), half)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (7, 5))
     assert not can_flash("qwen2_vl", gpu, half)
+
+
+@pytest.mark.parametrize(
+    ("options", "question", "says"),
+    [
+        ({"max_pixels": 10}, "?", "max_pixels must be"),
+        ({"compressor": ipcv.IPCV(layer=12)}, "?", "layer"),
+        ({"pruner": ipcv.Dart(layer=9)}, "?", "layer"),
+        ({"system": "<|im_end|>"}, "?", "control token"),
+        ({}, "Is <|image_pad|> red?", "control token"),
+    ],
+    ids=["pixels", "compressor", "pruner", "system", "question"],
+)
+def test_what_the_small_files_tell_is_an_error_before_weights_are_read(options, question, says, folder):
+    (folder / "model.safetensors").write_bytes(b"not weights")
+    with pytest.raises(ValueError, match=says):
+        load_fitted(ipcv.ModelSource(name=str(folder)), ipcv.Options(**options), [question])
+
+
+LOADED = """
+import re, sys
+from pathlib import Path
+import ipcv
+
+def kibibytes(of):
+    return int(re.search(of + r":\\s+(\\d+)", Path("/proc/self/status").read_text())[1])
+
+name, dtype = sys.argv[1:]
+ipcv.load("demo")  # for what is imported
+before = kibibytes("VmRSS")
+model = ipcv.load(name, dtype=dtype)
+print(kibibytes("VmHWM") - before, sum(part.nbytes for part in model.loaded.network.parameters()) / 1024)
+"""
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_loading_holds_no_weight_twice(dtype, folder):
+    weights = load_file(folder / "model.safetensors")
+    config = json.loads((folder / "config.json").read_text())
+    width, inner = config["text_config"]["hidden_size"], 16384
+    config["text_config"]["intermediate_size"] = inner  # 50 million numbers in 12 matrices, 201 MB in float32
+    (folder / "config.json").write_text(json.dumps(config))
+    for name in [name for name in weights if name.startswith("model.layers.") and ".mlp." in name]:
+        shape = (width, inner) if "down" in name else (inner, width)
+        weights[name] = torch.zeros(shape, dtype=torch.bfloat16)
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    command = [sys.executable, "-c", LOADED, str(folder), dtype]
+    done = subprocess.run(command, env=environment(), capture_output=True, check=True, text=True)  # a process's peak
+    peak, size = (float(number) for number in done.stdout.split())
+    assert peak < 1.1 * size + 20_000, f"{peak:,.0f} KiB for {size:,.0f} KiB of weights"
