@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from math import ceil, sqrt
 from pathlib import Path
+from typing import Protocol
 
 from PIL import Image, ImageDraw, ImageFont
 
@@ -13,7 +14,7 @@ from ipcv.files import replaced
 from ipcv.media.clip import Clip
 from ipcv.media.frames import FrameArray, FrameSize, MediaKind, VideoFacts
 from ipcv.media.sampling import Sampling
-from ipcv.media.sources import open_frames, within
+from ipcv.media.sources import FoundFile, find, open_frames, within
 from ipcv.text import shown
 
 SHEETS = {".jpeg": "JPEG", ".jpg": "JPEG", ".png": "PNG", ".webp": "WEBP"}  # what a name of a contact sheet ends with
@@ -21,6 +22,18 @@ INDEX = "index.json"
 _PICTURE = re.compile(r"\d{4,}_\d+h\d\dm\d\d\.\d{3}s\.png")
 _THUMBNAIL, _LABEL, _GAP = 320, 18, 4  # pixels: the longer side, the height of the time below, what lies between
 _SHEET = 12_000  # pixels: about the longest side of a sheet
+
+
+class Reader(Protocol):
+    """What reads files, perhaps in a process of its own."""
+
+    def find(self, video: str | Path, /) -> FoundFile:
+        """As `ipcv.media.sources.find`."""
+        ...
+
+    def through(self, clip: Clip, /) -> Clip:
+        """`clip` with its frames read by this."""
+        ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,26 +56,29 @@ class ShownFrames:
 
 
 def write_frames(
-    path: str | Path,
+    video: str | Path,
     output: str | Path,
     sampling: Sampling | None = None,
     *,
     max_pixels: int | None = None,
     overwrite: bool = False,
+    reader: Reader | None = None,
 ) -> ShownFrames:
     """Write the frames of `ipcv.read_frames` as pictures into a folder with an index, or as one contact sheet.
 
     It is a sheet where the name of `output` ends as that of an image. Nothing is replaced without `overwrite`.
+    `reader`: what reads the video, such as an `ipcv.readers.single.FileReader`; None: this process.
     Raises `VideoError` for the video, `OSError` and `ValueError` for the output.
     """
     output = Path(output)
-    if output.suffix.lower() in SHEETS and not output.is_dir():
-        _check_sheet(output, overwrite=overwrite)
-        with open_frames(path, sampling, resize=_thumbnail) as clip:
+    is_sheet = output.suffix.lower() in SHEETS and not output.is_dir()
+    old = _check_sheet(output, overwrite=overwrite) if is_sheet else _check_folder(output, overwrite=overwrite)
+    found = reader.find(video) if reader else find(video)
+    clip = open_frames(found, sampling, resize=_thumbnail if is_sheet else within(max_pixels))
+    with reader.through(clip) if reader else clip as clip:
+        if is_sheet:
             _write_sheet(output, clip)
-        return _listed(clip, output, [None] * len(clip.times))
-    old = _check_folder(output, overwrite=overwrite)
-    with open_frames(path, sampling, resize=within(max_pixels)) as clip:
+            return _listed(clip, output, [None] * len(clip.times))
         names = [_name(number, time) for number, time in enumerate(clip.times, 1)]
         output.mkdir(parents=True, exist_ok=True)
         for name, picture in zip(names, _pictures(clip), strict=True):
@@ -85,13 +101,15 @@ def _listed(clip: Clip, output: Path, names: Iterable[str | None]) -> ShownFrame
     )
 
 
-def _check_sheet(output: Path, *, overwrite: bool) -> None:
+def _check_sheet(output: Path, *, overwrite: bool) -> set[str]:
+    """Raise `ValueError` if a sheet may not be written there."""
     if output.exists() and not output.is_file():
         raise ValueError(f"{shown(output)} is no ordinary file: name another one for the contact sheet")
     if output.exists() and not overwrite:
         raise ValueError(f"{shown(output)} is there already: name another file, or give `overwrite`")
     if not output.parent.is_dir():
         raise ValueError(f"{shown(output.parent)} is no folder: make it first")
+    return set()
 
 
 def _check_folder(output: Path, *, overwrite: bool) -> set[str]:

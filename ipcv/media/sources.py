@@ -66,7 +66,7 @@ def read_frames(path: str | Path, sampling: Sampling | None = None, *, max_pixel
     >>> read_frames("clip.mp4", Sampling(fps=1, start=60)).times
     [60.0, 61.0, 62.0, 63.0]
     """
-    with open_frames(path, sampling, resize=within(max_pixels)) as clip:
+    with open_frames(find(path), sampling, resize=within(max_pixels)) as clip:
         frames = np.empty((len(clip.times), *clip.size, 3), np.uint8)
         done = 0
         for batch in clip:
@@ -75,9 +75,8 @@ def read_frames(path: str | Path, sampling: Sampling | None = None, *, max_pixel
     return TimedFrames(frames, clip.times, clip.facts, clip.warnings)
 
 
-def open_frames(path: str | Path, sampling: Sampling | None = None, *, resize: Resize) -> Clip:
+def open_frames(source: FoundFile, sampling: Sampling | None = None, *, resize: Resize) -> Clip:
     """Open a video or image file as `read_frames` reads it, with frames of the size that `resize` says."""
-    source = find(path)
     multiple = 1 if isinstance(source, StillImage) else 2
     chosen = choose_frames(source, sampling or Sampling(), 4 * multiple, multiple)
     return chosen.read(resize, len(chosen.times))

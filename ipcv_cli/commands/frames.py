@@ -58,15 +58,19 @@ def frames(
             startup.prepare(offline=False, bars=False, debug=debug)
             from ipcv.files import expanded
             from ipcv.media.frame_files import write_frames
+            from ipcv.readers.single import FileReader
             from ipcv.text import visible
 
-        shown = write_frames(
-            video,
-            expanded(output),
-            choices.sampling(fps, max_frames, start, end),
-            max_pixels=max_pixels,
-            overwrite=overwrite,
-        )
+        chosen = choices.sampling(fps, max_frames, start, end)
+        with FileReader() as reader:
+            shown = write_frames(
+                video,
+                expanded(output),
+                chosen,
+                max_pixels=max_pixels,
+                overwrite=overwrite,
+                reader=reader,
+            )
         console = stderr_console(no_color=no_color)
         console.quiet = quiet
         for warning in shown.warnings:

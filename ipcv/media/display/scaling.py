@@ -29,17 +29,12 @@ def resized_finely(frame: VideoFrame, size: FrameSize) -> NDArray[np.uint16]:
     return np.asarray(_reformatted(frame, size, "rgb48le"), dtype=np.uint16)
 
 
-def has_alpha(frame: VideoFrame) -> bool:
-    """Whether parts of a decoded picture may be transparent."""
-    return frame.format.has_palette or any(part.is_alpha for part in frame.format.components)
-
-
 def on_white(frame: VideoFrame) -> VideoFrame:
     """Lay a decoded picture's transparent parts on white, as those of stills. Its colours are taken as not yet faded.
 
     This comes before scaling: the colours of parts that are not seen would run into the others.
     """
-    if not has_alpha(frame):
+    if not (frame.format.has_palette or any(part.is_alpha for part in frame.format.components)):
         return frame
     picture = _reformatted(frame, (frame.height, frame.width), "rgba")
     seen = picture[..., 3:].astype(np.uint16)
