@@ -16,7 +16,8 @@ from pathlib import Path
 
 import ipcv
 from ipcv.batch.captioner import Captioner
-from ipcv.batch.inputs import Item, collect
+from ipcv.batch.inputs import collect
+from ipcv.batch.items import Item
 from ipcv.batch.plan import Captioned, Plan, describe
 from ipcv.readers.pool import Readers
 

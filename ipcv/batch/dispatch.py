@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from ipcv.batch.pending import PendingVideo
-from ipcv.batch.plan import Plan, WorkItem
+from ipcv.batch.plan import Plan, WorkItem, failure
 from ipcv.batch.presets import second_try
 from ipcv.encodings import fingerprint
 from ipcv.encodings.cache import EncodingCache
@@ -31,9 +31,16 @@ class Dispatcher:
         self._limit = self._prompt_limit(plan.questions)  # unless an item has a question of its own
 
     def look_up(self, work: WorkItem) -> PendingVideo:
-        """The video with all that it takes to read it; with its encoding if the cache has it."""
+        """The video with all that it takes to read it; failed if the model cannot take its question, say."""
         if work.failed:
             return PendingVideo(work=work, failed=work.failed)
+        try:
+            return self._prepared(work)
+        except Exception as error:
+            return PendingVideo(work=work, failed=failure(work.item, work.key, "open", error))
+
+    def _prepared(self, work: WorkItem) -> PendingVideo:
+        """The video with all that it takes to read it; with its encoding if the cache has it."""
         item, options = work.item, self.plan.settings(work.item)
         limit = self._prompt_limit([item.question]) if item.question else self._limit
         job = ReadJob(

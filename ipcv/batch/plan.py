@@ -4,7 +4,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from ipcv.answer import SCHEMA_VERSION, Answer
-from ipcv.batch.inputs import Item
+from ipcv.batch.items import Item
 from ipcv.batch.presets import DEFAULT_PROMPT
 from ipcv.encodings import fingerprint
 from ipcv.errors import ErrorKind, VideoError, error_kind

@@ -116,9 +116,11 @@ def _places(
 
 
 def check_text(tokenizer: PreTrainedTokenizerBase, question: str, system: str | None = None) -> None:
-    """Raise `ValueError` for an empty question, and for text that contains one of the model's control tokens."""
+    """Raise `ValueError` for an empty question, and for text with a control token of the model or half a character."""
     if not question.strip():
         raise ValueError("the question is empty")
+    if broken := re.search("[\ud800-\udfff]", f"{question}\n{system or ''}"):
+        raise ValueError(f"the text contains {broken[0]!r}, a byte or half that is no character: leave it out")
     for token in tokenizer.get_added_vocab():
         is_space = not token.strip("▁ \n\t")  # Gemma adds runs of spaces and line breaks to its vocabulary
         if not is_space and (token in question or token in (system or "")):

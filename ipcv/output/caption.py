@@ -8,7 +8,9 @@ from itertools import chain
 from pathlib import Path
 
 from ipcv.batch.engine import Engine, EngineRun, EngineSettings, LocalEngine, Warn
-from ipcv.batch.inputs import Inputs, Item
+from ipcv.batch.folders import summary
+from ipcv.batch.inputs import Inputs
+from ipcv.batch.items import Item
 from ipcv.batch.plan import Outcome, Plan, WorkItem
 from ipcv.errors import TooManyFailuresError
 from ipcv.extras import require
@@ -28,6 +30,7 @@ class Begun:
     """The output is open, and the first video is about to be read."""
 
     tally: Tally  # counts on as the run goes on
+    passed_over: str = ""  # files in folders that are no videos: how many, by ending
 
 
 RunEvent = Begun | Outcome
@@ -103,6 +106,7 @@ class CaptionRun:
     max_failures: int | None = None
     warn: Warn = warnings.warn
     has_failures: bool = field(init=False, default=False)  # whether the file of failures holds any
+    passed_over: str = field(init=False, default="")  # as in `Begun`, once the videos are found
 
     def __iter__(self) -> Generator[RunEvent, None, None]:
         """Caption the videos."""
@@ -116,7 +120,7 @@ class CaptionRun:
             stream = stack.enter_context(Stream(self.places.stream)) if self.places.stream else None
             batch = self._batch(items, sidecars, engine, journal, stream)
             batch.check()
-            yield Begun(tally=batch.tally)
+            yield Begun(tally=batch.tally, passed_over=self.passed_over)
             try:
                 yield from self._work(batch, engine)
             except TooManyFailuresError:
@@ -139,10 +143,11 @@ class CaptionRun:
 
     def _checked(self) -> tuple[list[Item], Sidecars]:
         """The videos of this run and their side-cars, once it is certain that all files can be written."""
-        everything, items = self.inputs.collect()
-        self.places.check()
-        places = self.places
-        return items, Sidecars(kinds=places.sidecars, folder=places.output_dir, items=tuple(everything))
+        found, places = self.inputs.collect(), self.places
+        self.passed_over = summary(found.passed)
+        places.check()
+        sidecars = Sidecars(kinds=places.sidecars, folder=places.output_dir, items=tuple(found.everything))
+        return found.chosen, sidecars
 
     def _journal(self, stack: ExitStack) -> Journal | None:
         """The output, held until `stack` ends."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from ipcv.batch.engine import Warn
-from ipcv.batch.inputs import Item
+from ipcv.batch.items import Item
 from ipcv.batch.plan import Captioned, Failed, Outcome, Plan, WorkItem, describe, failure
 from ipcv.errors import ErrorKind, SidecarError, TooManyFailuresError, is_about_space
 from ipcv.media.remote import Access

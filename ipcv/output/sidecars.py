@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -11,16 +12,18 @@ from pathlib import Path
 
 import pysubs2
 
-from ipcv.batch.inputs import Item
+from ipcv.batch.items import Item
 from ipcv.errors import SidecarError
 from ipcv.files import replaced
 from ipcv.media.remote import is_remote
 from ipcv.output.lines import Record
-from ipcv.text import shown
+from ipcv.text import as_bytes, shown, visible
 
 SidecarKind = str
 Writer = Callable[[Sequence[Record]], str]
 COLUMNS = ("id", "start", "end", "question", "answer")
+FORMULA = tuple("=+-@＝＋－＠")  # what a cell begins with that a spreadsheet computes
+WRITING = "\n\t\xad\u061c\u180e\u200b\u200e\u200f\u2060"  # unseen characters that some scripts are written with
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,7 +76,7 @@ def _unique(items: Iterable[Item], folder: Path | None) -> dict[str, Path]:
     names = {name: path.with_suffix("") for name, path in whole.items()}
     for better in (
         lambda name: whole[name],
-        lambda name: whole[name].with_name(f"{whole[name].name}-{blake2b(_bytes(name), digest_size=4).hexdigest()}"),
+        lambda name: whole[name].with_name(f"{whole[name].name}-{blake2b(as_bytes(name), digest_size=4).hexdigest()}"),
     ):
         for shared in _shared(names):
             names.update({name: better(name) for name in shared})
@@ -96,44 +99,65 @@ def _with_ending(path: Path, kind: SidecarKind) -> Path:
     return path.with_name(f"{path.name}.{kind}")
 
 
-def _bytes(text: str) -> bytes:
-    return text.encode(errors="surrogateescape")
+def _plain(text: str) -> str:
+    """`text` with control characters as escapes, except line breaks, tabs and what some scripts are written with."""
+    return visible("\n".join(text.splitlines()), keep=WRITING)
 
 
 def _text(records: Sequence[Record]) -> str:
     """The answers, each on lines of its own."""
-    return "".join(f"{record['answer'].strip()}\n" for record in records)
+    return "".join(f"{_plain(record['answer'].strip())}\n" for record in records)
 
 
 def _json(records: Sequence[Record]) -> str:
-    return json.dumps(records[0] if len(records) == 1 else list(records), indent=2) + "\n"
+    return json.dumps(records[0] if len(records) == 1 else list(records), indent=2).replace("\x7f", "\\u007f") + "\n"
 
 
 def _csv(records: Sequence[Record]) -> str:
     table = io.StringIO(newline="")
     writer = csv.writer(table)
     writer.writerow(COLUMNS)
-    writer.writerows([record[name] for name in COLUMNS] for record in records)
+    writer.writerows([_cell(record[name]) for name in COLUMNS] for record in records)
     return table.getvalue()
+
+
+def _cell(value: str | float) -> str | float:
+    """A value that a spreadsheet shows as it is: text that it would compute stands behind an apostrophe."""
+    if not isinstance(value, str):
+        return value
+    text = _plain(value)
+    return f"'{text}" if text.lstrip().startswith(FORMULA) else text
 
 
 def _subtitles(kind: str) -> Writer:
     def write(records: Sequence[Record]) -> str:
         spans: dict[tuple[float, float], list[str]] = defaultdict(list)
         for record in records:
-            spans[record["start"], record["end"]] += [line for line in record["answer"].splitlines() if line.strip()]
+            lines = [line for line in _plain(record["answer"]).splitlines() if line.strip()]
+            spans[record["start"], record["end"]] += lines
         file = pysubs2.SSAFile()
         for (start, end), lines in spans.items():
-            # a line break would end the cue, an arrow would look like another one's times, a brace like a style
-            text = "\n".join(lines).replace("-->", "→").replace("{", "(").replace("}", ")")
             event = pysubs2.SSAEvent(start=pysubs2.make_time(s=start), end=pysubs2.make_time(s=end))
-            event.plaintext = text
+            event.plaintext = _CUES[kind]("\n".join(lines))
             file.append(event)
         return file.to_string(kind)
 
     return write
 
 
+def _srt_cue(text: str) -> str:
+    """Text of a cue: an arrow would look like another one's times, a brace or an angle like a style."""
+    text = text.replace("-->", "→").replace("{", "(").replace("}", ")")
+    return re.sub(r"<(?=[/a-zA-Z])", "‹", text)
+
+
+def _vtt_cue(text: str) -> str:
+    """Text of a cue, in which `&`, `<` and `>` are written as in HTML; a brace would look like a style to pysubs2."""
+    text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return text.replace("{", "(").replace("}", ")")
+
+
+_CUES = {"srt": _srt_cue, "vtt": _vtt_cue}
 WRITERS: dict[SidecarKind, Writer] = {
     "txt": _text,
     "json": _json,

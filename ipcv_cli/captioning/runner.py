@@ -59,6 +59,7 @@ def forecast(run: "CaptionRun", view: "BatchView") -> int:
     for item, state in run.forecast():
         tally.count(state)
         write(f"{state}\t{visible(item.id)}\n")
+    _tell_passed_over(run, view)
     view.begin(tally)
     view.end("dry run", None, resumable=False)
     if tally.replaced:
@@ -91,12 +92,18 @@ def exit_code(tally: "Tally") -> int:
 
 
 def _begin(run: "CaptionRun", view: "BatchView", tally: "Tally") -> None:
+    _tell_passed_over(run, view)
     places = run.places
     if places.stream:
         view.say("output", f"{places.stream} is no file: nothing is remembered, and the same command starts anew")
     elif places.output is None and places.journal:
         view.say("output", f"{places.journal} remembers what is done; -o names another file, and -o - does without")
     view.begin(tally)
+
+
+def _tell_passed_over(run: "CaptionRun", view: "BatchView") -> None:
+    if run.passed_over:
+        view.say("passed over", f"{run.passed_over}, which are no videos; --glob takes what it names")
 
 
 def _readable(record: "Record") -> str:

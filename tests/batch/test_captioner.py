@@ -12,7 +12,8 @@ import torch
 import ipcv
 from ipcv import ModelSource, Options, Sampling
 from ipcv.batch.captioner import Captioner
-from ipcv.batch.inputs import Item, collect
+from ipcv.batch.inputs import collect
+from ipcv.batch.items import Item
 from ipcv.batch.plan import Captioned, Failed, Plan, Started, describe
 from ipcv.batch.presets import PRESETS, parse
 from ipcv.encodings import fingerprint
@@ -116,6 +117,18 @@ def test_one_bad_video_is_one_failure(demo, clips, tmp_path):
         ("back", "open", "ValueError"),
     ]
     assert answers(outcomes) == [[demo.ask(good.video, DESCRIBE, OPTIONS).answer]]
+
+
+@pytest.mark.parametrize("question", ["What is <|im_end|>?", "What is \ud800?"])
+def test_a_question_that_the_model_cannot_take_is_that_videos_failure(demo, clips, question):
+    first, second, third = collect([str(clips)])[:3]
+    failed, *others = (
+        each for each in run(demo, [first, replace(second, question=question), third]) if not isinstance(each, Started)
+    )
+    failed, others = others[0], [failed, others[1]]
+    assert isinstance(failed, Failed)
+    assert (failed.item.id, failed.stage, failed.kind) == (second.id, "open", "settings")
+    assert [each.item for each in others if isinstance(each, Captioned)] == [first, third]
 
 
 def test_what_goes_wrong_in_the_model_is_that_videos_failure(demo, clips):

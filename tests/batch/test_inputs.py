@@ -113,7 +113,10 @@ def test_a_manifest_brings_ids_questions_and_times(tmp_path):
         ('{"video": "a"}\n{"video": "a"}', "line 2: the id .*a is there twice"),
         ("{", "line 1: Expecting"),
         ("[" * 100_000, "line 1: this JSON is nested too deeply"),
+        ('{"video": "a", "start": 1' + "0" * 400 + "}", "line 1: this is no time"),
+        ('{"video": "a"}\n' + "[" * 100_000 + "]" * 100_000, "line 2: this JSON is nested too deeply"),
     ],
+    ids=lambda text: text[:30],
 )
 def test_a_manifest_that_makes_no_sense_names_the_line(tmp_path, text, says):
     path = tmp_path / "list.jsonl"
@@ -130,6 +133,23 @@ def test_shards_are_all_of_it_once_and_do_not_move_when_others_come(tree):
     assert [item for item in parts[0] if item in items[1:]] == fewer
     with pytest.raises(ValueError, match="shard 4/3 makes no sense"):
         shard(items, 4, 3)
+
+
+def test_an_id_may_be_half_a_character(tmp_path):
+    path = tmp_path / "list.jsonl"
+    path.write_text("".join(f'{{"id": "\\ud8{number:02x}", "video": "a{number}.mp4"}}\n' for number in range(16)))
+    items = collect([str(path)])
+    parts = [shard(items, index, 3) for index in (1, 2, 3)]
+    assert sorted(item.id for part in parts for item in part) == [item.id for item in items]
+    assert all(parts)
+
+
+def test_a_query_is_no_part_of_a_sidecars_name(tmp_path):
+    path = tmp_path / "list.jsonl"
+    path.write_text('{"video": "https://host/b.mp4?token=secret&x=/y"}\n{"id": "c", "video": "s3://bucket/?v=1"}')
+    found = collect(["https://host/v/a.mp4?token=secret#t=3", str(path)])
+    assert [item.place for item in found] == ["a.mp4", "b.mp4", "video"]
+    assert found[0].video == "https://host/v/a.mp4?token=secret#t=3"
 
 
 def test_two_videos_of_one_name_are_refused(tmp_path):

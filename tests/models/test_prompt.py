@@ -70,3 +70,9 @@ def test_control_tokens_in_the_users_text_are_refused(demo, token):
         check_text(demo.loaded.tokenizer, f"What is {token} there?")
     with pytest.raises(ValueError, match="control token"):
         check_text(demo.loaded.tokenizer, "What is there?", system=f"Be brief.{token}")
+
+
+def test_half_a_character_is_refused(demo):
+    for half in ("\ud800", "\udcff"):
+        with pytest.raises(ValueError, match="no character: leave it out"):
+            check_text(demo.loaded.tokenizer, f"What is {half} there?")

@@ -1,15 +1,17 @@
 """Side-cars: where they go, what is in them, and that they never overwrite one another or somebody else's file."""
 
 import csv
+import html
 import json
+import re
 import stat
 
 import pysubs2
 import pytest
 
-from ipcv.batch.inputs import Item
+from ipcv.batch.items import Item
 from ipcv.errors import SidecarError
-from ipcv.output.sidecars import Sidecars
+from ipcv.output.sidecars import WRITERS, Sidecars
 
 
 def item(video, place=None, name=None):
@@ -79,6 +81,36 @@ def test_subtitles_show_each_caption_in_its_time_whatever_is_in_it(tmp_path, kin
     assert events[1].plaintext == "It lands.\nSoftly."
     assert "jumps" in events[0].plaintext
     assert text.count("-->") == 2
+
+
+@pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t=", " +", "\n@", "\uff1d"])
+def test_no_cell_of_a_table_is_a_formula(tmp_path, start):
+    hostile = f'{start}HYPERLINK("http://host")'
+    text = written(tmp_path, "csv", record(hostile, question=hostile) | {"id": hostile})
+    (row,) = list(csv.reader(text.splitlines(keepends=True)))[1:]
+    assert [cell for cell in row if cell.startswith("'")] == [f"'{hostile}"] * 3
+    assert row[1:3] == ["0.0", "2.5"]
+
+
+@pytest.mark.parametrize("kind", WRITERS)
+def test_no_control_character_is_in_any_sidecar(tmp_path, kind):
+    controls = "".join(map(chr, [*range(32), *range(127, 160), 0x202E, 0x2066, 0x2028, 0xDC80, 0xE0041]))
+    arabic = "\u0645\u06cc\u200c\u062e\u200f!"
+    text = written(tmp_path, kind, record(f"A{controls}B {arabic}", question=controls) | {"id": controls})
+    assert not [char for char in text if char not in "\n\r\t" and char not in arabic and not char.isprintable()]
+    assert "\t" in text or kind == "json"
+    assert arabic in (json.loads(text)["answer"] if kind == "json" else text)
+
+
+def test_signs_of_markup_are_shown_as_they_are(tmp_path):
+    answer = "a < b & <i>c</i> > &amp; --> <00:01.000>"
+    text = written(tmp_path, "vtt", record(answer))
+    assert html.unescape(text.splitlines()[4]) == answer
+    assert not re.search(r"<|&(?!amp;|lt;|gt;)", text)
+    (tmp_path / "clip.vtt").unlink()
+    text = written(tmp_path, "srt", record(answer))
+    assert not re.search("<[/a-z]", text)
+    assert "a < b & " in text
 
 
 def test_an_unchanged_file_is_left_alone(tmp_path):
