@@ -11,12 +11,13 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
-from ipcv.batch.inputs import read_manifest
+from ipcv.batch.items import read_manifest
 from ipcv.batch.presets import parse
 from ipcv.encodings.cache import parse_size
 from ipcv.media.sampling import parse_time
 from ipcv.media.segments import Segments
-from ipcv.output.journal import Journal, line
+from ipcv.output.journal import Journal
+from ipcv.output.lines import line
 
 BOUND = 105.0  # seconds for each property, in the long part: six of them take more than ten minutes
 ROUND = 500  # examples between two looks at the clock
