@@ -21,7 +21,10 @@ Verdict = Literal["faster", "slower", "too close to call", "too few pairs to cal
 
 @dataclass(frozen=True, kw_only=True)
 class Stage:
-    """A stage of the work. Where something was saved, `tokens_computed` and `flops` are the lower numbers."""
+    """A stage of the work. Where something was saved, `tokens_computed` and `flops` are the lower numbers.
+
+    They are 0 where nothing was done, because a video's encoding was reused.
+    """
 
     name: StageName
     seconds: float  # measured; reading overlaps with the stages after it
@@ -29,7 +32,7 @@ class Stage:
     tokens_computed: int  # measured; those of them that went through the feed-forward part of every layer
     flops: int | None = None  # computed; multiply and add count as two
     flops_dense: int | None = None  # computed; the same work uncompressed
-    peak_memory: int | None = None  # measured; only where the device reports it
+    peak_memory: int | None = None  # measured; on CUDA alone, null elsewhere
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,10 +69,21 @@ class Baseline:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Quality:
+    """What became of the fidelity that was asked for: the mean cosine between compressed and uncompressed features."""
+
+    asked: float
+    expected: float | None  # estimated, by a rule that was fitted to another encoder; null: it was not noted
+    kept: float  # measured; share of the patches that went through the feed-forward part of every block
+    measured: float | None  # of the visual embeddings; with a baseline only
+    missed_by: float | None  # measured; what `measured` lacks, 0 if nothing; with a baseline only
+
+
+@dataclass(frozen=True, kw_only=True)
 class Savings:
     """The share of the uncompressed model's work and memory that was needed."""
 
-    encode_flops: float  # computed; share of the uncompressed encoder's FLOPs that were done
+    encode_flops: float  # computed; share of the uncompressed encoder's FLOPs that were done; 0: encodings were reused
     prefill_flops: float  # computed; likewise
     total_flops: float  # computed; encode, prefill and generate
     cache_share: float  # computed; bytes of the uncompressed key-value cache (with states, if any) that were held
@@ -95,6 +109,7 @@ class VisualInput:
     frames: Frames
     patches: int  # measured; given to the encoder
     patches_computed: int  # measured; those of them that went through the feed-forward part of every block
+    reused: bool = False  # whether its encoding comes from the cache: nothing of it was read or encoded now
     budget: Share | None  # of the visual tokens
 
 
@@ -114,6 +129,7 @@ class Answer:
     settings: Options
     stages: tuple[Stage, ...]
     savings: Savings
+    quality: Quality | None = None  # only if one was asked for
     warnings: tuple[str, ...]  # about everything that was capped, switched, repeated or left out
 
 

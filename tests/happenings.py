@@ -125,3 +125,13 @@ prefill      1.50 s        640 → 352 tokens    9.00 GFLOP       90%  3.00 GiB
 generate     75.0 s                2 tokens    1.00 MFLOP      100%
 computed: 51% of the uncompressed FLOPs in all, 55% of the key-value cache
 Time, tokens and memory are measured; FLOPs are computed from the model's sizes."""
+
+NARROW = """\
+stage          time    tokens in → computed  of dense
+─────────────────────────────────────────────────────
+read        0.041 s                8 frames
+preprocess  0.010 s                8 frames
+encode       4.20 s     2,304 → 806 patches       47%
+prefill      1.50 s        640 → 352 tokens       90%
+generate     75.0 s                2 tokens      100%
+"""

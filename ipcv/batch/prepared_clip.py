@@ -62,7 +62,7 @@ class PreparedClip:
     def _encode(self) -> Encoding:
         clip, self.clip = self.clip, None
         if isinstance(clip, Encoded):
-            return clip
+            return replace(clip, reused=False)  # a line of captions says how its video was encoded, whenever that was
         if clip is not None:
             return (yield from self._encode_opened(clip))
         planner = replace(self.job.planner, patches=self.room.patches)

@@ -65,7 +65,7 @@ class EncodingCache:
             return None
         with suppress(OSError):
             os.utime(path)
-        return replace(found, video=replace(found.video, path=video))
+        return replace(found, video=replace(found.video, path=video), reused=True)
 
     def store(self, key: str, encoded: Encoded) -> None:
         """Keep an encoding. What cannot be written is a warning: the answer does not depend on it."""
@@ -80,6 +80,7 @@ class EncodingCache:
             "size": encoded.size,
             "passes": encoded.passes,
             "kept": encoded.kept,
+            "expected": encoded.expected,
             "warnings": encoded.warnings,
             "frame_batch": encoded.frame_batch,
             "kind": encoded.kind,
@@ -167,6 +168,7 @@ def _encoded(visual: Visual, about: dict[str, Any]) -> Encoded:
         passes=tuple(map(tuple, about["passes"])),
         kept=tuple(map(tuple, about["kept"])),
         warnings=tuple(about["warnings"]),
+        expected=tuple(about.get("expected", ())),
         seconds={"read": 0.0, "preprocess": 0.0, "encode": 0.0},
         frame_batch=about["frame_batch"],
         kind=about["kind"],

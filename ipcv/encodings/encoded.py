@@ -21,6 +21,8 @@ class Encoded:
     passes: tuple[tuple[int, ...], ...]  # per encoder pass, tokens of each of its frames
     kept: tuple[tuple[int, ...], ...]  # tokens left of each frame, or window; empty if nothing was pruned
     warnings: tuple[str, ...]  # about reading
+    expected: tuple[float, ...] = ()  # per encoder pass, estimated fidelity of its output; empty if none was asked for
+    reused: bool = False  # from the cache: nothing was read or encoded
     seconds: Mapping[StageName, float]  # measured; read, preprocess and encode
     frame_batch: int  # frames encoded at a time; fewer than asked for where memory ran out
     kind: MediaKind = "video"

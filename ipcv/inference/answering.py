@@ -14,7 +14,17 @@ from ipcv.inference.clock import Clock
 from ipcv.inference.frame_encoder import STAGES
 from ipcv.inference.opening import Input, OpenedInputs, Opener
 from ipcv.inference.pipeline import Pipeline
-from ipcv.inference.report import Answered, counted, cut_off, done_stages, known_warnings, report, stages_done
+from ipcv.inference.report import (
+    Answered,
+    counted,
+    cut_off,
+    done_stages,
+    known_warnings,
+    quality,
+    report,
+    short_of,
+    stages_done,
+)
 from ipcv.inference.retry import Room, attempts, no_other_try, returned
 from ipcv.media.clip import Clip
 
@@ -47,6 +57,7 @@ class Answering:
         found = yield from _followed(events, opened.reading)
         compared = self._baseline(opened, found, room.frame_batch) if pipeline.options.baseline else None
         yield from _warned(opened.reading())
+        yield from _warned(short_of(quality(pipeline, found.contents.parts, compared)))
         answer = report(
             pipeline, self.question, found, warnings=self._warnings, budget=opened.budget, baseline=compared
         )

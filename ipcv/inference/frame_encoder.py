@@ -6,14 +6,13 @@ from itertools import chain
 
 import numpy as np
 import torch
-from torch import Tensor
 from transformers import PreTrainedModel
 
 from ipcv.answer import FrameBatch, StageName, Warned
 from ipcv.architecture.grids import Grid
 from ipcv.architecture.preprocess import FrameSettings
 from ipcv.architecture.visual import Visual
-from ipcv.compression.compressors.compressor import Compressor
+from ipcv.compression.compressors.compressor import Compressor, Kept
 from ipcv.encodings.encoded import Encoded
 from ipcv.errors import is_about_memory
 from ipcv.families import find_encoder, find_language
@@ -41,9 +40,9 @@ class FrameEncoder:
         self.frame_batch = frame_batch  # frames at a time from here on
         self.warnings: list[str] = []
 
-    def compressed(self) -> AbstractContextManager[list[Tensor]]:
+    def compressed(self) -> AbstractContextManager[Kept]:
         """Install the compressor, if any; yields the kept tokens per frame of each pass, none if all are."""
-        return self.compressor(self.network) if self.compressor else nullcontext([])
+        return self.compressor(self.network) if self.compressor else nullcontext(Kept())
 
     def encode(
         self, clip: Clip, *, share: Share | None, done: int, total: int
@@ -79,6 +78,7 @@ class FrameEncoder:
             size=clip.size,
             passes=tuple(self._frames(grid) for grid in grids),
             kept=counts,
+            expected=tuple(kept.quality),
             warnings=(*clip.warnings, *self.warnings),
             seconds={name: self.clock.seconds[name] - at for name, at in spent.items()},
             frame_batch=self.frame_batch,
@@ -93,7 +93,7 @@ class FrameEncoder:
         """Tokens of each frame in a pass over a batch of this grid."""
         return tuple(find_encoder(self.network).frames([grid]))
 
-    def _progress(self, grid: Grid, kept: list[Tensor], *, done: int, total: int, seconds: float) -> FrameBatch:
+    def _progress(self, grid: Grid, kept: Kept, *, done: int, total: int, seconds: float) -> FrameBatch:
         """The event of a batch of this grid, the last that was encoded."""
         tokens = sum(self._frames(grid))
         return FrameBatch(
@@ -104,7 +104,7 @@ class FrameEncoder:
             seconds=seconds,
         )
 
-    def _batches(self, frames: np.ndarray, kept: list[Tensor]) -> Iterator[tuple[Visual, Grid] | Warned]:
+    def _batches(self, frames: np.ndarray, kept: Kept) -> Iterator[tuple[Visual, Grid] | Warned]:
         """Encode `frames` at once, or in smaller batches from where memory runs out, after a warning."""
         while len(frames):
             batch, passes = frames[: self.frame_batch], len(kept)
@@ -115,7 +115,7 @@ class FrameEncoder:
                 if not is_about_memory(error) or not self._can_halve(batch):
                     raise
             if done is None:  # not within `except`: what failed is held by its traceback
-                del kept[passes:]
+                kept.forget(passes)
                 yield self._halve(len(batch))
                 continue
             yield done

@@ -1,6 +1,6 @@
 """The stages of an answer: a clip is encoded, a question put into the language model's cache, the answer written."""
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
@@ -79,7 +79,8 @@ class Pipeline:
         self.patches = check_options(
             options, SmallFiles(self.network.config, model.tokenizer, model.patches), questions
         )
-        self.options, self.warnings = _settled(options, self.network.config.get_text_config())
+        self.options, warnings = _settled(options, self.network.config.get_text_config())
+        self.warnings = (*_about_quality(options), *warnings)
 
     def clock(self) -> Clock:
         """A clock for the device on which the model lies."""
@@ -208,6 +209,15 @@ def _check_methods(options: Options, config: PretrainedConfig) -> None:
         options.compressor.check(language.vision(config))
     if options.pruner:
         options.pruner.check(language.decoder(config.get_text_config()))
+
+
+def _about_quality(options: Options) -> Iterator[str]:
+    """A warning that a quality is an estimate."""
+    if (asked := getattr(options.compressor, "quality", None)) is not None:
+        yield (
+            f"quality={asked} goes by an estimate that was fitted to DINOv2-small and not calibrated for this model: "
+            "use `baseline` to measure what it gives"
+        )
 
 
 def _settled(options: Options, text: PretrainedConfig) -> tuple[Options, tuple[str, ...]]:

@@ -3,9 +3,10 @@
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import starmap
+from operator import mul
 from typing import Any
 
-from ipcv.answer import Answer, Baseline, Frames, Stage, StageDone, StageName, VisualInput
+from ipcv.answer import Answer, Baseline, Frames, Quality, Stage, StageDone, StageName, VisualInput
 from ipcv.architecture.visual import Visual
 from ipcv.encodings.encoded import Encoded
 from ipcv.inference.clock import Clock
@@ -55,8 +56,37 @@ def report(
         settings=options,
         stages=done,
         savings=savings(config, options, done, work, baseline),
+        quality=quality(pipeline, contents.parts, baseline),
         warnings=tuple(warnings),
     )
+
+
+def quality(pipeline: Pipeline, parts: Sequence[Encoded], baseline: Baseline | None = None) -> Quality | None:
+    """What became of the quality that was asked for, if any was."""
+    asked = getattr(pipeline.options.compressor, "quality", None)
+    if asked is None:
+        return None
+    sizes = [sum(each) for part in parts for each in part.passes]
+    estimates = [each for part in parts for each in part.expected]
+    whole = len(estimates) == len(sizes)
+    return Quality(
+        asked=asked,
+        expected=sum(map(mul, estimates, sizes)) / sum(sizes) if whole else None,
+        kept=sum(sum(each) for part in parts for each in part.kept or part.passes) / sum(sizes),
+        measured=baseline.similarity if baseline else None,
+        missed_by=max(0.0, asked - baseline.similarity) if baseline else None,
+    )
+
+
+def short_of(found: Quality | None) -> Iterator[str]:
+    """Warnings that the quality asked for is not expected, or was measured and is not there."""
+    if found and found.expected is not None and found.expected < found.asked:
+        yield (
+            f"quality={found.asked} is more than can be expected: about {found.expected:.2f}, with {found.kept:.0%} of "
+            "the patches kept, and no more are tried; use keep in its place"
+        )
+    if found and found.missed_by:
+        yield f"quality={found.asked} was missed by {found.missed_by:.3f}: {found.measured:.3f} was measured"
 
 
 def known_warnings(
@@ -91,8 +121,11 @@ def counted(
     pipeline: Pipeline, parts: Sequence[Encoded], contents: PromptContents | None = None, tokens: int = 0
 ) -> WorkCounts:
     """The work on `parts`, on a prompt about them once there is one, and on so many new `tokens`."""
+    step = pipeline.patches.temporal_patch_size
     encoding: dict[str, Any] = {
-        "frames": sum(len(each) for part in parts for each in part.passes) * pipeline.patches.temporal_patch_size,
+        "frames": sum(len(each) for part in parts for each in part.passes) * step,
+        "frames_reused": sum(len(each) for part in parts for each in part.passes if part.reused) * step,
+        "reused": [part.reused for part in parts for _ in part.passes],
         "passes": [each for part in parts for each in part.passes],
         "sizes": [part.grid[1:] for part in parts for _ in part.passes],
         "kept": [each for part in parts for each in part.kept or part.passes],
@@ -128,5 +161,6 @@ def _visual_input(part: Encoded, visual: int) -> VisualInput:
         frames=Frames(times=part.times, height=height, width=width, visual_tokens=visual),
         patches=sum(map(sum, part.passes)),
         patches_computed=sum(map(sum, part.kept or part.passes)),
+        reused=part.reused,
         budget=part.share,
     )

@@ -26,6 +26,8 @@ class WorkCounts:
     passes: Sequence[Sequence[int]]  # per encoder pass, tokens of each of its frames
     sizes: Sequence[tuple[int, int]]  # per pass, rows and columns of patches in a frame
     kept: Sequence[Sequence[int]]  # tokens left of each frame or window once some are dropped
+    reused: Sequence[bool]  # per pass, whether it was done before, and nothing of it now
+    frames_reused: int
     length: int = 0  # tokens of the prompt
     visual: int = 0  # visual tokens in it
     left_out: int = 0  # visual tokens that a reducer left out of it
@@ -55,14 +57,15 @@ def _counted(config: PretrainedConfig, options: Options, work: WorkCounts) -> di
     kept = work.kept or work.passes
     passes = list(zip(work.sizes, work.passes, kept, strict=True))
     later = pruner.counts(visual)[-1] if pruner and pruner.prunes else visual
-    frames = {"tokens_in": work.frames, "tokens_computed": work.frames}
+    now = [one for one, before in zip(passes, work.reused, strict=True) if not before]
+    frames = {"tokens_in": work.frames, "tokens_computed": work.frames - work.frames_reused}
     return {
         "read": frames,
         "preprocess": frames,
         "encode": {
             "tokens_in": sum(map(sum, work.passes)),
-            "tokens_computed": sum(map(sum, kept)),
-            "flops": sum(_encoder_flops(vision, options, size, before, after) for size, before, after in passes),
+            "tokens_computed": sum(sum(after) for _, _, after in now),
+            "flops": sum(_encoder_flops(vision, options, size, before, after) for size, before, after in now),
             "flops_dense": sum(_encoder_flops(vision, None, size, before) for size, before, _ in passes),
         },
         "prefill": {

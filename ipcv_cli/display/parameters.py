@@ -6,7 +6,20 @@ import re
 PARAMETERS = (
     *("max_frames", "max_pixels", "max_visual_tokens", "frame_batch", "max_new_tokens", "batch_size"),
     *("max_download", "max_failures", "allow_private", "output_dir", "retry_failed", "cache_limit"),
-    *("device", "dtype", "fit", "fps", "offline", "quant", "revision", "seed", "temperature", "baseline", "repeats"),
+    *(
+        "device",
+        "dtype",
+        "fit",
+        "fps",
+        "offline",
+        "quality",
+        "quant",
+        "revision",
+        "seed",
+        "temperature",
+        "baseline",
+        "repeats",
+    ),
     *("actors", "exclude", "failures", "glob", "limit", "output", "overwrite", "parquet", "prefetch", "readers"),
     "timeout",
 )

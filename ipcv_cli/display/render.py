@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, TextIO
 
 from rich.box import SIMPLE_HEAD
-from rich.console import Console, Group, RenderableType
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.table import Table
 from rich.text import Text
 
@@ -14,12 +14,15 @@ from ipcv_cli.display.parameters import as_options
 from ipcv_cli.display.stdio import Stderr
 
 if TYPE_CHECKING:
-    from ipcv.answer import Answer, Baseline, Event, Stage, VisualInput
+    from ipcv.answer import Answer, Baseline, Event, Quality, Stage, VisualInput
 
 STAGES = ("read", "preprocess", "encode", "prefill", "generate")
 UNITS = {"read": "frames", "preprocess": "frames", "encode": "patches", "prefill": "tokens", "generate": "tokens"}
+HEADINGS = ("time", "tokens in → computed", "FLOPs", "of dense", "memory")
+WIDTHS = (7, 22, 12, 8, 8)
+MEMORY = 4
+DISPENSABLE = (2, 4, 1, 0)  # columns that a narrow terminal does without, in turn
 STYLES = {"error": "bold red", "warning": "bold yellow"}
-LEGEND = "Time, tokens and memory are measured; FLOPs are computed from the model's sizes."
 
 
 def stderr_console(*, no_color: bool = False) -> Console:
@@ -63,22 +66,31 @@ class Progress:
             self._stages[event.stage.name] = event.stage
             self._since = time.monotonic()
 
-    def table(self) -> Table:
+    def table(self) -> "StageTable":
         """The stages: finished ones with their numbers, the running one with its clock, later ones empty."""
         rows = {name: cells(stage) for name, stage in self._stages.items()}
         running = next((name for name in STAGES[2:] if name not in rows), None)  # the first two run along
         if running:
             counts = {"encode": "{:,} of {:,} frames".format(*self._frames), "generate": f"{self._tokens:,} tokens"}
             rows[running] = (seconds(time.monotonic() - self._since), counts.get(running, ""), "", "", "")
-        return stage_table(rows, running)
+        return StageTable(rows, running)
 
 
 def summary(answer: "Answer") -> RenderableType:
     """The table at the end, with the savings of compression."""
     heading = f"{answer.model.name} on {answer.model.device}, {answer.model.quantization or answer.model.dtype}: "
     heading += "; ".join(map(shape, answer.videos))
-    table = stage_table({stage.name: cells(stage) for stage in answer.stages})
-    return Group(Text(visible(heading), style="dim"), table, *map(Text, savings(answer)), Text(LEGEND, style="dim"))
+    table = StageTable({stage.name: cells(stage) for stage in answer.stages})
+    return Group(
+        Text(visible(heading), style="dim"), table, *map(Text, savings(answer)), Text(legend(answer), style="dim")
+    )
+
+
+def legend(answer: "Answer") -> str:
+    """Which numbers were measured. Memory is, on CUDA alone."""
+    has_memory = any(stage.peak_memory is not None for stage in answer.stages)
+    measured = "Time, tokens and memory" if has_memory else "Time and tokens"
+    return f"{measured} are measured; FLOPs are computed from the model's sizes."
 
 
 def shape(video: "VisualInput") -> str:
@@ -88,23 +100,41 @@ def shape(video: "VisualInput") -> str:
     return f"{what} of {frames.width} × {frames.height}"
 
 
-def stage_table(rows: Mapping[str, tuple[str, ...]], running: str | None = None) -> Table:
-    """A line for each stage, empty without a row. The column of memory appears once a row has a number for it."""
-    headings = {"time": 7, "tokens in → computed": 22, "FLOPs": 12, "of dense": 8}  # with their widths
-    if any(row[-1] for row in rows.values()):
-        headings["memory"] = 8
-    table = Table(box=SIMPLE_HEAD, padding=(0, 1), collapse_padding=True, pad_edge=False, show_edge=False)
-    table.add_column("stage", min_width=10)
-    for heading, width in headings.items():
-        table.add_column(heading, justify="right", min_width=width)
-    for name in STAGES:
-        style = "bold" if name == running else "" if name in rows else "dim"
-        table.add_row(name, *rows.get(name, ())[: len(headings)], style=style)
-    return table
+class StageTable:
+    """A line for each stage, empty without a row, in as many columns as the terminal has room for.
+
+    The column of memory appears once a row has a number for it.
+    """
+
+    def __init__(self, rows: Mapping[str, tuple[str, ...]], running: str | None = None) -> None:
+        self.rows, self.running = rows, running
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """Lay the table out for the width there is."""
+        columns = self._columns(options.max_width)
+        table = Table(box=SIMPLE_HEAD, padding=(0, 1), collapse_padding=True, pad_edge=False, show_edge=False)
+        table.add_column("stage", min_width=10)
+        for column in columns:
+            table.add_column(HEADINGS[column], justify="right", min_width=WIDTHS[column], no_wrap=True)
+        for name in STAGES:
+            style = "bold" if name == self.running else "" if name in self.rows else "dim"
+            row = self.rows.get(name)
+            table.add_row(name, *(row[column] for column in columns if row), style=style)
+        yield table
+
+    def _columns(self, width: int) -> list[int]:
+        """Places of the columns that fit, of those that have anything to say."""
+        columns = [at for at in range(len(HEADINGS)) if at != MEMORY or any(row[MEMORY] for row in self.rows.values())]
+        for last in DISPENSABLE:
+            if 10 + sum(WIDTHS[column] + 2 for column in columns) > width and last in columns:
+                columns.remove(last)
+        return columns
 
 
 def cells(stage: "Stage") -> tuple[str, str, str, str, str]:
     """Time, tokens, FLOPs, share of the dense FLOPs, and memory of a stage; empty where unknown."""
+    if not stage.tokens_computed:
+        return ("", f"{stage.tokens_in:,} {UNITS[stage.name]} reused", "", "", "")
     tokens = f"{stage.tokens_in:,}"
     if stage.tokens_computed != stage.tokens_in:
         tokens += f" → {stage.tokens_computed:,}"
@@ -119,13 +149,31 @@ def cells(stage: "Stage") -> tuple[str, str, str, str, str]:
 
 def savings(answer: "Answer") -> Iterable[str]:
     """The savings of compression as sentences, which say whether they were measured or computed."""
-    saved = answer.savings
+    saved, reused = answer.savings, sum(video.reused for video in answer.videos)
+    if reused == len(answer.videos):
+        yield "nothing was read or encoded: the cache had it"
+    elif reused:
+        yield f"of {reused} of {len(answer.videos)} inputs nothing was read or encoded: the cache had it"
     yield (
         f"computed: {saved.total_flops:.0%} of the uncompressed FLOPs in all, "
         f"{saved.cache_share:.0%} of the key-value cache"
     )
+    if answer.quality:
+        yield from _fidelity(answer.quality)
     if saved.baseline:
         yield from comparison(saved.baseline)
+
+
+def _fidelity(quality: "Quality") -> Iterable[str]:
+    """What became of the quality that was asked for."""
+    parts = [f"{quality.asked:g} asked"]
+    if quality.expected is not None:
+        parts.append(f"{quality.expected:.3f} expected")
+    if quality.measured is not None:
+        parts.append(
+            f"{quality.measured:.3f} measured" + (f", missed by {quality.missed_by:.3f}" if quality.missed_by else "")
+        )
+    yield f"quality: {', '.join(parts)}; {quality.kept:.1%} of the patches were kept"
 
 
 def comparison(baseline: "Baseline") -> Iterable[str]:

@@ -5,10 +5,10 @@ from dataclasses import replace
 
 import happenings
 import pytest
-from happenings import SUMMARY
+from happenings import NARROW, SUMMARY
 from rich.console import Console, RenderableType
 
-from ipcv.answer import Opened, StageDone
+from ipcv.answer import Opened, Quality, StageDone
 from ipcv_cli.display.render import Progress, comparison, facts, line, magnitude, seconds, stderr_console, summary
 
 
@@ -37,6 +37,38 @@ def test_the_summary_has_no_memory_column_where_memory_was_not_measured():
     rows = shown(summary(answer)).splitlines()
     assert rows[1] == "stage          time    tokens in → computed         FLOPs  of dense"
     assert rows[6] == "prefill      1.50 s        640 → 352 tokens    9.00 GFLOP       90%"
+    assert rows[-1] == "Time and tokens are measured; FLOPs are computed from the model's sizes."
+
+
+def test_a_narrow_terminal_keeps_the_shares():
+    assert NARROW in shown(summary(happenings.answer()), width=60)
+    for width in (24, 40, 60, 66, 76):
+        rows = shown(summary(happenings.answer()), width=width).splitlines()
+        assert max(map(len, rows)) <= width
+        (encode,) = (row for row in rows if row.startswith("encode"))
+        assert encode.endswith("47%") or width == 76
+        assert "47%" in encode
+        assert not any("…" in row for row in rows)
+
+
+def test_what_was_reused_is_called_so_and_saves_nothing_by_compression():
+    reused = [replace(stage, seconds=0.0, tokens_computed=0, flops=0) for stage in happenings.STAGES[:3]]
+    stages, videos = (*reused, *happenings.STAGES[3:]), (replace(happenings.VIDEO_INPUT, reused=True),)
+    rows = shown(summary(replace(happenings.answer(), stages=stages, videos=videos))).splitlines()
+    assert rows[3].split() == ["read", "8", "frames", "reused"]
+    assert rows[5].split() == ["encode", "2,304", "patches", "reused"]
+    assert "nothing was read or encoded: the cache had it" in rows
+    both = replace(happenings.answer(), videos=(*videos, happenings.VIDEO_INPUT))
+    assert "of 1 of 2 inputs nothing was read or encoded: the cache had it" in shown(summary(both))
+
+
+def test_a_quality_is_shown_as_asked_expected_and_measured():
+    quality = Quality(asked=0.9, expected=0.94, kept=0.05, measured=None, missed_by=None)
+    shown_alone = shown(summary(replace(happenings.answer(), quality=quality)))
+    assert "quality: 0.9 asked, 0.940 expected; 5.0% of the patches were kept" in shown_alone
+    quality = replace(quality, measured=0.888, missed_by=0.012)
+    beside = shown(summary(replace(happenings.answer(), quality=quality)))
+    assert "0.9 asked, 0.940 expected, 0.888 measured, missed by 0.012; 5.0% of" in beside
 
 
 def test_a_baseline_is_compared_as_measured():

@@ -137,6 +137,8 @@ def test_a_quality_keeps_as_many_tokens_as_a_scene_needs(qwen2_vl):
             qwen2_vl.model.visual(still, grid_thw=grid)
             qwen2_vl.model.visual(busy, grid_thw=grid)
         sums[quality] = [int(each.sum()) for each in kept]
+        assert len(kept.quality) == 2
+        assert min(kept.quality) >= quality or quality == 0.999999
     still_share, busy_share = sums[0.93]
     assert still_share < busy_share
     assert sums[0.01][1] <= busy_share <= sums[0.999999][1] == int(0.7 * 384)
@@ -354,6 +356,7 @@ def test_the_gpu_gives_what_the_cpu_gives(qwen2_vl, dtype, tolerance):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
+        ({"keep": None}, "keep=None must be more than 0"),
         ({"keep": 0}, "keep=0 must be more than 0"),
         ({"keep": -0.5}, "keep=-0.5"),
         ({"keep": 1.5}, "keep=1.5 .* at most 1"),

@@ -124,3 +124,28 @@ def test_pairs_end_when_the_ranges_are_narrow_or_time_is_up():
     assert not enough([], None, now - SECONDS - 1)
     assert not enough(narrow[:ENOUGH], MOST + 5, now - SECONDS - 1)
     assert enough(narrow[:FEW], FEW, now)
+
+
+def test_a_quality_says_what_was_kept_expected_and_missed(demo, clip):
+    answer = demo.ask(clip, COLOUR, replace(OPTIONS, compressor=IPCV(quality=0.95), repeats=1))
+    quality, (video,) = answer.quality, answer.videos
+    assert answer.settings.compressor.keep is None
+    assert quality.kept == video.patches_computed / video.patches
+    assert 0.95 <= quality.expected < 1
+    assert quality.measured == answer.savings.baseline.similarity < 0.95
+    assert quality.missed_by == pytest.approx(0.95 - quality.measured)
+    assert any("not calibrated for this model" in warning for warning in answer.warnings)
+    assert f"quality=0.95 was missed by {quality.missed_by:.3f}: {quality.measured:.3f} was measured" in answer.warnings
+
+
+def test_a_quality_beyond_what_is_tried_is_a_warning(demo, clip):
+    answer = demo.ask(clip, COLOUR, Options(compressor=IPCV(quality=0.99999)))
+    assert answer.quality.kept == pytest.approx(0.7, abs=0.01)
+    assert (answer.quality.measured, answer.quality.missed_by) == (None, None)
+    assert any(warning.startswith("quality=0.99999 is more than can be expected") for warning in answer.warnings)
+
+
+def test_without_a_quality_nothing_is_said_of_one(demo, clip):
+    answer = demo.ask(clip, COLOUR)
+    assert answer.quality is None
+    assert not any("quality" in warning for warning in answer.warnings)

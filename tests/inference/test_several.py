@@ -1,6 +1,7 @@
 """Several videos and images in one prompt: each with its own frames, times and kept tokens, none mixed up."""
 
 import json
+from dataclasses import replace
 
 import commands
 import numpy as np
@@ -146,7 +147,11 @@ def test_a_cache_holds_each_on_its_own(demo, inputs, tmp_path):
     assert len(cache.entries()) == 3
     third = events[-1].answer.videos[2]
     assert [event.frames for event in events if isinstance(event, FrameBatch)] == [len(third.frames.times)]
-    assert events[-1].answer.videos[:2] == first.answer.videos
+    assert events[-1].answer.videos[:2] == tuple(replace(each, reused=True) for each in first.answer.videos)
+    assert not third.reused
+    stages = {stage.name: stage for stage in events[-1].answer.stages}
+    assert stages["encode"].tokens_computed == third.patches_computed
+    assert stages["read"].tokens_computed == stages["preprocess"].tokens_computed == len(third.frames.times)
     assert events[-1].answer.answer == demo.ask(inputs, COLOUR).answer
 
 

@@ -13,6 +13,18 @@ if TYPE_CHECKING:  # these take seconds to import, and options name this class
     from transformers import PreTrainedModel
 
 
+class Kept(list["Tensor"]):
+    """What the passes of a `with` kept, a tensor each; `Compressor.__call__` says what it holds."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.quality: list[float] = []  # expected of each pass, if the method estimates it
+
+    def forget(self, passes: int) -> None:
+        """Forget all passes but the first so many."""
+        del self[passes:], self.quality[passes:]
+
+
 class Compressor(Method):
     """A method that computes fewer tokens in the vision encoder's blocks, installed by a `with`.
 
@@ -21,10 +33,12 @@ class Compressor(Method):
     """
 
     place: ClassVar[Place] = "compressor"
-    keep: float  # share of the tokens that the encoder still computes at its end; 1: nothing is compressed
+    keep: (
+        float | None
+    )  # share of the tokens that the encoder still computes at its end; 1: nothing is compressed; None: not known yet
 
     @abstractmethod
-    def __call__(self, model: "PreTrainedModel") -> "AbstractContextManager[list[Tensor]]":
+    def __call__(self, model: "PreTrainedModel") -> "AbstractContextManager[Kept]":
         """Compress the encoder of `model` for the length of the `with`; the model is left as it was.
 
         Yields a list that grows by one tensor (on the CPU) per forward pass: how many tokens of each frame are kept,

@@ -15,7 +15,7 @@ from ipcv.architecture.grids import Grid
 from ipcv.architecture.hooks import Handle, Override, installed
 from ipcv.architecture.shapes import VisionShape
 from ipcv.compression.compressors.attention import attend
-from ipcv.compression.compressors.compressor import Compressor
+from ipcv.compression.compressors.compressor import Compressor, Kept
 from ipcv.compression.compressors.features import describe
 from ipcv.compression.compressors.ipcv_flops import pass_flops
 from ipcv.compression.compressors.packing import Division, PackedSegments, divide
@@ -52,7 +52,7 @@ class IPCV(Compressor):
         "paper": "queries and outputs of dropped tokens, which the paper's code computes and throws away, are left out"
     }
 
-    keep: float = 0.35  # share of visual tokens the later blocks compute
+    keep: float | None = 0.35  # share of visual tokens the later blocks compute; None with `quality`
     quality: float | None = None  # in place of `keep`: an expected fidelity for which as few as needed are kept
     layer: int = 3  # first block that runs on kept tokens
     stabilize: int | Literal["all"] = "all"  # blocks whose attention still sees every token
@@ -70,7 +70,9 @@ class IPCV(Compressor):
         return cls(**{**paper, **changes})
 
     def __post_init__(self) -> None:
-        if not 0 < self.keep <= 1:
+        if self.quality is not None:
+            object.__setattr__(self, "keep", None)  # what is kept is not known yet
+        elif self.keep is None or not 0 < self.keep <= 1:
             raise ValueError(f"keep={self.keep} must be more than 0 and at most 1")
         if self.quality is not None and not 0 < self.quality < 1:
             raise ValueError(f"quality={self.quality} must be more than 0 and less than 1")
@@ -92,12 +94,12 @@ class IPCV(Compressor):
             raise ValueError(f"blend={self.blend!r} is not known; known: {', '.join(get_args(Blend))}")
 
     @contextmanager
-    def __call__(self, model: PreTrainedModel) -> Iterator[list[Tensor]]:
+    def __call__(self, model: PreTrainedModel) -> Iterator[Kept]:
         """Compress the encoder of `model` for the length of the `with`, as every `Compressor` does."""
         encoder = find_encoder(model)
         self._check_depth(len(encoder.blocks))
         hooks = _Hooks(self, encoder)
-        with installed(hooks, encoder.blocks) if self.keep < 1 else nullcontext():
+        with installed(hooks, encoder.blocks) if self.keep != 1 else nullcontext():
             yield hooks.kept
 
     def check(self, shape: VisionShape) -> None:
@@ -106,7 +108,7 @@ class IPCV(Compressor):
 
     def check_pass(self, shape: VisionShape, frames: Sequence[int]) -> None:  # noqa: ARG002 - any encoder
         """Raise `ValueError` if nothing would be kept of so many patches."""
-        if not self.quality and kept_count(sum(frames), self.keep) < 1:
+        if self.keep and kept_count(sum(frames), self.keep) < 1:
             raise ValueError(f"keep={self.keep} of a batch of {sum(frames)} patches keeps none: raise keep")
 
     def flops(
@@ -156,7 +158,7 @@ class _Hooks:
         self.blocks = encoder.blocks
         self.grids: Sequence[Grid]  # of the pass under way
         self.current: _Pass
-        self.kept: list[Tensor] = []
+        self.kept = Kept()
 
     def install(self) -> Iterator[Handle]:
         """Put the hooks on the blocks and take over their attention, one handle each."""
@@ -187,7 +189,7 @@ class _Hooks:
         frame = frames.owner(everything)
         place = (everything if order is None else order) - frames.bounds[frame]
         patches = positions(place >= encoder.protected, len(states) - encoder.protected * frames.count)
-        if kept_count(len(patches), settings.keep) < 1:
+        if settings.keep and kept_count(len(patches), settings.keep) < 1:
             raise ValueError(
                 f"keep={settings.keep} of {len(patches)} visual tokens keeps none; raise keep or add frames"
             )
@@ -195,10 +197,12 @@ class _Hooks:
         features = describe(own, self.grids, encoder.merge, order) if settings.compares_features else own
         stream = Stream(before[patches], own, features, frame[patches], place[patches])
         likeness = features if settings.blend == "distance" else own
-        if settings.quality is None:
+        if settings.keep:
             chosen = choose(settings.select, stream, kept_count(len(patches), settings.keep))
         else:
-            chosen = sufficient(stream, settings.quality).sort().values
+            most, expected = sufficient(stream, settings.quality or 0.0)
+            chosen = most.sort().values
+            self.kept.quality.append(expected)
         split = Split.of(own, chosen, likeness, settings.neighbors, settings.blend).among(states, patches)
         divisions = divide(wholes, split.keep)
         self.kept.append(torch.tensor(divisions[-1].kept.lengths))

@@ -25,7 +25,7 @@ def pass_flops(
     """
     settings.check(shape)
     tokens, head = sum(frames), shape.head * len(frames)
-    count = sum(kept) - head if settings.quality else kept_count(tokens - head, settings.keep)
+    count = kept_count(tokens - head, settings.keep) if settings.keep else sum(kept) - head
     if sum(kept) - head != count:
         raise ValueError(f"kept={sum(kept)} tokens, but keep={settings.keep} of {tokens} keeps {count + head}")
     stable = settings.layer + settings.stable(shape.blocks)

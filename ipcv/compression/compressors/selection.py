@@ -70,17 +70,19 @@ def coverage(stream: Stream, count: int) -> Tensor:
     return chosen
 
 
-def sufficient(stream: Stream, quality: float) -> Tensor:
+def sufficient(stream: Stream, quality: float) -> tuple[Tensor, float]:
     """Take the smallest of `SHARES` of the tokens whose `coverage` has an `expected_fidelity` of `quality` or more.
 
-    If none reaches that, take the largest. Each share that is tried costs one transfer from the device.
+    If none reaches that, take the largest. Each share that is tried costs one transfer from the device. Also returns
+    what is expected of the tokens taken.
     """
-    chosen = stream.frame[:0]
+    chosen, expected = stream.frame[:0], 0.0
     for share in SHARES:
         chosen = coverage(stream, max(1, int(share * len(stream.states))))
-        if expected_fidelity(stream.features, chosen) >= quality:
+        expected = expected_fidelity(stream.features, chosen)
+        if expected >= quality:
             break
-    return chosen
+    return chosen, expected
 
 
 def expected_fidelity(features: Tensor, chosen: Tensor) -> float:

@@ -15,7 +15,7 @@ from ipcv.architecture.encoder import Encoder
 from ipcv.architecture.hooks import Handle, Override, installed
 from ipcv.architecture.internals import biased_kernel_function, rotary_function
 from ipcv.architecture.shapes import Need, VisionShape, linear
-from ipcv.compression.compressors.compressor import Compressor
+from ipcv.compression.compressors.compressor import Compressor, Kept
 from ipcv.compression.compressors.encoder_flops import block_flops, ends_flops
 from ipcv.compression.compressors.merging import MergeGroups
 from ipcv.compression.shares import kept_count
@@ -60,7 +60,7 @@ class ToMe(Compressor):
         self._check_share(self.keep)
 
     @contextmanager
-    def __call__(self, model: PreTrainedModel) -> Iterator[list[Tensor]]:
+    def __call__(self, model: PreTrainedModel) -> Iterator[Kept]:
         """Merge in the encoder of `model` for the length of the `with`; yields what is left of each frame, per pass."""
         encoder = find_encoder(model)
         check_needs("ToMe", self.needs, model.config.model_type)
@@ -141,7 +141,7 @@ class _Hooks:
         self.keys: Tensor  # [n, heads, w] of the block under way, before their rotation
         self.merged: Tensor  # [m, d] behind its attention
         self.update: Tensor  # [m, d] of its feed-forward part
-        self.left: list[Tensor] = []
+        self.left = Kept()
 
     def install(self) -> Iterator[Handle]:
         """Put the hooks on the blocks, one handle each."""
