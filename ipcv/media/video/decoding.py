@@ -6,7 +6,7 @@ file's own time stamp, and hands that on with the picture.
 
 from collections.abc import Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import cast
 
 import numpy as np
@@ -18,14 +18,13 @@ from numpy.typing import NDArray
 from ipcv.errors import VideoError
 from ipcv.media.frames import FrameSize, FrameStream
 from ipcv.media.video.container import decoded
-from ipcv.media.video.index import NEVER, FrameIndex
+from ipcv.media.video.index import NEVER, REORDERED, FrameIndex
 from ipcv.media.video.packets import PacketStream
 from ipcv.media.video.probe import IndexedVideo
 from ipcv.text import shown
 
 Gaps = list[int]  # positions of frames that could not be decoded
 Ranked = tuple[int, VideoFrame]  # position, picture
-REORDERED = 16  # frames after which no decoder hands out an earlier one
 BRIDGED = 8  # packets that are decoded without need, where that is quicker than beginning anew
 TRIES = 2  # times that an earlier key frame may be tried in vain: then the file is damaged
 _WHOLE = frozenset({PictureType.NONE, PictureType.I, PictureType.SI, PictureType.BI})
@@ -61,7 +60,8 @@ def runs(index: FrameIndex, positions: Sequence[int], *, around: int, keys: bool
     starts = np.flatnonzero(index.key) if keys else np.zeros(0, np.int64)
     planned: list[Run] = []
     for position in positions:
-        needed = index.packet[max(position - around, 0) : position + around + 1].tolist()
+        ahead = REORDERED if index.doubtful else around
+        needed = index.packet[max(position - around, 0) : position + ahead + 1].tolist()
         first, last = min(start(index, starts, packet) for packet in needed), max(needed)
         before = planned[-1] if planned else None
         if before and first <= before.last + BRIDGED:
@@ -105,6 +105,8 @@ class _Decoder:
                         yield position, found
             except _FalseKeyError:
                 self._keys = False
+            except _OrderError:
+                self._index = replace(self._index, counted=True, doubtful=False)
 
     def _of(self, run: Run) -> Iterator[tuple[int, Ranked]]:
         frames = _InOrder(self._ranked(run))
@@ -116,18 +118,20 @@ class _Decoder:
 
     def _ranked(self, run: Run) -> Iterator[Ranked]:
         """Decode a run, and say of each frame which one it is."""
-        count = 0
-        groups = np.flatnonzero(self._index.key)
+        index, following, groups = self._index, -1, np.flatnonzero(self._index.key)
+        before = np.cumsum(index.rank != NEVER) - (index.rank != NEVER)  # frames that are decoded before each packet
         for frame in self._video.look.through(self._decoded(run)):
             if frame.pts is None:
                 continue
             rank = frame.pts
-            if self._index.counted:
-                before = int(np.searchsorted(groups, rank, side="right"))
-                rank = max(count, int(groups[before - 1]) if before else 0)  # a group comes after all packets before it
-                count = rank + 1
-            elif run.first and rank == self._index.rank[run.first] and frame.pict_type not in _WHOLE:
+            if index.counted:
+                group = int(np.searchsorted(groups, rank, side="right")) - 1
+                rank = max(following, int(before[groups[group]]) if group >= 0 else 0)  # groups are not mixed
+            elif run.first and rank == index.rank[run.first] and frame.pict_type not in _WHOLE:
                 raise _FalseKeyError
+            elif index.doubtful and rank != max(following, before[run.first]):
+                raise _OrderError
+            following = rank + 1
             yield rank, frame
 
     def _decoded(self, run: Run) -> Iterator[VideoFrame]:
@@ -135,10 +139,11 @@ class _Decoder:
         packets.reach(run.first)
         decoder = packets.stream.codec_context
         decoder.flush_buffers()
-        skips = decoder.codec.canonical_name in SKIPPING and not index.counted and not self._around
+        skips = decoder.codec.canonical_name in SKIPPING and not (index.counted or index.doubtful or self._around)
         wanted = {int(index.packet[position]) for position in run.positions} if skips else set()
         for number in range(run.first, run.last + 1):
-            packet = _named(packets.take(), number if index.counted else int(index.rank[number]), index.counted)
+            rank = int(index.rank[number])
+            packet = _named(packets.take(), number if index.counted and rank != NEVER else rank)
             if skips:
                 decoder.skip_frame = "DEFAULT" if number in wanted or packet.pts is None else "NONREF"
             yield from decoded(decoder, packet)
@@ -170,6 +175,10 @@ class _FalseKeyError(Exception):
     """A packet is called a key frame and holds none."""
 
 
+class _OrderError(Exception):
+    """Frames are displayed in another order than their times say."""
+
+
 class _InOrder:
     """Frames as a decoder hands them out, found by their positions."""
 
@@ -191,9 +200,9 @@ class _InOrder:
         return min(self._held.items(), key=lambda held: abs(held[0] - position), default=None)
 
 
-def _named(packet: "Packet[VideoStream]", name: int, whole: bool) -> "Packet[VideoStream]":
-    """Give a packet a name in place of its times; `whole`: also if the file hides it."""
-    if whole and packet.is_discard:
+def _named(packet: "Packet[VideoStream]", name: int) -> "Packet[VideoStream]":
+    """Give a packet a name in place of its times, or none if its picture is not shown."""
+    if name != NEVER and packet.is_discard:  # a file whose times are in decoding order hides the wrong ones
         packet = cast("Packet[VideoStream]", Packet(bytes(packet)))
     packet.pts, packet.dts = None if name == NEVER else name, None
     return packet

@@ -14,6 +14,7 @@ from ipcv.media.video.clock import UNKNOWN, Ticks, continued
 from ipcv.media.video.container import packets
 
 NEVER = -1  # the rank of a packet whose picture is not shown, or that only completes the one before it
+REORDERED = 16  # frames by which display may lag behind decoding, in any codec
 _TICK = Fraction(1, av.time_base)
 _RESTARTING = 0x200  # FFmpeg's AVFMT_TS_DISCONT: the format allows times to start again
 _COPIES = 4  # times that an index may claim the file's bytes
@@ -33,6 +34,7 @@ class FrameIndex:
     tick: Fraction  # seconds
     stays: int  # ticks for which the last frame is shown
     counted: bool  # packets do not say which frame they hold: frames are counted as they are decoded
+    doubtful: bool  # times ascend in decoding order though the decoder may reorder: they may not be those of display
     untimed: bool  # the file gives no times at all
     jumps: int  # how often the file's own times start again or jump
 
@@ -106,6 +108,7 @@ def _timed(found: _Contents, container: InputContainer, stream: VideoStream) -> 
         tick=tick,
         stays=stays if 0 < stays <= clock.longest else clock.usual,
         counted=stamps.counted,
+        doubtful=stamps.doubtful,
         untimed=stamps.untimed,
         jumps=clock.jumps,
     )
@@ -120,7 +123,8 @@ class _Stamps:
     tick: Fraction  # seconds
     counted: bool
     untimed: bool
-    hidden: int  # of the first frames in display order, though the file hides the first in decoding order
+    doubtful: bool = False
+    hidden: int = 0  # of the first frames in display order, though the file hides the first in decoding order
 
 
 def _stamps(found: _Contents, container: InputContainer, stream: VideoStream) -> _Stamps:
@@ -131,12 +135,13 @@ def _stamps(found: _Contents, container: InputContainer, stream: VideoStream) ->
     timed = shown != UNKNOWN
     if (decoded == UNKNOWN).any() and 3 * timed.sum() < len(shown):
         rate = 1 / (stream.average_rate or stream.guessed_rate or Fraction(25))
-        return _Stamps(np.arange(len(shown)), every, rate, counted=True, untimed=True, hidden=0)
+        return _Stamps(np.arange(len(shown)), every, rate, counted=True, untimed=True)
     if container.format.name == "avi" or 3 * timed.sum() < len(shown):
-        return _Stamps(decoded, every, tick, counted=True, untimed=False, hidden=0)
-    if stream.codec_context.has_b_frames and (shown == decoded).all():
-        return _Stamps(decoded, every, tick, counted=True, untimed=False, hidden=int(hidden.sum()))
-    return _Stamps(shown, timed & ~hidden, tick, counted=False, untimed=False, hidden=0)
+        return _Stamps(decoded, every, tick, counted=True, untimed=False)
+    doubtful = bool(stream.codec_context.has_b_frames) and bool((np.diff(shown[timed]) > 0).all())
+    if doubtful and 0 < hidden.sum() <= REORDERED and (shown == decoded).all():
+        return _Stamps(shown, every, tick, counted=True, untimed=False, hidden=int(hidden.sum()))
+    return _Stamps(shown, timed & ~hidden, tick, counted=False, untimed=False, doubtful=doubtful)
 
 
 def _later(shown: Ticks, frames: int, usual: int) -> Ticks:
