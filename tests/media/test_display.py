@@ -93,6 +93,7 @@ def painted(path: Path, codec: str, form: str, picture: np.ndarray, **settings: 
         ("png", "rgba", "mov"),
         ("apng", "rgba", "apng"),
         ("ffv1", "yuva420p", "mkv"),
+        ("libvpx-vp9", "yuva420p", "webm"),
     ],
 )
 @pytest.mark.parametrize("size", [None, (32, 64)])

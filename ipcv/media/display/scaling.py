@@ -2,14 +2,11 @@
 
 from typing import Any
 
-import av
 import numpy as np
 from av.video.frame import VideoFrame
 from numpy.typing import NDArray
 
 from ipcv.media.frames import FrameArray, FrameSize
-
-ONE_THREAD: dict[str, Any] = {} if av.__version__.startswith("15.") else {"threads": 1}  # PyAV 15 has no other way
 
 
 def scaled(picture: FrameArray, size: FrameSize) -> FrameArray:
@@ -44,4 +41,4 @@ def on_white(frame: VideoFrame) -> VideoFrame:
 
 def _reformatted(frame: VideoFrame, size: FrameSize, form: str) -> NDArray[Any]:
     height, width = size
-    return frame.reformat(width=width, height=height, format=form, interpolation="BICUBIC", **ONE_THREAD).to_ndarray()
+    return frame.reformat(width=width, height=height, format=form, interpolation="BICUBIC", threads=1).to_ndarray()

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import av
 from av.container import InputContainer
@@ -20,6 +20,7 @@ from ipcv.errors import VideoError
 from ipcv.text import shown
 
 AnyPacket = TypeVar("AnyPacket")
+_TRANSPARENT = {"vp8": "libvpx", "vp9": "libvpx-vp9"}  # decoders that know transparency
 _PLAYLISTS = (b"#EXTM3U", b"ffconcat", b"[playlist]", b"v=0\n", b"v=0\r\n")  # HLS, FFmpeg's own, PLS, SDP
 _LEADING_ELSEWHERE = frozenset(
     "applehttp concat dash hls image2 imf lavfi rtp rtsp sap sdp vobsub webm_dash_manifest".split()  # noqa: SIM905
@@ -86,6 +87,17 @@ def video_stream(container: InputContainer, path: Path) -> VideoStream:
     stream.thread_type = "AUTO"
     stream.codec_context.thread_count = min(os.cpu_count() or 1, 4)  # each further thread holds one more full frame
     return stream
+
+
+def decoder_of(stream: VideoStream) -> VideoCodecContext:
+    """The decoder of a stream: FFmpeg's own, or Google's where a WebM file is transparent, which only that one sees."""
+    name = _TRANSPARENT.get(codec_name(stream))
+    if stream.metadata.get("alpha_mode") != "1" or name not in av.codecs_available:
+        return stream.codec_context
+    decoder = cast(VideoCodecContext, av.CodecContext.create(name, "r"))
+    decoder.extradata = stream.codec_context.extradata
+    decoder.thread_count = stream.codec_context.thread_count
+    return decoder
 
 
 def packets(container: InputContainer, stream: VideoStream) -> Iterator["Packet[VideoStream]"]:

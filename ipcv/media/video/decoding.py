@@ -137,7 +137,7 @@ class _Decoder:
     def _decoded(self, run: Run) -> Iterator[VideoFrame]:
         index, packets = self._index, self._packets
         packets.reach(run.first)
-        decoder = packets.stream.codec_context
+        decoder = packets.decoder
         decoder.flush_buffers()
         skips = decoder.codec.canonical_name in SKIPPING and not (index.counted or index.doubtful or self._around)
         wanted = {int(index.packet[position]) for position in run.positions} if skips else set()

@@ -10,7 +10,7 @@ from av.packet import Packet
 from av.video.stream import VideoStream
 
 from ipcv.errors import VideoError
-from ipcv.media.video.container import open_container, packets, video_stream
+from ipcv.media.video.container import decoder_of, open_container, packets, video_stream
 from ipcv.media.video.index import FrameIndex
 from ipcv.text import shown
 
@@ -29,6 +29,7 @@ class PacketStream:
     def _open(self) -> None:
         self._container = open_container(self._path)
         self.stream = video_stream(self._container, self._path)
+        self.decoder = decoder_of(self.stream)
         self._packets = self._filled()
         self._next = 0  # number of the packet that comes next
 
@@ -40,7 +41,7 @@ class PacketStream:
         self._container.close()
 
     def reach(self, first: int) -> None:
-        """Make `first` the packet that comes next. This may open another `stream`."""
+        """Make `first` the packet that comes next. This may open another `stream` and `decoder`."""
         if first < self._next:
             self.close()
             self._open()

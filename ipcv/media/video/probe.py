@@ -20,6 +20,7 @@ from ipcv.media.video.container import (
     check_file,
     codec_name,
     decoded,
+    decoder_of,
     explain,
     open_container,
     packets,
@@ -63,8 +64,9 @@ def probe(path: str | Path) -> IndexedVideo:
 
 
 def _first_frame(container: InputContainer, stream: VideoStream) -> VideoFrame | None:
+    decoder = decoder_of(stream)
     for packet in chain(packets(container, stream), [None]):  # the last: what a file that broke off left inside
-        for frame in decoded(stream.codec_context, packet):
+        for frame in decoded(decoder, packet):
             return frame
     return None
 
