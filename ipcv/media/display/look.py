@@ -9,7 +9,7 @@ from av.video.stream import VideoStream
 from ipcv.media.display.colors import Colors, colors
 from ipcv.media.display.fields import deinterlaced
 from ipcv.media.display.orientation import Orientation, orientation
-from ipcv.media.display.scaling import on_white, resized, resized_finely
+from ipcv.media.display.scaling import has_alpha, on_white, resized, resized_finely
 from ipcv.media.frames import DynamicRange, FrameArray, FrameSize
 
 
@@ -20,12 +20,18 @@ class Look:
     orientation: Orientation
     colors: Colors | None  # None: those of an ordinary screen
     interlaced: bool  # whether a picture's odd and even lines were taken at two moments
+    has_alpha: bool  # whether parts may be transparent
     warnings: tuple[str, ...]
 
     @property
     def dynamic_range(self) -> DynamicRange:
         """Whether bright parts go beyond what an ordinary screen shows, and how they are coded."""
         return self.colors.dynamic_range if self.colors else "sdr"
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether pictures are displayed as they are stored, and opaque."""
+        return self.orientation == Orientation() and not (self.colors or self.interlaced or self.has_alpha)
 
     def through(self, frames: Iterator[VideoFrame]) -> Iterator[VideoFrame]:
         """Yield the decoded pictures of a stream, one for one, with whole lines where two half pictures are woven."""
@@ -44,7 +50,7 @@ def look_at(stream: VideoStream, frame: VideoFrame) -> Look:
     """Find how the pictures of `stream` are displayed; `frame` is the first one decoded."""
     laid = orientation(frame)
     tint = colors(stream.codec_context.color_trc, stream.codec_context.color_primaries)
-    return Look(laid, tint, frame.interlaced_frame, tuple(_warnings(laid, tint)))
+    return Look(laid, tint, frame.interlaced_frame, has_alpha(frame), tuple(_warnings(laid, tint)))
 
 
 def _warnings(laid: Orientation, tint: Colors | None) -> Iterator[str]:

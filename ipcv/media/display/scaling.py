@@ -31,12 +31,17 @@ def on_white(frame: VideoFrame) -> VideoFrame:
 
     This comes before scaling: the colours of parts that are not seen would run into the others.
     """
-    if not (frame.format.has_palette or any(part.is_alpha for part in frame.format.components)):
+    if not has_alpha(frame):
         return frame
     picture = _reformatted(frame, (frame.height, frame.width), "rgba")
     seen = picture[..., 3:].astype(np.uint16)
     mixed = (picture[..., :3] * seen + 255 * (255 - seen) + 127) // 255
     return VideoFrame.from_ndarray(mixed.astype(np.uint8), format="rgb24")
+
+
+def has_alpha(frame: VideoFrame) -> bool:
+    """Whether parts of a decoded picture may be transparent."""
+    return frame.format.has_palette or any(part.is_alpha for part in frame.format.components)
 
 
 def _reformatted(frame: VideoFrame, size: FrameSize, form: str) -> NDArray[Any]:
