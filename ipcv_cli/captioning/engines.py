@@ -20,7 +20,7 @@ def choose_engine(
 ) -> Engine:
     """The local engine, or one on a cluster, to which `start` connects until `stack` ends."""
     if cluster is None:
-        return _LocalEngine(settings, quiet=view.quiet, no_color=no_color)
+        return _LocalEngine(settings, view, no_color=no_color)
     return _ray_engine(settings, cluster, view, stack)
 
 
@@ -39,17 +39,19 @@ def _ray_engine(settings: EngineSettings, cluster: "Cluster", view: "BatchView",
 
 
 class _LocalEngine(LocalEngine):
-    def __init__(self, settings: EngineSettings, *, quiet: bool, no_color: bool) -> None:
+    def __init__(self, settings: EngineSettings, view: "BatchView", *, no_color: bool) -> None:
         super().__init__(settings)
-        self._quiet, self._no_color = quiet, no_color
+        self._view, self._no_color = view, no_color
 
     def start(self, plan: Plan, warn: Warn, *, offline: bool = False) -> LocalRun:
         with leaving_at_once():
             if not offline:
-                startup.announce_download(self.settings.source, quiet=self._quiet, no_color=self._no_color)
+                self._view.status("")  # the line is free for the download's bar
+                startup.announce_download(self.settings.source, quiet=self._view.quiet, no_color=self._no_color)
             return super().start(plan, warn, offline=offline)
 
     def load(self, plan: Plan, warn: Warn, stack: ExitStack, *, neighbors: int = 1) -> Captioner:
         with leaving_at_once():
             startup.hide_loading_bar()
+            self._view.status(f"loading {self.settings.source.name}")
             return super().load(plan, warn, stack, neighbors=neighbors)

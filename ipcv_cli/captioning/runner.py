@@ -35,6 +35,7 @@ def follow(run: "CaptionRun", view: "BatchView", emit: Emit) -> int:
                     _begin(run, view, tally)
                     continue
                 if isinstance(event, Captioned):
+                    view.status("")
                     emit(records(event))
                 elif isinstance(event, Failed):
                     view.failed(event)

@@ -203,6 +203,8 @@ def caption(
         to_stdout = json or output == Path("-") or (output is None and not sidecar)
         with BatchView(quiet=quiet, no_color=no_color, shared=to_stdout and is_terminal(sys.stdout)) as view:
             with leaving_at_once():
+                if "-" not in sources:
+                    view.status("starting")
                 startup.prepare(offline=offline, bars=view.animated, debug=debug)
                 from ipcv import caption as caption_run
                 from ipcv.batch.engine import EngineSettings

@@ -8,8 +8,10 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from rich.console import Group
+from rich.control import Control
 from rich.live import Live
 from rich.progress_bar import ProgressBar
+from rich.segment import ControlType
 from rich.table import Table
 from rich.text import Text
 
@@ -36,6 +38,7 @@ class BatchView:
         self.animated = not quiet and is_terminal(sys.stderr) and self._console.is_interactive
         self._bar = self.animated and not shared
         self._live: Live | None = None
+        self._status = False  # whether there is a status line, which the next output replaces
         self._tally: Tally | None = None
         self._current = ""
         self._began = self._logged = time.monotonic()
@@ -48,9 +51,20 @@ class BatchView:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.status("")
         if self._live:
             self._live.stop()
             self._live = None
+
+    def status(self, text: str) -> None:
+        """Say on a terminal what is being done while no video is: beside the bar, or on a line that is wiped later."""
+        self._current = visible(text)
+        if self._status:
+            self._console.control(Control(ControlType.CARRIAGE_RETURN, (ControlType.ERASE_IN_LINE, 2)))
+            self._status = False
+        if text and self.animated and not self._live:
+            self._console.print(Text(self._current, style="dim"), end="", no_wrap=True, overflow="ellipsis")
+            self._status = True
 
     def warn(self, message: str) -> None:
         """Print a warning, unless it was printed before."""
@@ -60,10 +74,13 @@ class BatchView:
 
     def say(self, kind: str, message: str) -> None:
         """Print a line."""
+        if self._status:
+            self.status("")
         self._console.print(line(kind, message), soft_wrap=True)
 
     def begin(self, tally: "Tally") -> None:
         """Start the bar: the first video is about to be read."""
+        self.status("")
         self._tally, self._began = tally, time.monotonic()
         self._logged = self._began
         if self._bar:
@@ -81,13 +98,16 @@ class BatchView:
         """Print why a video could not be captioned."""
         name = visible(failed.item.id)
         message = visible(failed.message)
-        self._complain("failed", message if name in message else f"{name}: {message}")
+        names_itself = failed.item.id == failed.item.video and name in message
+        self._complain("failed", message if names_itself else f"{name}: {message}")
 
     def error(self, message: str) -> None:
         """Print why the run ends."""
         self._complain("error", message)
 
     def _complain(self, kind: str, message: str) -> None:
+        if self._status:
+            self.status("")
         console = self._console if self._live else self._errors  # only the live one knows its bar
         console.print(line(kind, message), soft_wrap=True)
 

@@ -316,6 +316,13 @@ def test_a_sidecar_in_the_way_is_safe_from_a_run_that_remembers_nothing(videos, 
     assert (videos / "0.txt").read_text() != "mine"
 
 
+def test_a_failure_names_its_item(videos, capsys):
+    Path("list.jsonl").write_text(json.dumps({"id": "c", "video": "videos/0.mp4", "question": "What is \udfff?"}))
+    caption("list.jsonl", "-q", code=3)
+    says = "ipcv: failed: c: the text contains '\\udfff', a byte or half that is no character: leave it out\n"
+    assert capsys.readouterr().err == says
+
+
 def test_two_runs_on_one_output_exclude_each_other(videos, capsys):
     from ipcv.output.journal import Journal
 
@@ -392,6 +399,21 @@ def test_a_terminal_shows_how_far_it_is(videos):
     assert process.returncode == 0
     assert "4 done, 0 failed, 0 left" in terminal.screen
     assert b"left" in terminal.received
+    assert b"loading demo" in terminal.received
+    assert "loading" not in terminal.screen
+    assert terminal.cursor_is_visible
+
+
+def test_a_terminal_that_shows_captions_says_what_takes_long(videos):
+    with Terminal() as terminal:
+        process = commands.start("caption", "videos/0.mp4", *FAST, stdout=terminal.file, stderr=terminal.file)
+        assert process.wait(120) == 0
+    assert b"starting" in terminal.received
+    assert b"loading demo" in terminal.received
+    assert terminal.screen.startswith("ipcv: warning: the demo model")
+    assert "videos/0.mp4: " in terminal.screen
+    assert "starting" not in terminal.screen
+    assert "loading" not in terminal.screen
     assert terminal.cursor_is_visible
 
 
