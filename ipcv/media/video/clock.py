@@ -63,6 +63,8 @@ def _times_of_decoding(shown: Ticks, decoded: Ticks) -> tuple[bool, Ticks]:
 
 def _closed(shown: Ticks, longest: int, usual: int) -> tuple[Ticks, int]:
     """Close gaps that are longer than a picture can stay (damaged stamps), and count them."""
+    if not len(shown):
+        return shown, 0  # a damaged file whose packets hold no picture that is shown
     order = np.argsort(shown, kind="stable")
     steps = np.diff(shown[order])
     gaps = steps > longest
