@@ -54,7 +54,7 @@ class Dispatcher:
         )
         video = PendingVideo(work=work, job=job, pipeline=Pipeline(self.model, options))
         if self.cache and work.content and not self.plan.segments:
-            video.reuse = Reuse(self.cache, self.identity, options, self._planner)
+            video.reuse = Reuse(self.cache, self.identity, options, self._planner, self.model.width)
             video.encoded = video.reuse.load(item.video, limit, work.content)
         return video
 

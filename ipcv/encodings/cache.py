@@ -1,30 +1,23 @@
 """Encodings on disk: another question about a video costs no reading and no encoding."""
 
-import json
 import os
 import re
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
-from hashlib import blake2b
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
-import torch
 from platformdirs import user_cache_path
 from pydantic import ByteSize, TypeAdapter, ValidationError
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
-from torch import Tensor
+from safetensors import SafetensorError
 
-from ipcv.architecture.visual import Visual
 from ipcv.encodings.encoded import Encoded
+from ipcv.encodings.stored import packed, stored_path, unpacked
+from ipcv.errors import first_line
 from ipcv.files import expanded, replaced
-from ipcv.limits.budget import Lowered, Share
-from ipcv.media.frames import VideoFacts
+from ipcv.text import visible
 
 LIMIT = 10 * 10**9  # bytes
-VERSION = 4
 _NAME = re.compile(r"[0-9a-f]{32}\.safetensors")
 _SIZE = re.compile(r"[0-9.]+\s*[A-Za-z]*")
 
@@ -48,18 +41,19 @@ class EncodingCache:
     def __init__(self, folder: Path, limit: int = LIMIT, warn: Callable[[str], object] = lambda _: None) -> None:
         self.folder, self.limit, self._warn = folder, limit, warn
 
-    def load(self, key: str, video: str) -> Encoded | None:
-        """The encoding stored under `key`, with `video` as its path and 0 for its seconds; None if there is none."""
+    def load(self, key: str, video: str, check: Callable[[Encoded], object] = lambda _: None) -> Encoded | None:
+        """The encoding stored under `key`, with `video` as its path and 0 for its seconds; None if there is none.
+
+        One for which `check` raises `ValueError` is damaged.
+        """
         path = self._path(key)
         try:
-            with safe_open(path, "pt") as file:
-                about = json.loads(file.metadata()["ipcv"])
-                visual = Visual(file.get_tensor("visual"), file.get_tensor("deepstack"))
-            found = _encoded(visual, about)
+            found = unpacked(path)
+            check(found)
         except FileNotFoundError:
             return None
-        except (SafetensorError, OSError, ValueError, LookupError, TypeError) as error:
-            self._warn(f"a damaged encoding is made again ({error})")
+        except (SafetensorError, OSError, ValueError, LookupError, TypeError, RuntimeError) as error:
+            self._warn(f"a damaged encoding is made again ({visible(first_line(error))})")
             with suppress(OSError):  # where it cannot be removed, it is found damaged again
                 path.unlink(missing_ok=True)
             return None
@@ -69,24 +63,7 @@ class EncodingCache:
 
     def store(self, key: str, encoded: Encoded) -> None:
         """Keep an encoding. What cannot be written is a warning: the answer does not depend on it."""
-        parts = {"visual": encoded.visual.tokens, "deepstack": encoded.visual.deepstack}
-        tensors = {name: part.detach().cpu().contiguous() for name, part in parts.items()}
-        about = {
-            "version": VERSION,
-            "hash": _hash(*tensors.values()),
-            "grid": encoded.grid,
-            "video": asdict(encoded.video),
-            "times": encoded.times,
-            "size": encoded.size,
-            "passes": encoded.passes,
-            "kept": encoded.kept,
-            "expected": encoded.expected,
-            "warnings": encoded.warnings,
-            "frame_batch": encoded.frame_batch,
-            "kind": encoded.kind,
-            "share": encoded.share and asdict(encoded.share),
-        }
-        data = save(tensors, {"ipcv": json.dumps(about)})
+        data = packed(encoded)
         if len(data) > self.limit:
             self._warn(f"an encoding of {len(data):,} bytes is more than the cache may hold")
             return
@@ -146,43 +123,8 @@ def parse_size(text: str) -> int:
     return int(size)
 
 
-def _hash(*tensors: Tensor) -> str:
-    found = blake2b(digest_size=16)
-    for tensor in tensors:
-        found.update(tensor.view(torch.uint8).numpy().tobytes())
-    return found.hexdigest()
-
-
-def _encoded(visual: Visual, about: dict[str, Any]) -> Encoded:
-    """The encoding of stored parts. Raises `ValueError` if they are not whole."""
-    if about["version"] != VERSION or about["hash"] != _hash(visual.tokens, visual.deepstack):
-        raise ValueError("its checksum is another one")
-    time, rows, columns = about["grid"]
-    height, width = about["size"]
-    return Encoded(
-        visual=visual,
-        grid=(time, rows, columns),
-        video=VideoFacts(**about["video"]),
-        times=tuple(about["times"]),
-        size=(height, width),
-        passes=tuple(map(tuple, about["passes"])),
-        kept=tuple(map(tuple, about["kept"])),
-        warnings=tuple(about["warnings"]),
-        expected=tuple(about.get("expected", ())),
-        seconds={"read": 0.0, "preprocess": 0.0, "encode": 0.0},
-        frame_batch=about["frame_batch"],
-        kind=about["kind"],
-        share=about["share"] and _share(**about["share"]),
-    )
-
-
-def _share(*, lowered: list[dict[str, Any]], **numbers: int) -> Share:
-    return Share(**numbers, lowered=tuple(Lowered(**each) for each in lowered))
-
-
 def _video(path: Path) -> str:
     try:
-        with safe_open(path, "pt") as file:
-            return str(json.loads(file.metadata()["ipcv"])["video"]["path"])
-    except (SafetensorError, OSError, ValueError, LookupError, TypeError):
+        return stored_path(path)
+    except (SafetensorError, OSError, ValueError, LookupError, TypeError, RuntimeError):
         return ""

@@ -16,11 +16,18 @@ class Reuse:
     """The encodings in `cache` that were made by one model under `options`, and within the limits of `planner`.
 
     An encoding whose frames or pixels were lowered is stored per limit. One that was not lowered is stored once, and
-    serves every limit within which nothing of it has to be lowered.
+    serves every limit within which nothing of it has to be lowered. `width` is that of the model's visual tokens.
     """
 
-    def __init__(self, cache: EncodingCache, model: dict[str, Any], options: Options, planner: BudgetPlanner) -> None:
-        self.cache, self.model, self.options, self.planner = cache, model, options, planner
+    def __init__(
+        self,
+        cache: EncodingCache,
+        model: dict[str, Any],
+        options: Options,
+        planner: BudgetPlanner,
+        width: int | None = None,
+    ) -> None:
+        self.cache, self.model, self.options, self.planner, self.width = cache, model, options, planner, width
         self._keys: dict[str, str] = {}  # by path, of the encoding that is not lowered
         self._lowered_keys: dict[str, str] = {}
 
@@ -38,7 +45,7 @@ class Reuse:
             return None  # nothing would tell that the video is another one by now
         key = fingerprint.of_encoding(found, self.model, self.options)
         self._keys[video] = key
-        return self.cache.load(key, video)
+        return self.cache.load(key, video, self._check)
 
     def within(self, whole: Encoded | None, video: str, limit: Limit) -> Encoded | None:
         """`whole`, which was found before, if it fits into `limit`, else the one that was lowered to it, if any."""
@@ -46,7 +53,7 @@ class Reuse:
             return None
         self._lowered_keys[video] = fingerprint.digest([self._keys[video], limit.visual, limit.context])
         fits = whole is not None and self._stays_whole(whole, limit)
-        found = whole if fits else self.cache.load(self._lowered_keys[video], video)
+        found = whole if fits else self.cache.load(self._lowered_keys[video], video, self._check)
         return found and replace(found, share=share_of(self.planner, found, limit))
 
     def keep(self, encoded: Encoded) -> None:
@@ -57,6 +64,14 @@ class Reuse:
         keys = self._lowered_keys if _is_lowered(encoded.share) else self._keys
         if encoded.video.path in keys and encoded.frame_batch == self.options.frame_batch:
             self.cache.store(keys[encoded.video.path], encoded)
+
+    def _check(self, encoded: Encoded) -> None:
+        """Raise `ValueError` for an encoding over which the model would fail again and again."""
+        tokens, pictures = encoded.visual.tokens, encoded.grid[0]
+        if tokens.shape != (pictures * self.planner.patches.tokens(*encoded.size), self.width):
+            raise ValueError("its size is not that of the model's")
+        if len(encoded.times) % pictures:
+            raise ValueError("its times do not fit its frames")
 
     def _stays_whole(self, encoded: Encoded, limit: Limit) -> bool:
         """Whether the video would be encoded like this again, all of it."""

@@ -114,5 +114,5 @@ class Model:
     def _opener(self, pipeline: Pipeline, cache: EncodingCache | None = None) -> Opener:
         options = pipeline.options
         planner = self._limits.planner(options, pipeline.patches)
-        reuse = Reuse(cache, fingerprint.model(self.facts), options, planner) if cache else None
+        reuse = Reuse(cache, fingerprint.model(self.facts), options, planner, self.loaded.width) if cache else None
         return Opener(options, planner, self._reader, reuse)

@@ -40,6 +40,11 @@ class Loaded:
     processor: str | None = None  # transformers' processor class that the model's files name
     lock: Lock = field(default_factory=Lock, repr=False, compare=False)  # held while a question is under way
 
+    @property
+    def width(self) -> int:
+        """Numbers in an embedding of the language model."""
+        return int(self.network.config.get_text_config().hidden_size)
+
     @contextmanager
     def in_use(self) -> Iterator[None]:
         """Hold the model for the length of the `with`. Raises `ValueError` if it is held already."""

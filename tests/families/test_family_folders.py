@@ -260,3 +260,11 @@ def test_tome_works_or_is_refused_before_anything_is_read(model, video):
     else:
         with pytest.raises(ModelError, match=f"ToMe is not supported in model family '{model.facts.family}'"):
             model.ask("no-such-file.mp4", QUESTION, options)
+
+
+def test_an_encoding_has_the_tokens_that_the_cache_expects(model, video):
+    """The cache removes entries of another size: a family that it counts otherwise would never be cached."""
+    encoding = model.encode(video, PLAIN)
+    tokens = encoding.grid[0] * model.loaded.patches.tokens(*encoding.size)
+    assert encoding.visual.tokens.shape == (tokens, model.loaded.width)
+    assert len(encoding.times) % encoding.grid[0] == 0

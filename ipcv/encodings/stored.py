@@ -1,0 +1,92 @@
+"""An encoding as the bytes of a file: its tensors, and all else as JSON; taken back only if it is whole."""
+
+import json
+from dataclasses import asdict
+from hashlib import blake2b
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+from pydantic import BaseModel, Field, FiniteFloat, NonNegativeInt, PositiveInt
+from safetensors import safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from ipcv.architecture.visual import Visual
+from ipcv.encodings.encoded import Encoded
+from ipcv.limits.budget import Share
+from ipcv.media.frames import MediaKind, VideoFacts
+
+VERSION = 5
+
+Time = Annotated[FiniteFloat, Field(ge=0)]
+
+
+class About(BaseModel, extra="forbid"):
+    """What an encoding holds beside its tensors."""
+
+    grid: tuple[PositiveInt, PositiveInt, PositiveInt]
+    video: VideoFacts
+    times: tuple[Time, ...]
+    size: tuple[PositiveInt, PositiveInt]
+    passes: tuple[tuple[NonNegativeInt, ...], ...]
+    kept: tuple[tuple[NonNegativeInt, ...], ...]
+    warnings: tuple[str, ...]
+    expected: tuple[FiniteFloat, ...]
+    frame_batch: PositiveInt
+    kind: MediaKind
+    share: Share | None
+
+
+def packed(encoded: Encoded) -> bytes:
+    """The bytes of a safetensors file with the encoding."""
+    parts = {"visual": encoded.visual.tokens, "deepstack": encoded.visual.deepstack}
+    tensors = {name: part.detach().cpu().contiguous() for name, part in parts.items()}
+    fields: dict[str, Any] = {name: getattr(encoded, name) for name in About.model_fields}
+    for name in ("video", "share"):
+        fields[name] = fields[name] and asdict(fields[name])
+    about = json.dumps(fields)
+    return save(tensors, {"version": str(VERSION), "about": about, "hash": _hash(about, *tensors.values())})
+
+
+def unpacked(path: Path) -> Encoded:
+    """The encoding in a file, with 0 for its seconds.
+
+    Raises `OSError`, `SafetensorError`, and `ValueError` or `LookupError` if it is none, or not whole.
+    """
+    with safe_open(path, "pt") as file:
+        about = _metadata(file)
+        visual = Visual(file.get_tensor("visual"), file.get_tensor("deepstack"))
+        if file.metadata()["hash"] != _hash(about, visual.tokens, visual.deepstack):
+            raise ValueError("its checksum is another one")
+    _check_shape(visual)
+    fields = dict(About.model_validate_json(about))
+    return Encoded(visual=visual, seconds={"read": 0.0, "preprocess": 0.0, "encode": 0.0}, **fields)
+
+
+def stored_path(path: Path) -> str:
+    """Which video the encoding in a file is of. Errors as in `unpacked`."""
+    with safe_open(path, "pt") as file:
+        return About.model_validate_json(_metadata(file)).video.path
+
+
+def _metadata(file: Any) -> str:
+    found = file.metadata() or {}
+    if found.get("version") != str(VERSION):
+        raise ValueError("another version of ipcv has made it")
+    return str(found["about"])
+
+
+def _check_shape(visual: Visual) -> None:
+    tokens, deepstack = visual.tokens, visual.deepstack
+    fits = tokens.ndim == 2 and deepstack.ndim == 3 and deepstack.shape[1:] == tokens.shape
+    if not fits or not len(tokens) or not tokens.is_floating_point() or deepstack.dtype != tokens.dtype:
+        raise ValueError("its tensors have another shape")
+
+
+def _hash(about: str, *tensors: Tensor) -> str:
+    found = blake2b(about.encode(), digest_size=16)
+    for tensor in tensors:
+        found.update(f"{tensor.dtype}{tuple(tensor.shape)}".encode())
+        found.update(tensor.contiguous().view(torch.uint8).numpy().tobytes() if tensor.numel() else b"")
+    return found.hexdigest()
