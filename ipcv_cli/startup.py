@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, TextIO, cast
 
+from ipcv.processors import usable_processors
 from ipcv_cli.display.stdio import Stderr
 
 if TYPE_CHECKING:
@@ -16,10 +17,12 @@ if TYPE_CHECKING:
 
 
 def prepare(*, offline: bool, bars: bool, debug: bool) -> None:
-    """Keep libraries from writing to stderr; to be called before they are imported. The user's environment goes first.
+    """Keep libraries quiet and their threads modest; to be called before they are imported.
 
+    The user's environment goes first.
     `bars`: downloads may draw their progress. `debug`: warnings are shown, and what readers print.
     """
+    _share_processors()
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("HF_HUB_VERBOSITY", "error")
     if not bars:
@@ -33,6 +36,19 @@ def prepare(*, offline: bool, bars: bool, debug: bool) -> None:
         logger = logging.getLogger("ipcv")
         logger.setLevel(logging.DEBUG)
         logger.addHandler(logging.StreamHandler(cast("TextIO", Stderr())))
+
+
+def _share_processors() -> None:
+    """Let torch's threads sleep while they wait, and have no more of them than a container's quota pays for.
+
+    By default they spin, which takes the processor from whatever else runs: beside other work, readers included,
+    that makes two threads many times slower than one. OpenMP reads this once, as torch is imported.
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    os.environ.setdefault("KMP_BLOCKTIME", "0")
+    usable = usable_processors()
+    if usable < (os.cpu_count() or 1) and not {"OMP_NUM_THREADS", "MKL_NUM_THREADS"} & os.environ.keys():
+        os.environ["OMP_NUM_THREADS"] = str(usable)
 
 
 def hide_loading_bar() -> None:

@@ -49,7 +49,8 @@ class ReaderProcess:
             self._process = subprocess.Popen(  # noqa: S603
                 # -P: no module of the current folder gets in the way of the library's
                 [sys.executable, "-P", "-m", "ipcv.readers.process", str(number), str(scratch), *modules],
-                env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},  # imports whatever this process would
+                # imports whatever this process would, and computes nothing for which torch's threads are good
+                env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"},
                 stdin=subprocess.PIPE,  # never written to: its end tells that this process is gone
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,

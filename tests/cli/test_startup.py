@@ -2,6 +2,8 @@
 
 import logging
 import os
+import subprocess
+import sys
 import warnings
 
 import pytest
@@ -12,14 +14,17 @@ from ipcv.models.source import ModelSource
 from ipcv_cli import startup
 
 NAMES = ("TRANSFORMERS_VERBOSITY", "HF_HUB_VERBOSITY", "HF_HUB_DISABLE_PROGRESS_BARS", "HF_HUB_OFFLINE")
+THREADS = ("OMP_WAIT_POLICY", "KMP_BLOCKTIME", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 @pytest.fixture(autouse=True)
 def own_environment(monkeypatch):
-    for name in NAMES:
+    for name in (*NAMES, *THREADS):
         monkeypatch.setenv(name, "")  # so that it is put back
         monkeypatch.delenv(name)
-    monkeypatch.setattr(logging.getLogger("bitsandbytes"), "level", logging.NOTSET)
+    for name in ("bitsandbytes", "ipcv"):
+        monkeypatch.setattr(logging.getLogger(name), "level", logging.NOTSET)
+    monkeypatch.setattr(logging.getLogger("ipcv"), "handlers", [])
 
 
 def settings() -> list[str | None]:
@@ -56,6 +61,37 @@ def test_what_bitsandbytes_logs_is_for_debugging(debug, caplog):
     logger.warning("inputs will be cast")
     logger.error("no library")
     assert caplog.messages == ["inputs will be cast", "no library"][not debug :]
+
+
+def test_threads_sleep_while_they_wait_unless_the_user_says_otherwise(monkeypatch):
+    startup.prepare(offline=False, bars=False, debug=False)
+    assert [os.environ.get(name) for name in THREADS] == ["passive", "0", None, None]
+    monkeypatch.setenv("OMP_WAIT_POLICY", "active")
+    startup.prepare(offline=False, bars=False, debug=False)
+    assert os.environ["OMP_WAIT_POLICY"] == "active"
+
+
+def test_there_are_no_more_threads_than_a_quota_pays_for_unless_the_user_says_otherwise(monkeypatch):
+    monkeypatch.setattr(startup, "usable_processors", lambda: 1)
+    monkeypatch.setattr(os, "cpu_count", lambda: 8)
+    monkeypatch.setenv("MKL_NUM_THREADS", "3")
+    startup.prepare(offline=False, bars=False, debug=False)
+    assert "OMP_NUM_THREADS" not in os.environ
+    monkeypatch.delenv("MKL_NUM_THREADS")
+    startup.prepare(offline=False, bars=False, debug=False)
+    assert os.environ["OMP_NUM_THREADS"] == "1"
+
+
+def test_torch_is_not_imported_before_threads_are_set():
+    """OpenMP reads its settings once, as torch is imported."""
+    code = (
+        "import sys\nfrom ipcv_cli import startup\n"
+        "startup.prepare = lambda **_: print('torch' in sys.modules) or sys.exit()\n"
+        "from ipcv_cli.main import main\nmain(sys.argv[1:])"
+    )
+    for command in (["ask", "clip.mp4", "What?"], ["caption", "clips"], ["bench"]):
+        done = subprocess.run([sys.executable, "-c", code, *command], capture_output=True, text=True, check=False)
+        assert (command, done.stdout) == (command, "False\n")
 
 
 @pytest.fixture

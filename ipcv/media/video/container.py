@@ -1,6 +1,5 @@
 """Opening a video file with PyAV, and saying in one line what is wrong with it."""
 
-import os
 import stat
 from collections.abc import Iterator
 from contextlib import suppress
@@ -17,6 +16,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from ipcv.errors import VideoError
+from ipcv.processors import usable_processors
 from ipcv.text import shown
 
 AnyPacket = TypeVar("AnyPacket")
@@ -85,7 +85,7 @@ def video_stream(container: InputContainer, path: Path) -> VideoStream:
             f"{shown(path)} is compressed in a way that is not known here: convert it to H.264 with ffmpeg"
         )
     stream.thread_type = "AUTO"
-    stream.codec_context.thread_count = min(os.cpu_count() or 1, 4)  # each further thread holds one more full frame
+    stream.codec_context.thread_count = min(usable_processors(), 4)  # each further thread holds one more full frame
     return stream
 
 
