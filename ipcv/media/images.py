@@ -5,11 +5,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import numpy as np
 from PIL import Image, UnidentifiedImageError
 from PIL.ExifTags import Base
 
 from ipcv.errors import VideoError, first_line
+from ipcv.media.display.stills import for_screen
 from ipcv.media.frames import FrameArray, VideoFacts
 from ipcv.media.video.container import check_file, explain
 from ipcv.text import shown, visible
@@ -41,8 +41,8 @@ def read_image(path: str | Path) -> tuple[FrameArray, VideoFacts, tuple[str, ...
     with _explained(path), Image.open(path) as image:
         image.load()
         form, count = (image.format or "").lower(), getattr(image, "n_frames", 1)
-        turn, told = _turn(image)
-        picture = _on_white(image if turn is None else image.transpose(turn))
+        turn, damaged = _turn(image)
+        picture, converted = for_screen(image if turn is None else image.transpose(turn))
     height, width = picture.shape[:2]
     facts = VideoFacts(
         path=str(path),
@@ -56,9 +56,8 @@ def read_image(path: str | Path) -> tuple[FrameArray, VideoFacts, tuple[str, ...
         rotation=0,
         reader="pillow",
     )
-    if count > 1:
-        told.append(f"only the first of {count} pictures in {shown(path)} is used")
-    return picture, facts, tuple(told)
+    others = [f"only the first of {count} pictures in {shown(path)} is used"] if count > 1 else []
+    return picture, facts, (*damaged, *converted, *others)
 
 
 @contextmanager
@@ -93,11 +92,3 @@ def _turn(image: Image.Image) -> tuple[Image.Transpose | None, list[str]]:
             damaged = True
     damaged |= any("EXIF" in str(each.message).upper() for each in noted)
     return turn, ["its EXIF data are damaged: it may lie on its side"] if damaged else []
-
-
-def _on_white(image: Image.Image) -> FrameArray:
-    """Lay transparent parts on white, and return the pixels."""
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    return np.asarray(image.convert("RGB"), dtype=np.uint8)
