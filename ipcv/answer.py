@@ -42,7 +42,7 @@ class Speedup:
     median: float  # of all pairs
     low: float  # the median's range: the lowest and the highest pair, or of many pairs 92 % confidence limits
     high: float
-    verdict: Verdict  # by the range: too close if it comes within 2 % of equally fast, too few below three pairs
+    verdict: Verdict  # by the range: too close within 2 % of 1, of three or four pairs within its own width of 1
     seconds: float  # median of the compressed runs
     seconds_dense: float  # median of the uncompressed runs
 

@@ -118,12 +118,13 @@ def speedup(pairs: Sequence[Pair], *names: StageName) -> Speedup:
 
 
 def verdict(pairs: int, low: float, high: float) -> Verdict:
-    """What so many pairs say whose median lies between `low` and `high`."""
+    """What so many pairs say whose median lies between `low` and `high`; of few pairs, that may be by chance."""
     if pairs < FEW:
         return "too few pairs to call"
-    if low > 1 + CLOSE:
+    margin = CLOSE if pairs >= ENOUGH else max(CLOSE, high - low)
+    if low > 1 + margin:
         return "faster"
-    return "slower" if high < 1 - CLOSE else "too close to call"
+    return "slower" if high < 1 - margin else "too close to call"
 
 
 def _outside(count: int) -> int:

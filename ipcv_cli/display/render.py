@@ -182,7 +182,7 @@ def comparison(baseline: "Baseline") -> Iterable[str]:
     yield f"measured: times as fast as uncompressed, {pairs}, median (range)"
     for name, found in (("encode", baseline.encode), ("prefill", baseline.prefill), ("in all", baseline.total)):
         yield (
-            f"  {name} {found.median:.2f}× ({found.low:.2f} to {found.high:.2f}), {found.verdict}: "
+            f"  {name} {found.median:.2f}× ({found.low:.2f}–{found.high:.2f}), {found.verdict}: "
             f"{seconds(found.seconds)} against {seconds(found.seconds_dense)}"
         )
     same = "the same answer" if baseline.same_answer else f"uncompressed, the answer is {baseline.answer!r}"

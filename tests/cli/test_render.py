@@ -20,9 +20,9 @@ def shown(item: RenderableType, width: int = 100) -> str:
 
 COMPARISON = [
     "measured: times as fast as uncompressed, 7 pairs of runs in turn, median (range)",
-    "  encode 2.10× (2.00 to 2.30), faster: 4.00 s against 8.40 s",
-    "  prefill 1.25× (0.97 to 1.31), too close to call: 1.20 s against 1.50 s",
-    "  in all 1.50× (1.40 to 1.60), faster: 60.0 s against 90.0 s",
+    "  encode 2.10× (2.00–2.30), faster: 4.00 s against 8.40 s",
+    "  prefill 1.25× (0.97–1.31), too close to call: 1.20 s against 1.50 s",
+    "  in all 1.50× (1.40–1.60), faster: 60.0 s against 90.0 s",
     "measured: similarity of the visual embeddings 0.987; uncompressed, the answer is 'blue'",
 ]
 

@@ -101,6 +101,8 @@ def test_the_speed_up_compares_equally_long_answers():
         ((0.32, 4.23), 2.275, 0.32, 4.23, "too few pairs to call"),
         ((1.8, 1.9, 2.2), 1.9, 1.8, 2.2, "faster"),
         ((0.5, 0.6, 0.4), 0.5, 0.4, 0.6, "slower"),
+        ((0.92, 0.82, 0.97), 0.92, 0.82, 0.97, "too close to call"),
+        ((0.92, 0.82, 0.97, 0.9, 0.91), 0.91, 0.82, 0.97, "slower"),
         ((0.53, 0.9, 3.15), 0.9, 0.53, 3.15, "too close to call"),
         ((1.01, 1.02, 1.03, 1.04, 1.05), 1.03, 1.01, 1.05, "too close to call"),
         ((0.1, *[1.5] * 6, 9.0), 1.5, 1.5, 1.5, "faster"),  # of eight pairs, the outermost are left out
