@@ -53,7 +53,7 @@ KINDS = {
     "hevc-open.mkv": Kind("libx265", tuple(_X265.items())),
     "vp8.webm": Kind("libvpx", (("cpu-used", "8"), ("auto-alt-ref", "1"), ("lag-in-frames", "16"))),
     "vp9.webm": Kind("libvpx-vp9", (("cpu-used", "8"), ("auto-alt-ref", "1"), ("lag-in-frames", "16"))),
-    "av1.mp4": Kind("libsvtav1", (("preset", "12"),)),
+    "av1.mp4": Kind("libsvtav1", (("preset", "8"), ("crf", "10"))),
     "mpeg2-b.mpg": Kind("mpeg2video", (("bf", "2"), ("qscale", "4"))),
     "mpeg2-b.ts": Kind("mpeg2video", (("bf", "2"), ("qscale", "4"))),
     "mpeg4-b.avi": Kind("mpeg4", (("bf", "2"), ("qscale", "4"))),
@@ -62,16 +62,17 @@ KINDS = {
 
 
 def picture(number: int) -> np.ndarray:
-    """A picture with `number` as black and white bars, the lowest bit leftmost."""
+    """A picture with `number` as black and white bars, in Gray code: one bar changes at a time."""
     height, width = SIZE
-    lit = [255 * (number >> bit & 1) for bit in range(BITS)]
+    lit = [255 * ((number ^ number >> 1) >> bit & 1) for bit in range(BITS)]
     return np.repeat(np.tile(np.repeat(np.uint8(lit), width // BITS), (height, 1))[..., None], 3, axis=2)
 
 
 def number_in(picture: np.ndarray) -> int:
+    """The number that a picture shows."""
     height, width, _ = picture.shape
     bars = [picture[height // 2, (2 * bit + 1) * width // (2 * BITS)].mean() > 127 for bit in range(BITS)]
-    return sum(1 << bit for bit, lit in enumerate(bars) if lit)
+    return sum(1 << bit for bit in range(BITS) if sum(bars[bit:]) % 2)
 
 
 def write(path: Path, kind: Kind, numbers: Sequence[int]) -> Path:
