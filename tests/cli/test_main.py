@@ -59,7 +59,6 @@ def test_without_a_command_there_is_help_and_the_code_of_a_usage_error(capsys):
             ["cache", "foo"],
             "Invalid value for 'action': 'foo' is not one of 'ls', 'rm', 'size' (see `ipcv cache --help`)",
         ),
-        (["cache"], "Missing argument 'action'. Choose from: ls, rm, size (see `ipcv cache --help`)"),
         (["models", "pul"], "No such command 'pul'. Did you mean 'pull'? (see `ipcv models --help`)"),
         (["models", "pull"], "Missing argument 'REPO' (see `ipcv models pull --help`)"),
         (["models", "--jsn"], "No such option: --jsn (Possible options: --json) (see `ipcv models list --help`)"),
