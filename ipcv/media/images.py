@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from PIL import Image, UnidentifiedImageError
@@ -11,6 +11,7 @@ from PIL.ExifTags import Base
 from ipcv.errors import VideoError, first_line
 from ipcv.media.display.stills import for_screen
 from ipcv.media.frames import FrameArray, VideoFacts
+from ipcv.media.video.animations import is_animated_webp
 from ipcv.media.video.container import check_file, explain
 from ipcv.text import shown, visible
 
@@ -27,8 +28,12 @@ ENDINGS = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 
 
 def is_image(path: str | Path) -> bool:
-    """Whether a file is an image, judged by the ending of its name."""
-    return Path(path).suffix.lower() in ENDINGS
+    """Whether a file is an image, judged by the ending of its name; an animated WebP is a video."""
+    path = Path(path)
+    with suppress(OSError, ValueError):  # reading it says what is wrong
+        if path.suffix.lower() == ".webp" and is_animated_webp(path):
+            return False
+    return path.suffix.lower() in ENDINGS
 
 
 def read_image(path: str | Path) -> tuple[FrameArray, VideoFacts, tuple[str, ...]]:

@@ -75,7 +75,7 @@ class Batch:
         others = [work.item.id for work in self._works.values() if self._state(work) == "replace"]
         if self.journal and others and not self.overwrite:
             some = f"{len(others)} of these videos" if len(others) > 1 else shown(others[0])
-            why = f"has captions of {some} from other settings or contents"
+            why = f"has captions of {some} from other settings, contents or an earlier version"
             ways = "name another `output` to keep them, or give `overwrite` to replace them"
             raise ValueError(f"{shown(self.journal.path)} {why}: {ways}")
 

@@ -44,6 +44,9 @@ def follow(run: "CaptionRun", view: "BatchView", emit: Emit) -> int:
     except TooManyFailuresError as error:
         ended = "stopped"
         view.error(str(error))
+    except Exception:
+        ended = "stopped"
+        raise
     finally:
         if tally:
             places = run.places
@@ -64,8 +67,8 @@ def forecast(run: "CaptionRun", view: "BatchView") -> int:
     view.begin(tally)
     view.end("dry run", None, resumable=False)
     if tally.replaced:
-        needs = "" if run.overwrite else ", which needs `overwrite`"
-        view.say("replace", f"captions of {tally.replaced} from other settings or contents would be replaced{needs}")
+        what = f"{tally.replaced} have captions from other settings, contents or an earlier version"
+        view.say("replace", f"{what}: {'they would be replaced' if run.overwrite else '`overwrite` replaces them'}")
     return 0
 
 

@@ -98,7 +98,8 @@ def test_captions_from_other_settings_or_contents_are_only_replaced_on_demand(vi
     capsys.readouterr()
     caption(videos, "-o", "captions.jsonl", "--keep", "0.5", "-q", code=2)
     assert capsys.readouterr().err == (
-        "ipcv: error: captions.jsonl has captions of 4 of these videos from other settings or contents: "
+        "ipcv: error: captions.jsonl has captions of 4 of these videos from other settings, contents or an earlier "
+        "version: "
         "name another --output to keep them, or give --overwrite to replace them\n"
     )
     assert lines() == first
@@ -107,7 +108,8 @@ def test_captions_from_other_settings_or_contents_are_only_replaced_on_demand(vi
     assert out == "".join(f"replace\t{name}\n" for name in FOUR)
     assert err == (
         "ipcv: dry run: 0 done, 0 failed, 4 left\n"
-        "ipcv: replace: captions of 4 from other settings or contents would be replaced, which needs --overwrite\n"
+        "ipcv: replace: 4 have captions from other settings, contents or an earlier version: "
+        "--overwrite replaces them\n"
     )
     caption(videos, "-o", "captions.jsonl", "--keep", "0.5", "--overwrite")
     assert ids() == FOUR

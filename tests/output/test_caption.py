@@ -106,7 +106,7 @@ def test_captions_from_other_settings_are_never_removed_unasked(videos, engine):
     before = Path("captions.jsonl").read_bytes()
     run = ipcv.caption(videos, "captions.jsonl", OTHER, engine=engine)
     assert [state for _, state in run.forecast()] == ["replace", "replace", "todo", "todo"]
-    says = "captions.jsonl has captions of 2 of these videos from other settings or contents: name another `output`"
+    says = "captions.jsonl has captions of 2 of these videos from other settings, contents or an earlier version: name "
     with pytest.raises(ValueError, match=says):
         list(run)
     assert Path("captions.jsonl").read_bytes() == before
@@ -124,7 +124,7 @@ def test_a_run_that_replaces_loses_nothing_when_it_stops(videos, engine):
     next(event for event in events if isinstance(event, Captioned))
     events.close()
     assert Path("captions.jsonl").read_bytes().startswith(before)
-    with pytest.raises(ValueError, match="from other settings or contents"):
+    with pytest.raises(ValueError, match="from other settings, contents or"):
         list(ipcv.caption(videos, "captions.jsonl", OTHER, engine=single))
     list(ipcv.caption(videos, "captions.jsonl", OTHER, engine=single, overwrite=True))
     assert ids() == [FOUR[2], FOUR[0], FOUR[1], FOUR[3]]  # the one that fails now keeps what it has

@@ -16,6 +16,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from ipcv.errors import VideoError
+from ipcv.media.video.animations import animated_png, is_animated_webp
 from ipcv.processors import usable_processors
 from ipcv.text import shown
 
@@ -54,7 +55,8 @@ def open_container(path: Path) -> InputContainer:
                 f"{shown(path)} is a playlist, which only names other files or addresses: give a video, or make one "
                 "with ffmpeg -i PLAYLIST -c copy video.mp4"
             )
-        return av.open(str(path.absolute()), metadata_errors="replace", options={"format_whitelist": _formats()})
+        file = animated_png(path) if is_animated_webp(path) else str(path.absolute())
+        return av.open(file, "r", metadata_errors="replace", options={"format_whitelist": _formats()})
     except (av.error.FFmpegError, OSError) as error:
         raise VideoError(explain(path, error)) from error
 
