@@ -24,7 +24,7 @@ class VideoError(IPCVError):
 
 
 class ReadTimeoutError(VideoError):
-    """Reading the video took longer than `timeout`."""
+    """Reading the video took longer than `timeout`, or its server was silent for too long."""
 
 
 class ReaderCrashError(VideoError):

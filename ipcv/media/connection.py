@@ -21,7 +21,7 @@ from http.client import (
 from typing import Self
 from urllib.parse import SplitResult, quote, unquote, urljoin, urlsplit
 
-from ipcv.errors import VideoError, first_line, is_about_space
+from ipcv.errors import ReadTimeoutError, VideoError, first_line, is_about_space
 from ipcv.text import shown, visible
 
 CONNECT = 10.0  # seconds in which a server must take the connection
@@ -204,7 +204,8 @@ def _redirected(where: SplitResult, answer: HTTPResponse) -> SplitResult:
 def _explained(url: str, error: Exception, deadline: _Deadline) -> VideoError:
     if isinstance(error, OSError) and is_about_space(error):
         return VideoError(f"there is no room for a copy of {shown(url)}: make room, or set TMPDIR to another folder")
-    return VideoError(f"{shown(url)} cannot be fetched: {_reason(url, error, deadline)}")
+    kind = ReadTimeoutError if deadline.has_passed or isinstance(error, TimeoutError) else VideoError
+    return kind(f"{shown(url)} cannot be fetched: {_reason(url, error, deadline)}")
 
 
 def _reason(url: str, error: Exception, deadline: _Deadline) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
-from ipcv.errors import VideoError, first_line
+from ipcv.errors import ReadTimeoutError, VideoError, first_line
 from ipcv.media.connection import ANSWER, CONNECT, TOTAL
 from ipcv.media.video.container import check_file
 from ipcv.media.web import copy_of_web, identity_of_web, is_web, too_large
@@ -64,8 +64,9 @@ def identity_of_remote(url: str, access: Access) -> dict[str, Any]:
     The hash is "" where the store keeps no marks. Raises `VideoError`.
     """
     seconds = ANSWER if access.timeout is None else min(access.timeout, ANSWER)
-    if is_web(url):
-        return identity_of_web(url, seconds=seconds, allow_private=access.allow_private)
+    if is_web(url):  # in a thread, as nothing else bounds the time in which a name becomes an address
+        most = seconds + CONNECT
+        return _within(most, url, lambda: identity_of_web(url, seconds=seconds, allow_private=access.allow_private))
     system, path = _open_system(url)
     info = _within(seconds, url, lambda: system.info(path))
     marks = "".join(f"{name}={info[name]};" for name in _MARKS if info.get(name) is not None)
@@ -147,10 +148,14 @@ def _within(seconds: float, url: str, call: Callable[[], _Found]) -> _Found:
     thread = threading.Thread(target=run, daemon=True)
     thread.start()
     thread.join(seconds)
+    if errors and isinstance(errors[0], VideoError):
+        raise errors[0]
     if errors:
         raise _failed(url, errors[0]) from errors[0]
     if not done:
-        raise VideoError(f"{shown(url)} cannot be fetched: there is no answer within {seconds:g} s: try again later")
+        raise ReadTimeoutError(
+            f"{shown(url)} cannot be fetched: there is no answer within {seconds:g} s: try again later"
+        )
     return done[0]
 
 
@@ -173,8 +178,6 @@ def _web_options() -> dict[str, Any]:
 
 
 def _failed(url: str, error: Exception) -> VideoError:
-    if isinstance(error, VideoError):
-        return error
     if isinstance(error, FileNotFoundError):
         return VideoError(f"{shown(url)} does not exist: check the address")
     if isinstance(error, PermissionError):

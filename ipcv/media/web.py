@@ -7,13 +7,16 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from ipcv.errors import VideoError
+from ipcv.errors import ReadTimeoutError, VideoError
 from ipcv.media.connection import ANSWER, SILENCE, TOTAL, RefusedError, opened
 from ipcv.text import shown
 
 PACE = 1000  # bytes per second that a server must send on average, once it has sent for `SILENCE`
+AGAIN = 1.0  # seconds in which a server must answer that was silent less than `MEMORY` seconds ago
+MEMORY = 60.0
 _CHUNK = 1 << 20
 _PAGE = (b"<!doctype html", b"<html")
+_silent: dict[str, float] = {}  # by host, when it did not answer
 
 
 def is_web(url: str) -> bool:
@@ -22,8 +25,23 @@ def is_web(url: str) -> bool:
 
 
 def identity_of_web(url: str, *, seconds: float = ANSWER, allow_private: bool = False) -> dict[str, Any]:
-    """The size of a file, and a hash of its server's marks, "" if the server keeps none. Raises `VideoError`."""
-    with opened(url, min(seconds, ANSWER), allow_private=allow_private) as answer:
+    """The size of a file, and a hash of its server's marks, "" if the server keeps none. Raises `VideoError`.
+
+    A server that has just been silent gets less time: many videos of one that is down must not hold others up.
+    """
+    host, now = urlsplit(url).netloc, time.monotonic()
+    was_silent = now - _silent.get(host, -MEMORY) < MEMORY
+    try:
+        found = _identity(url, min(seconds, ANSWER, AGAIN if was_silent else ANSWER), allow_private=allow_private)
+    except ReadTimeoutError:
+        _silent[host] = now
+        raise
+    _silent.pop(host, None)
+    return found
+
+
+def _identity(url: str, seconds: float, *, allow_private: bool) -> dict[str, Any]:
+    with opened(url, seconds, allow_private=allow_private) as answer:
         marks = "".join(f"{name}={answer.headers[name]};" for name in ("ETag", "Last-Modified") if answer.headers[name])
         found = blake2b(marks.encode(errors="surrogateescape"), digest_size=16).hexdigest() if marks else ""
         return {"size": answer.length, "hash": found}

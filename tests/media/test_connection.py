@@ -3,12 +3,12 @@
 import socket
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from ipcv.errors import VideoError
+from ipcv.errors import ReadTimeoutError, VideoError
 from ipcv.media import connection, web
 from ipcv.media.connection import is_private
 from ipcv.media.remote import Access, fetch, identity_of_remote
@@ -203,9 +203,23 @@ def test_a_server_that_does_not_answer_is_given_up(path, server, tmp_path, monke
     monkeypatch.setattr(web, "ANSWER", 0.5)
     begun = time.monotonic()
     assert "has not answered within 0.5 s" in message(f"{server.url}/{path}", tmp_path)
-    with pytest.raises(VideoError, match=r"has not answered within 0\.2 s"):
+    with pytest.raises(ReadTimeoutError, match=r"has not answered within 0\.2 s"):
         identity_of_remote(f"{server.url}/{path}", Access(timeout=0.2))
     assert time.monotonic() - begun < 5
+
+
+def test_many_videos_of_a_silent_server_are_given_up_sooner(server, monkeypatch):
+    monkeypatch.setattr(web, "ANSWER", 1.0)
+    monkeypatch.setattr(web, "AGAIN", 0.1)
+    times = []
+    for path in ("silent/1", "silent/2", "silent/3", "video", "silent/4"):
+        begun = time.monotonic()
+        with nullcontext() if path == "video" else pytest.raises(ReadTimeoutError):
+            identity_of_remote(f"{server.url}/{path}", Access())
+        times.append(time.monotonic() - begun)
+    first, *others, again = times
+    assert first > 0.9 < again
+    assert max(others) < 0.9
 
 
 def test_a_server_that_falls_silent_or_drips_or_takes_for_ever_is_given_up(server, tmp_path, monkeypatch):
