@@ -24,6 +24,8 @@ _QUIET = {
     "RAY_IGNORE_UNHANDLED_ERRORS": "1",
     "RAY_DEDUP_LOGS_SKIP_REGEX": ".*",  # its messages about workers that end would go to stdout
 }
+_HERE = ("", "local")  # values of RAY_ADDRESS with which a cluster may be started
+_LOOPBACK = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"  # 0: a cluster is for one machine, and nobody else reaches its ports
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,9 +40,13 @@ class WorkerPlan:
 
 
 def _quiet_ray() -> Any:
-    """Ray, set to log little. Raises `ValueError` if it is not installed."""
-    for name, value in _QUIET.items():
-        os.environ.setdefault(name, value)
+    """Ray, set to log little, and to keep to this machine unless it joins a cluster elsewhere.
+
+    Raises `ValueError` if it is not installed.
+    """
+    keep_here = {_LOOPBACK: "0"} if os.environ.get("RAY_ADDRESS", "") in _HERE else {}
+    for name, value in (_QUIET | keep_here).items():
+        os.environ.setdefault(name, value)  # read as Ray is imported
     ray = require("ray")
     logging.getLogger("ray").setLevel(logging.ERROR)
     return ray
@@ -50,7 +56,8 @@ class Cluster:
     """A Ray cluster with `actors` workers and `gpus` for each, by default as many as it has room for.
 
     A `with` connects to the cluster of `RAY_ADDRESS`, or to the one that `ray start` has made on this machine, or
-    starts one that ends with the `with`. Raises `ClusterError` if none can be had, and `ValueError` for wrong numbers.
+    starts one that ends with the `with`, and that no other machine reaches. Raises `ClusterError` if none can be had,
+    and `ValueError` for wrong numbers.
     """
 
     def __init__(self, *, actors: int | None = None, gpus: float | None = None) -> None:
@@ -61,14 +68,16 @@ class Cluster:
         self._actors, self._gpus = actors, gpus
         self.ray = _quiet_ray()
         self.is_ours = False  # whether it was started here
+        self.is_private = False  # whether only this machine reaches it
 
     def __enter__(self) -> Self:
         self._was_there = self.ray.is_initialized()
         if not self._was_there:
             with _own_signals():
                 self._connect(os.environ.get("RAY_ADDRESS", ""))
-        nodes = [node["Resources"] for node in self.ray.nodes() if node["Alive"]]
-        self.share = share(nodes, self._actors, self._gpus)
+        alive = [node for node in self.ray.nodes() if node["Alive"]]
+        self.is_private = all(node["NodeManagerAddress"] == "127.0.0.1" for node in alive)
+        self.share = share([node["Resources"] for node in alive], self._actors, self._gpus)
         if self.is_ours and not self.share.room:
             self._disconnect()
             raise ValueError(
@@ -92,7 +101,7 @@ class Cluster:
         quiet: dict[str, Any] = {"log_to_driver": False, "configure_logging": False}
         _check_address(address)
         try:
-            if address not in ("", "local") or not self._start(quiet):
+            if address not in _HERE or not self._start(quiet):
                 self.ray.init(**quiet)
         except (OSError, RuntimeError, ValueError) as error:
             raise ClusterError(f"no Ray cluster can be had: {first_line(error)}") from error

@@ -32,6 +32,7 @@ def _ray_engine(settings: EngineSettings, cluster: "Cluster", view: "BatchView",
             with leaving_at_once():
                 stack.enter_context(cluster)
                 share, where = cluster.share, "a cluster started here" if cluster.is_ours else "the cluster"
+                where += ", which only this machine reaches" if cluster.is_private else ""
                 view.say("ray", f"actors on {where}: {share.count}; for each, CPUs: {share.cpus}, GPUs: {share.gpus:g}")
                 return super().start(plan, warn, offline=offline)
 

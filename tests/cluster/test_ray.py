@@ -96,11 +96,19 @@ def run(place, local):
     process = commands.start(*command, **streams)
     wait_for_lines(process, 1)
     workers = [each for each in family(process) if each.name().startswith("ray::Worker")]
+    ports = [port for each in family(process) for port in each.net_connections("inet") if port.status == "LISTEN"]
     max(workers, key=lambda worker: worker.cpu_times().user).kill()  # the one that has done most
     done_then = len(lines())
     out, err = process.communicate(timeout=200)
     assert len(workers) == 2
-    return SimpleNamespace(code=process.returncode, out=out.decode(), err=err.decode(), done_then=done_then)
+    return SimpleNamespace(
+        code=process.returncode, out=out.decode(), err=err.decode(), done_then=done_then, ports=ports
+    )
+
+
+def test_a_cluster_that_is_started_here_listens_to_this_machine_alone(run):
+    assert run.ports
+    assert {port.laddr.ip for port in run.ports} <= {"127.0.0.1", "::ffff:127.0.0.1"}
 
 
 def test_a_killed_worker_loses_nothing_and_nothing_is_done_twice(run, local):
@@ -113,7 +121,9 @@ def test_a_killed_worker_loses_nothing_and_nothing_is_done_twice(run, local):
 def test_the_end_of_a_worker_is_told_and_nothing_else_of_ray(run):
     assert [json.loads(line) for line in run.out.splitlines()] == lines()
     first, notice, *rest = [line for line in run.err.splitlines() if not line.startswith("ipcv: progress: ")]
-    assert first == "ipcv: ray: actors on a cluster started here: 2; for each, CPUs: 1, GPUs: 0"
+    assert first == (
+        "ipcv: ray: actors on a cluster started here, which only this machine reaches: 2; for each, CPUs: 1, GPUs: 0"
+    )
     assert notice.startswith("ipcv: warning: the demo model knows only")
     deaths = [line for line in rest if line.startswith("ipcv: warning: worker ")]
     assert deaths[0].endswith(tuple(f"; what it had is done again: {count}" for count in range(1, 9)))
