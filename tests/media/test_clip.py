@@ -105,6 +105,7 @@ def test_every_container_gives_the_frames_of_the_times_it_says(films, name):
         assert clip.facts.reader == "pyav"
         if name == "raw.h264":
             assert found == expected([index / 25 for index in range(90)], clip)
+            assert clip.facts.duration == pytest.approx(90 / 25)
             assert clip.warnings == ("the file does not say when its frames are shown: taken as 25 per second",)
         elif name == "trimmed.mp4":
             assert found == [15 + number for number in expected(times[:75], clip)]

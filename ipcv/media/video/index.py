@@ -96,7 +96,7 @@ def _timed(found: _Contents, container: InputContainer, stream: VideoStream) -> 
     packet = np.flatnonzero(timed)[order]
     rank = np.full(len(timed), NEVER, np.int64)
     rank[packet] = np.arange(len(packet))
-    stays = found.stays[packet[-1]] if len(packet) else 0
+    stays = found.stays[packet[-1]] if len(packet) and not stamps.untimed else 0  # of other ticks than those made up
     return FrameIndex(
         rank=rank,
         key=key,
