@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 
 from ipcv.errors import VideoError
 from ipcv.media.frames import FrameSize, FrameStream
+from ipcv.media.video.clock import REORDERED
 from ipcv.media.video.container import decoded
-from ipcv.media.video.index import NEVER, REORDERED, FrameIndex
+from ipcv.media.video.index import NEVER, FrameIndex
 from ipcv.media.video.packets import PacketStream
 from ipcv.media.video.probe import IndexedVideo
 from ipcv.text import shown

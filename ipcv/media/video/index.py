@@ -10,11 +10,10 @@ from av.packet import Packet
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
-from ipcv.media.video.clock import UNKNOWN, Ticks, continued
+from ipcv.media.video.clock import REORDERED, UNKNOWN, Ticks, continued
 from ipcv.media.video.container import packets
 
 NEVER = -1  # the rank of a packet whose picture is not shown, or that only completes the one before it
-REORDERED = 16  # frames by which display may lag behind decoding, in any codec
 _TICK = Fraction(1, av.time_base)
 _RESTARTING = 0x200  # FFmpeg's AVFMT_TS_DISCONT: the format allows times to start again
 _COPIES = 4  # times that an index may claim the file's bytes
@@ -37,6 +36,8 @@ class FrameIndex:
     doubtful: bool  # times ascend in decoding order though the decoder may reorder: they may not be those of display
     untimed: bool  # the file gives no times at all
     jumps: int  # how often the file's own times start again or jump
+    hidden: int  # packets that the file says not to show
+    damaged: bool  # a picture would stay for longer than one can
 
 
 @dataclass
@@ -86,7 +87,7 @@ def _timed(found: _Contents, container: InputContainer, stream: VideoStream) -> 
     key, decoded = np.array(found.key, bool), np.array(found.decoded, np.int64)
     clock = continued(
         stamps.shown[timed],
-        stamps.shown[timed] if stamps.counted else decoded[timed],
+        _times_of_decoding(stamps, decoded, container),
         key[timed],
         tick=float(tick),
         usual=int(1 / (tick * (stream.average_rate or 25))),
@@ -111,6 +112,8 @@ def _timed(found: _Contents, container: InputContainer, stream: VideoStream) -> 
         doubtful=stamps.doubtful,
         untimed=stamps.untimed,
         jumps=clock.jumps,
+        hidden=sum(found.hidden) if not stamps.hidden else 0,
+        damaged=max(found.stays, default=0) > clock.longest,
     )
 
 
@@ -142,6 +145,15 @@ def _stamps(found: _Contents, container: InputContainer, stream: VideoStream) ->
     if doubtful and 0 < hidden.sum() <= REORDERED and (shown == decoded).all():
         return _Stamps(shown, every, tick, counted=True, untimed=False, hidden=int(hidden.sum()))
     return _Stamps(shown, timed & ~hidden, tick, counted=False, untimed=False, doubtful=doubtful)
+
+
+def _times_of_decoding(stamps: _Stamps, decoded: Ticks, container: InputContainer) -> Ticks | None:
+    """Times of decoding of the frames, if the format stores them; FFmpeg's guess is none where times start again."""
+    if stamps.counted:
+        return stamps.shown[stamps.timed]
+    found = decoded[stamps.timed]
+    stored = "matroska" not in container.format.name and 2 * int((found != UNKNOWN).sum()) > len(found)
+    return found if stored else None
 
 
 def _later(shown: Ticks, frames: int, usual: int) -> Ticks:

@@ -123,6 +123,10 @@ def _doubts(
     """Warn of frame times that had to be made up, and of pictures that end well before the announced length."""
     if index.untimed:
         return (f"the file does not say when its frames are shown: taken as {facts.fps:g} per second",)
+    hidden = max(index.hidden, stream.frames - facts.frames)
+    if hidden > 0 and (index.damaged or index.hidden > facts.frames):
+        why = "a damaged time stamp" if index.damaged else "an edit list"
+        return (f"{why} hides {hidden} of the file's {hidden + facts.frames} frames",)
     if index.jumps:
         often = "once" if index.jumps == 1 else f"{index.jumps} times"
         return (f"the file's clock starts again or jumps {often}: the times here go on, as they do in a player",)
