@@ -46,7 +46,7 @@ def films(tmp_path_factory) -> Path:
     film(folder / "uneven.mkv", times=UNEVEN)
     film(folder / "broadcast.ts", times=UNEVEN)
     film(folder / "old.avi")
-    film(folder / "raw.h264", form="h264")
+    film(folder / "raw.h264", form="h264", options={"x264-params": "force-cfr=1"})  # its packets say how long they stay
     film(folder / "closed.mp4", "libx265", options={"x265-params": "log-level=error:open-gop=0"})
     film(folder / "late.mp4", times=[5 + when for when in THIRTY_PER_SECOND])
     film(folder / "front.mp4", container={"movflags": "faststart"})
