@@ -3,7 +3,7 @@
 import re
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
@@ -101,6 +101,21 @@ def naming(url: str, copy: Path) -> Iterator[None]:
         yield
     except VideoError as error:
         raise type(error)(str(error).replace(str(copy), shown(url))) from error
+
+
+@contextmanager
+def at_hand(video: str, access: Access, folder: Callable[[], AbstractContextManager[str | Path]]) -> Iterator[Path]:
+    """A file of this machine; of a remote one a copy, in a `folder` that is open as long as this is.
+
+    Raises `VideoError`; errors in the `with` name the URL.
+    """
+    with ExitStack() as stack:
+        path = local_path(video, access)
+        if path is None:
+            path = Path(stack.enter_context(folder())) / f"video{ending(video)}"
+            fetch(video, path, access)
+        with naming(video, path):
+            yield path
 
 
 def fetch(url: str, target: Path, access: Access) -> None:

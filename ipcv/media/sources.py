@@ -1,14 +1,17 @@
 """Videos, images and frames in memory that a question is about: found, then their frames chosen, then read."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 
 from ipcv.media.clip import Clip, Resize, clip_from_frames, clip_from_image, open_chosen
 from ipcv.media.frames import FrameArray, FrameSize, MediaKind, VideoFacts
 from ipcv.media.images import is_image, read_image
+from ipcv.media.remote import Access, at_hand, is_remote
 from ipcv.media.sampling import Choice, Sampling, choose
 from ipcv.media.video.probe import IndexedVideo, probe
 
@@ -57,7 +60,7 @@ def find(path: str | Path) -> FoundFile:
 
 
 def read_frames(path: str | Path, sampling: Sampling | None = None, *, max_pixels: int | None = None) -> TimedFrames:
-    """Read the frames of a video or image file that a model is shown, each at the time at which it appears.
+    """Read the frames that a model is shown of a video or image (a file or a URL), each at the time that it appears.
 
     They are as a player displays them: upright, in the colours of an ordinary screen, whole where the file is
     interlaced, on white where it is transparent. Those of a video are an even number, as models take them in pairs.
@@ -66,13 +69,23 @@ def read_frames(path: str | Path, sampling: Sampling | None = None, *, max_pixel
     >>> read_frames("clip.mp4", Sampling(fps=1, start=60)).times
     [60.0, 61.0, 62.0, 63.0]
     """
-    with open_frames(find(path), sampling, resize=within(max_pixels)) as clip:
+    with _at_hand(str(path)) as found, open_frames(found, sampling, resize=within(max_pixels)) as clip:
         frames = np.empty((len(clip.times), *clip.size, 3), np.uint8)
         done = 0
         for batch in clip:
             frames[done : done + len(batch)] = batch
             done += len(batch)
     return TimedFrames(frames, clip.times, clip.facts, clip.warnings)
+
+
+@contextmanager
+def _at_hand(video: str) -> Iterator[FoundFile]:
+    if not is_remote(video):
+        yield find(video)
+        return
+    with at_hand(video, Access(), TemporaryDirectory) as path:
+        found = find(path)
+        yield replace(found, facts=replace(found.facts, path=video))
 
 
 def open_frames(source: FoundFile, sampling: Sampling | None = None, *, resize: Resize) -> Clip:

@@ -14,7 +14,7 @@ from ipcv.errors import ReaderCrashError
 from ipcv.media.clip import Clip
 from ipcv.media.clip_frames import FrameSource
 from ipcv.media.frames import FrameStream
-from ipcv.media.remote import Access, ending, fetch, is_remote, local_path, naming
+from ipcv.media.remote import Access, at_hand, is_remote
 from ipcv.media.sources import FoundFile, find
 from ipcv.readers.child import Job, ReaderProcess, failure
 from ipcv.readers.memory import reader_memory
@@ -36,6 +36,7 @@ class FileReader:
         self.access = access or Access()
         self._process: ReaderProcess | None = None
         self._is_busy = False
+        self._is_interrupted = False
 
     def start(self) -> ReaderProcess:
         """Start the process, without waiting until it has started."""
@@ -60,12 +61,7 @@ class FileReader:
         if not is_remote(url):
             return self._found(video)
         with ExitStack() as stack:
-            path = local_path(url, self.access)
-            if path is None:
-                path = stack.enter_context(scratch_folder()) / f"video{ending(url)}"
-                fetch(url, path, self.access)
-            with naming(url, path):
-                found = self._found(path)
+            found = self._found(stack.enter_context(at_hand(url, self.access, scratch_folder)))
             found = replace(found, facts=replace(found.facts, path=url))
             weakref.finalize(found, stack.pop_all().close)
         return found
@@ -93,7 +89,7 @@ class FileReader:
 
     def _messages(self, job: Job, name: str) -> Generator[tuple[Any, ...], None, None]:
         """What the process sends for a job. If it is not wanted to its end, the process is ended."""
-        self._is_busy = True
+        self._is_busy, self._is_interrupted = True, False
         try:
             process = self._begun(job, name)
             while (message := process.receive(name))[0] != "end":
@@ -115,13 +111,14 @@ class FileReader:
                 process.begin(job, name, reader_memory(1))
                 break
             except ReaderCrashError:
-                if not tries_left:
+                if not tries_left or self._is_interrupted:
                     raise
         return process
 
     def _interrupt(self) -> None:
         """End the process if it is reading; also from another thread than the one that waits for it."""
         if self._is_busy and (process := self._process):
+            self._is_interrupted = True
             process.kill()
 
 

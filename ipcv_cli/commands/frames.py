@@ -6,11 +6,12 @@ import typer
 
 from ipcv_cli import choices, startup
 from ipcv_cli import options as opt
+from ipcv_cli import source_options as src
 from ipcv_cli.exit import leaving_at_once, reported
 
 
 def frames(
-    video: Annotated[str, typer.Argument(metavar="VIDEO", help="A video or image file.")],
+    video: Annotated[str, typer.Argument(metavar="VIDEO", help="A video or image file, or a URL.")],
     output: Annotated[
         str,
         typer.Option(
@@ -22,6 +23,9 @@ def frames(
             show_default=False,
         ),
     ],
+    max_download: src.MaxDownload = "4GB",
+    allow_private: src.AllowPrivate = False,
+    timeout: src.FetchTimeout = None,
     fps: opt.Fps = None,
     max_frames: opt.MaxFrames = None,
     start: opt.Start = None,
@@ -62,7 +66,7 @@ def frames(
             from ipcv.text import visible
 
         chosen = choices.sampling(fps, max_frames, start, end)
-        with FileReader() as reader:
+        with FileReader(choices.access(max_download, timeout, allow_private)) as reader:
             shown = write_frames(
                 video,
                 expanded(output),

@@ -2,6 +2,9 @@
 
 import json
 import pickle
+import threading
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
 import jsonschema
 import numpy as np
@@ -49,6 +52,27 @@ def test_an_image_is_one_frame(tmp_path):
     found = ipcv.read_frames(tmp_path / "image.png")
     assert np.array_equal(found.frames, quarters(40, 60)[None])
     assert (found.times, found.facts.reader) == ((0.0,), "pillow")
+
+
+@pytest.fixture
+def server(tmp_path):
+    """The address of a web server of this folder."""
+    web = ThreadingHTTPServer(("127.0.0.1", 0), partial(SimpleHTTPRequestHandler, directory=tmp_path))
+    threading.Thread(target=web.serve_forever, args=(0.02,), daemon=True).start()
+    yield f"http://127.0.0.1:{web.server_port}"
+    web.shutdown()
+    web.server_close()
+
+
+def test_a_url_is_fetched(clip, server, tmp_path, capsys):
+    found = ipcv.read_frames(f"{server}/clip.mp4")
+    assert np.array_equal(found.frames, ipcv.read_frames(clip).frames)
+    assert found.facts.path == f"{server}/clip.mp4"
+    assert main(["frames", f"{server}/clip.mp4", "-o", str(tmp_path / "sheet.png"), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["video"]["path"] == f"{server}/clip.mp4"
+    assert main(["frames", f"{server}/none.mp4", "-o", str(tmp_path / "none.png")]) == 4
+    assert "none.mp4 cannot be fetched: the server answers 404" in capsys.readouterr().err
+    assert ipcv.read_frames(clip.as_uri()).facts.path == clip.as_uri()
 
 
 def test_frames_that_were_read_can_be_asked_about(demo, clip):
