@@ -48,7 +48,7 @@ def continued(
     usual = max(int(np.median(forward)) if len(forward) else rate, 1)
     longest = max(min(max(int(PAUSE / tick), 10 * usual), still) if restarting else still, usual)
     steps = np.diff(order)
-    back = REORDERED * usual if decoded is None else int(JITTER / tick)
+    back = max(REORDERED * usual, int(PAUSE / tick)) if decoded is None else int(JITTER / tick)
     ends = (steps < -back) | (steps > longest)
     ends |= _begins_again(shown, keys)[1:] if decoded is None else keys[1:] & (steps < 0)
     starts = [0, *(np.flatnonzero(ends) + 1).tolist()]
