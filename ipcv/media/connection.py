@@ -229,6 +229,8 @@ def _reason(url: str, error: Exception, deadline: _Deadline) -> str:
             return "what answers there is no web server: check the address and port"
         case LineTooLong():
             return "the server sends headers that are too large"
+        case HTTPException() if "headers" in str(error):
+            return "the server sends too many headers"
         case IncompleteRead():
             return "the connection broke off: try again"
     text = error.strerror if isinstance(error, OSError) and error.strerror else first_line(error)

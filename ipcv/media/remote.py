@@ -177,6 +177,8 @@ def _within(seconds: float, url: str, call: Callable[[], _Found]) -> _Found:
 def _open_system(url: str) -> tuple[Any, str]:
     from fsspec.core import url_to_fs  # only remote paths need it
 
+    if any(is_web(part) for part in url.split("::")[1:]):  # it would go without the bounds of `media.web`
+        raise VideoError(f"{shown(url)} leads to another web address: download that first")
     try:
         return url_to_fs(url, **(_web_options() if is_web(url) else {}))
     except ImportError as error:

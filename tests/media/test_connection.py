@@ -173,7 +173,7 @@ def test_a_server_without_marks_gives_no_hash(server):
         ("to/file:///etc/passwd", "redirects to file:///etc/passwd, which is no web address"),
         ("to/ftp://127.0.0.1/x", "redirects to ftp://127.0.0.1/x, which is no web address"),
         ("headers", "sends headers that are too large"),
-        ("many", "headers"),
+        ("many", "sends too many headers"),
         ("closes", "closed the connection: try again later"),
         ("packed", "sends it compressed (gzip)"),
         ("stops/", "broke off after 16,384 of 100,000 bytes: try again"),

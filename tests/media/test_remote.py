@@ -99,6 +99,7 @@ def test_a_copy_is_bounded(store, tmp_path, clips, address):
     ("url", "says"),
     [
         ("memory://store/none.mp4", "does not exist: check the address"),
+        ("zip://a.mp4::http://127.0.0.1:9/a.zip", "leads to another web address: download that first"),
         ("nonsense://x/a.mp4", "cannot be fetched: ValueError: Protocol not known"),
         ("http://127.0.0.1:9/a.mp4", "cannot be fetched: the host refuses the connection"),
     ],
