@@ -1,13 +1,15 @@
-"""Files written so that a crash leaves the old one or the new one; paths with `~`; and JSON, however deep."""
+"""Files written so that a crash leaves the old one or the new one; paths with `~`; sizes; and JSON, however deep."""
 
 import json
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
+_SIZE = re.compile(r"[0-9.]+\s*[A-Za-z]*")
 _DEEPEST = 100  # levels of lists and objects in JSON: far more than any honest file has, and safe to walk by recursion
 _TOO_DEEP = f"this JSON is nested too deeply: more than {_DEEPEST} levels"
 
@@ -58,6 +60,19 @@ def _children(value: Any) -> Iterator[Any]:
     """The lists and objects in a list or an object."""
     parts = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
     return (part for part in parts if isinstance(part, dict | list))
+
+
+def parse_size(text: str) -> int:
+    """Bytes from `500MB`, `10GiB`, `10G` or a number. Raises `ValueError`."""
+    from pydantic import ByteSize, TypeAdapter, ValidationError
+
+    try:
+        size = TypeAdapter(ByteSize).validate_python(text)
+    except ValidationError:
+        size = None
+    if size is None or not _SIZE.fullmatch(text.strip()):  # ByteSize passes over what stands behind the unit
+        raise ValueError(f"{text!r} is not a size: write 500MB or 10GiB")
+    return int(size)
 
 
 def expanded(path: str) -> Path:

@@ -1,6 +1,7 @@
 """Options of the command line as the library's settings."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, get_origin
 
 from ipcv.compression.registry import DEFAULTS, maker, settings_of
@@ -58,12 +59,15 @@ def answer_options(chosen: Mapping[str, Any]) -> "Options":
         "seed",
         "repeats",
     )
-    return Options(
+    plain = Options(  # without methods, which import torch: other mistakes are told at once
         sampling=sampling(*(chosen[name] for name in ("fps", "max_frames", "start", "end"))),
         baseline=chosen.get("baseline", False),
-        **compression(**{name: chosen[name] for name in COMPRESSION}),
+        compressor=None,
+        reducer=None,
+        pruner=None,
         **given(**{name: chosen.get(name) for name in direct}),
     )
+    return replace(plain, **compression(**{name: chosen[name] for name in COMPRESSION}))
 
 
 def sampling(fps: float | None, max_frames: int | None, start: str | None, end: str | None) -> "Sampling":
@@ -135,7 +139,7 @@ def _method(option: str, name: str | None, prefix: str, settings: dict[str, Any]
 
 def access(max_download: str, timeout: float | None, allow_private: bool) -> "Access":
     """How far remote videos may be followed. Raises `ValueError` for a size or a time that makes no sense."""
-    from ipcv.encodings.cache import parse_size
+    from ipcv.files import parse_size
     from ipcv.media.remote import Access
 
     return Access(max_download=parse_size(max_download), timeout=timeout, allow_private=allow_private)
@@ -145,8 +149,8 @@ def encoding_cache(where: str, limit: str, warn: Callable[[str], None]) -> "Enco
     """The cache at `where`: a folder, `auto` or `off`. Raises `ValueError` for a size that is none."""
     if where == "off":
         return None
-    from ipcv.encodings.cache import EncodingCache, default_folder, parse_size
-    from ipcv.files import expanded
+    from ipcv.encodings.cache import EncodingCache, default_folder
+    from ipcv.files import expanded, parse_size
 
     folder = default_folder() if where == "auto" else expanded(where)
     if folder.exists() and not folder.is_dir():

@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+import threading
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -16,6 +17,7 @@ from ipcv_cli.display.parameters import as_options
 from ipcv_cli.display.stdio import abandon
 
 ERROR, USAGE, PARTLY, VIDEO, MODEL, MEMORY, INTERRUPTED, TERMINATED = 1, 2, 3, 4, 5, 6, 130, 143
+_INTERRUPTED = "ipcv: interrupted\n"
 EXIT_CODES: dict[ErrorKind, int] = {"video": VIDEO, "model": MODEL, "memory": MEMORY, "settings": USAGE, "other": ERROR}
 
 
@@ -45,9 +47,32 @@ def leaving_at_once(*, sigterm: bool = False) -> Iterator[None]:
 
 
 def _leave(code: int, *_: object) -> None:
-    if os.isatty(2):
-        os.write(2, b"\r\x1b[2K\x1b[?25h")
+    with suppress(OSError):  # stderr is closed
+        if os.isatty(2):
+            os.write(2, b"\r\x1b[2K\x1b[?25h")
+        if code == INTERRUPTED:
+            os.write(2, _INTERRUPTED.encode())
     os._exit(code)
+
+
+def end_on_sigterm() -> None:
+    """SIGTERM becomes `SystemExit`: open files are closed and helpers ended first.
+
+    Python drops an exception that a signal raises inside a destructor, or in another call that nobody waits for. Such
+    a signal, and a Ctrl-C, is sent once more.
+    """
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))
+    sys.unraisablehook = _once_more
+
+
+def _once_more(dropped: Any) -> None:
+    """Send the signal again whose exception was dropped, a moment later, when the call is over."""
+    numbers = {SystemExit: signal.SIGTERM, KeyboardInterrupt: signal.SIGINT}
+    if (number := numbers.get(dropped.exc_type)) and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGALRM, lambda *_: signal.raise_signal(number))
+        signal.setitimer(signal.ITIMER_REAL, 0.05)
+    else:
+        sys.__unraisablehook__(dropped)
 
 
 @contextmanager
@@ -83,6 +108,8 @@ def reported(
     except (typer.Exit, typer.TyperException):
         raise
     except KeyboardInterrupt:
+        with suppress(OSError):  # stderr is closed
+            os.write(2, _INTERRUPTED.encode())
         raise typer.Exit(INTERRUPTED) from None
     except BrokenPipeError:
         abandon(sys.stdout)

@@ -1,7 +1,6 @@
 """The `ipcv` command: its commands, its version, its exit codes."""
 
 import gc
-import signal
 import sys
 from collections.abc import Sequence
 from typing import Annotated
@@ -18,7 +17,7 @@ from ipcv_cli.commands.models import models
 from ipcv_cli.commands.schema import schema
 from ipcv_cli.commands.world import world
 from ipcv_cli.display.stdio import open_closed
-from ipcv_cli.exit import TERMINATED, USAGE, complain, reported
+from ipcv_cli.exit import USAGE, complain, end_on_sigterm, reported
 
 app = typer.Typer(
     help="Ask a video a question on your own hardware: compressed vision encoding, streamed answers, measured savings.",
@@ -85,7 +84,7 @@ def _named(words: Sequence[str]) -> str:
 def run() -> None:
     """Run the command line and leave with its exit code. On SIGTERM, open files are closed and helpers ended first."""
     open_closed()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))
+    end_on_sigterm()
     code = main()
     gc.freeze()  # a search for cycles in torch at the end takes longer than an answer
     sys.exit(code)

@@ -79,6 +79,13 @@ def load_model(
     return load_fitted(source, options, questions, batch_size=batch_size, reader=reader)
 
 
+def check_model(name: str, revision: str | None) -> None:
+    """Raise `ModelError` for a name that is neither a folder nor that of a repository, before torch is imported."""
+    from ipcv.models.hub import local
+
+    local(name, revision)
+
+
 def announce_download(source: "ModelSource", *, quiet: bool, no_color: bool) -> bool:
     """Announce on stderr what loading will fetch, with its size; return whether it is anything. Errors as of `load`."""
     from ipcv.models.hub import download_size

@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from platformdirs import user_cache_path
-from pydantic import ByteSize, TypeAdapter, ValidationError
 from safetensors import SafetensorError
 
 from ipcv.encodings.encoded import Encoded
@@ -19,7 +18,6 @@ from ipcv.text import visible
 
 LIMIT = 10 * 10**9  # bytes
 _NAME = re.compile(r"[0-9a-f]{32}\.safetensors")
-_SIZE = re.compile(r"[0-9.]+\s*[A-Za-z]*")
 
 
 @dataclass(frozen=True)
@@ -110,17 +108,6 @@ def default_folder() -> Path:
     """Where `auto` keeps encodings: `$IPCV_CACHE`, or `ipcv` in the user's cache folder."""
     own = os.environ.get("IPCV_CACHE")
     return expanded(own) if own else user_cache_path("ipcv", appauthor=False)
-
-
-def parse_size(text: str) -> int:
-    """Bytes from `500MB`, `10GiB`, `10G` or a number. Raises `ValueError`."""
-    try:
-        size = TypeAdapter(ByteSize).validate_python(text)
-    except ValidationError:
-        size = None
-    if size is None or not _SIZE.fullmatch(text.strip()):  # ByteSize passes over what stands behind the unit
-        raise ValueError(f"{text!r} is not a size: write 500MB or 10GiB")
-    return int(size)
 
 
 def _video(path: Path) -> str:

@@ -5,10 +5,12 @@ from collections.abc import Callable
 from contextlib import closing
 from typing import TYPE_CHECKING
 
+import typer
+
 from ipcv.errors import TooManyFailuresError
 from ipcv.text import visible
 from ipcv_cli.display.render import is_terminal
-from ipcv_cli.exit import EXIT_CODES, PARTLY
+from ipcv_cli.exit import EXIT_CODES, INTERRUPTED, PARTLY
 
 if TYPE_CHECKING:
     from ipcv.output.caption import CaptionRun
@@ -44,6 +46,10 @@ def follow(run: "CaptionRun", view: "BatchView", emit: Emit) -> int:
     except TooManyFailuresError as error:
         ended = "stopped"
         view.error(str(error))
+    except KeyboardInterrupt:
+        if tally is None:
+            raise
+        raise typer.Exit(INTERRUPTED) from None  # the summary says so
     except Exception:
         ended = "stopped"
         raise

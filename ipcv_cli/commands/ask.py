@@ -15,11 +15,9 @@ from ipcv_cli.display.stdio import check_stdout
 from ipcv_cli.exit import UsageError, leaving_at_once, reported
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator
+    from collections.abc import Generator, Iterator, Sequence
 
     from ipcv.answer import Event
-    from ipcv.media.sources import FoundFile
-    from ipcv.readers.single import FileReader
     from ipcv_cli.display.ask_view import View
     from ipcv_cli.display.stdout import Writer
 
@@ -108,6 +106,7 @@ def ask(
             raise UsageError("Missing argument 'QUESTION'")
         asked = read_question(question)
         check_encoding("--system", system or "")
+        check_files(videos)  # before torch is imported, which takes seconds
         from ipcv_cli.display.ask_view import View
 
         with View(quiet=quiet, verbose=verbose, no_color=no_color, baseline=baseline) as view, ExitStack() as stack:
@@ -117,9 +116,10 @@ def ask(
                 from ipcv.readers.single import FileReader
 
                 reader = stack.enter_context(FileReader(choices.access(max_download, timeout, allow_private)))
+                startup.check_model(model, revision)
                 reader.start()  # while torch is imported
                 settings = choices.answer_options(context.params)
-                found = [find(video, reader) for video in videos]  # wrong ones are told before a large model is loaded
+                found = [reader.find(video) for video in videos]  # wrong ones are told before a large model is loaded
                 source = choices.model_source(context.params)
                 store = choices.encoding_cache(cache, cache_limit, view.warn)
                 ready = startup.load_model(
@@ -148,14 +148,20 @@ def read_question(text: str) -> str:
     return check_encoding("the question", text).strip()
 
 
-def find(video: str, reader: "FileReader") -> "FoundFile":
-    """The file or URL, looked into by `reader`. Raises `VideoError`, which names `ipcv caption` for a folder."""
+def check_files(videos: "Sequence[str]") -> None:
+    """Raise `VideoError` for what is no file or an empty one; of a folder, the message names `ipcv caption`."""
     from ipcv.errors import VideoError
+    from ipcv.media.remote import is_remote
+    from ipcv.media.video.container import check_file
     from ipcv.text import shown
 
-    if os.path.isdir(video):  # noqa: PTH112 - it never raises
-        raise VideoError(f"{shown(video)} is a folder, not a video: give one file, or caption all with ipcv caption")
-    return reader.find(video)
+    for video in videos:
+        if os.path.isdir(video):  # noqa: PTH112 - it never raises
+            raise VideoError(
+                f"{shown(video)} is a folder, not a video: give one file, or caption all with ipcv caption"
+            )
+        if not is_remote(video):
+            check_file(Path(video))
 
 
 def is_file(text: str) -> bool:

@@ -208,7 +208,7 @@ def caption(
                 startup.prepare(offline=offline, bars=view.animated, debug=debug)
                 from ipcv import caption as caption_run
                 from ipcv.batch.engine import EngineSettings
-                from ipcv.encodings.cache import parse_size
+                from ipcv.files import parse_size
                 from ipcv_cli.captioning.engines import choose_engine
 
                 inputs = request.inputs(

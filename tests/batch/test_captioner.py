@@ -17,7 +17,8 @@ from ipcv.batch.items import Item
 from ipcv.batch.plan import Captioned, Failed, Plan, Started, describe
 from ipcv.batch.presets import PRESETS, parse
 from ipcv.encodings import fingerprint
-from ipcv.encodings.cache import EncodingCache, parse_size
+from ipcv.encodings.cache import EncodingCache
+from ipcv.files import parse_size
 from ipcv.inference.frame_encoder import FrameEncoder
 from ipcv.media.segments import Segments
 from ipcv.output.records import records

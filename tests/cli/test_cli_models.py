@@ -225,7 +225,8 @@ def test_an_interrupt_ends_fetching_at_once_and_the_next_pull_goes_on(number, co
         process.send_signal(number)
         out, _ = process.communicate(timeout=20)
     assert (process.returncode, out) == (code, b"")
-    assert terminal.screen.replace("\n", "") == f"ipcv: fetching: owner/model, 14.83 MB, to {cache}"
+    word = "ipcv: interrupted" if code == 130 else ""
+    assert terminal.screen.replace("\n", "") == f"ipcv: fetching: owner/model, 14.83 MB, to {cache}{word}"
     assert terminal.cursor_is_visible
     hub.stalled = ()
     hub.sent.clear()

@@ -64,11 +64,38 @@ def test_debug_shows_the_traceback_before_the_line(capsys):
     assert lines[-1] == "ipcv: error: no such file"
 
 
-def test_an_interrupt_is_silent_and_130(capsys):
+def test_an_interrupt_is_one_word_and_130(capfd):
     with pytest.raises(typer.Exit) as caught, reported():
         raise KeyboardInterrupt
     assert caught.value.exit_code == 130
-    assert capsys.readouterr() == ("", "")
+    assert capfd.readouterr() == ("", "ipcv: interrupted\n")
+
+
+SWALLOWED = """
+import os, signal, sys, time
+from ipcv_cli.exit import end_on_sigterm, reported
+
+class Dropped:
+    def __del__(self):
+        os.kill(os.getpid(), int(sys.argv[1]))
+        time.sleep(0.1)  # the signal comes here, where no exception gets out
+
+end_on_sigterm()
+try:
+    with reported():
+        Dropped()
+        time.sleep(20)
+except BaseException as end:
+    sys.exit(getattr(end, "exit_code", None) or end.code)
+"""
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_whose_exception_python_drops_is_obeyed_a_moment_later(number, code):
+    command = [sys.executable, "-c", SWALLOWED, str(int(number))]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=15)
+    assert (done.returncode, done.stdout) == (code, "")
+    assert done.stderr == ("ipcv: interrupted\n" if code == 130 else "")
 
 
 def test_a_closed_pipe_is_silent_success_and_what_is_left_goes_nowhere(capfd, monkeypatch):
@@ -101,7 +128,7 @@ def test_an_interrupt_while_libraries_load_ends_the_process_whatever_they_would_
                 raise ImportError("broken")
         """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "ipcv: interrupted\n")
 
 
 def test_afterwards_an_interrupt_is_an_exception_again():

@@ -89,7 +89,7 @@ def test_torch_is_not_imported_before_threads_are_set():
         "startup.prepare = lambda **_: print('torch' in sys.modules) or sys.exit()\n"
         "from ipcv_cli.main import main\nmain(sys.argv[1:])"
     )
-    for command in (["ask", "clip.mp4", "What?"], ["caption", "clips"], ["bench"]):
+    for command in (["ask", __file__, "What?"], ["caption", "clips"], ["bench"]):
         done = subprocess.run([sys.executable, "-c", code, *command], capture_output=True, text=True, check=False)
         assert (command, done.stdout) == (command, "False\n")
 
@@ -123,3 +123,20 @@ def test_warnings_of_libraries_are_for_debugging(debug):
         startup.prepare(offline=False, bars=False, debug=debug)
         warnings.warn("deprecated", UserWarning, stacklevel=1)
     assert len(seen) == debug
+
+
+MISTAKES = [
+    ("missing.mp4", "What?"),
+    (__file__, "What?", "-m", "/nowhere/model"),
+    (__file__, "What?", "-m", "demo", "--max-pixels", "0"),
+    (__file__, "What?", "-m", "demo", "--start", "soon"),
+    (__file__, "What?", "-m", "demo", "--max-download", "much"),
+]
+
+
+@pytest.mark.parametrize("arguments", MISTAKES, ids=lambda arguments: arguments[-1])
+def test_plain_mistakes_are_told_before_torch_is_imported(arguments):
+    code = "import sys\nfrom ipcv_cli.main import main\nmain(['ask', *sys.argv[1:]])\nprint('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True)
+    assert done.stderr.startswith("ipcv: error: ")
+    assert done.stdout == "False\n"

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from ipcv.batch.items import read_manifest
 from ipcv.batch.presets import parse
-from ipcv.encodings.cache import parse_size
+from ipcv.files import parse_size
 from ipcv.media.sampling import parse_time
 from ipcv.media.segments import Segments
 from ipcv.output.journal import Journal
