@@ -99,15 +99,14 @@ class Journal:
 
     def read(self, name: str, key: str) -> list[Record]:
         """The lines of the work with this key on the video `name`."""
-        place = self._found.entries[name, key]
         with self._place.open("rb") as file:
-            file.seek(place.at)
-            return [parse_json(text) for text in file.read(place.size).splitlines()]
+            return _read(file, self._found.entries[name, key])
 
     def records(self) -> Iterator[Record]:
         """All lines of finished work, in the order of the file."""
-        for name, key in sorted(self._found.entries, key=lambda work: self._found.entries[work].at):
-            yield from self.read(name, key)
+        with self._place.open("rb") as file:
+            for place in sorted(self._found.entries.values(), key=lambda place: place.at):
+                yield from _read(file, place)
 
     def tidy(self) -> None:
         """Remove the lines that were to be replaced."""
@@ -156,3 +155,8 @@ class Journal:
         if not os.fstat(self._file).st_nlink and not is_at(self._file, self._place):
             why = "it was deleted or replaced while this run wrote it; the same command starts it anew"
             raise OutputLostError(f"{shown(self.path)} is gone: {why}")
+
+
+def _read(file: BinaryIO, place: Place) -> list[Record]:
+    file.seek(place.at)
+    return [parse_json(text) for text in file.read(place.size).splitlines()]

@@ -1,5 +1,6 @@
 """The files that a run writes: captions, side-cars, failures and a table."""
 
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,7 +32,8 @@ class Places:
     sidecars: tuple[str, ...] = ()  # kinds of files beside the videos: txt, json, srt, vtt, csv
     output_dir: Path | None = None  # where side-cars go instead, in the folders' own tree
     parquet: Path | None = None  # at the end, all of the output as a table
-    failures: Path | None = None  # a line for each video that failed; None: beside the output, named after it
+    failures: Path | None = None  # a line for each video that failed; None: beside the output, named after it.
+    # Runs may share it; /dev/null: no file
 
     def __post_init__(self) -> None:
         if self.output_dir is not None and not self.sidecars:
@@ -55,6 +57,8 @@ class Places:
     @property
     def failures_file(self) -> Path | None:
         """The file of failures: `failures.jsonl` beside `captions.jsonl`, `a.failures.jsonl` beside `a.jsonl`."""
+        if self.failures == Path(os.devnull):
+            return None
         if self.failures or self.journal is None:
             return self.failures
         name = "failures.jsonl" if self.journal.name == "captions.jsonl" else f"{self.journal.stem}.failures.jsonl"

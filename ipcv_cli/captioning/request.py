@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ipcv_cli.exit import UsageError
@@ -58,6 +59,13 @@ def plan(
         segments=Segments.parse(segments) if segments else None,
         options=options,
     )
+
+
+def output(path: Path | None) -> Path | None:
+    """Where lines go: "-" for stdout by any of its names."""
+    from ipcv.output.streams import is_stdout
+
+    return Path("-") if path and is_stdout(path) else path
 
 
 def _shard(text: str) -> tuple[int, int]:

@@ -114,9 +114,7 @@ def caption(
         list[str] | None,
         opt.option(
             opt.OUTPUT,
-            "Also a file per video: txt, json, srt, vtt or csv. Without -o, captions.jsonl here or in --output-dir "
-            "remembers what is done.",
-            "--sidecar",
+            "Also a file per video: txt, json, srt, vtt, csv. Without -o, captions.jsonl goes here or to --output-dir.",
             metavar="KIND",
         ),
     ] = None,
@@ -195,16 +193,14 @@ def caption(
             choices.exclude("--segments", ("--cache", cache != "off"))
         if fail_fast:
             choices.exclude("--fail-fast", ("--max-failures", max_failures))
-        from ipcv.output.streams import is_stdout
         from ipcv_cli.captioning import request, runner
         from ipcv_cli.display.caption_view import BatchView
 
-        output = Path("-") if output and is_stdout(output) else output
+        output = request.output(output)
         to_stdout = json or output == Path("-") or (output is None and not sidecar)
         with BatchView(quiet=quiet, no_color=no_color, shared=to_stdout and is_terminal(sys.stdout)) as view:
             with leaving_at_once():
-                if "-" not in sources:
-                    view.status("starting")
+                view.status("" if "-" in sources else "starting")
                 startup.prepare(offline=offline, bars=view.animated, debug=debug)
                 from ipcv import caption as caption_run
                 from ipcv.batch.engine import EngineSettings

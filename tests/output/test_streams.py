@@ -41,6 +41,12 @@ def test_a_stream_has_neither_a_journal_nor_failures_beside_it(pipe, name):
     assert places.failures_file is None
 
 
+def test_failures_may_go_to_dev_null(tmp_path):
+    places = Places(output=tmp_path / "captions.jsonl", failures=Path(os.devnull))
+    places.check()
+    assert places.failures_file is None
+
+
 def test_the_reader_of_a_pipe_may_come_late(pipe):
     read = []
     reader = threading.Timer(0.3, lambda: read.append(pipe.read_bytes()))
