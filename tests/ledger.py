@@ -7,8 +7,8 @@ import json
 import os
 import tempfile
 from collections import Counter
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
@@ -21,6 +21,7 @@ class Ledger:
     """The file of the faults of a test run."""
 
     path: Path
+    wrong: list[str] = field(default_factory=list)  # what the faults of this test have done
 
     def note(self, kind: str, survived: int = 0, lost: int = 0) -> None:
         """Write down faults of a `kind`, by what came of them."""
@@ -32,11 +33,14 @@ class Ledger:
             os.close(file)
 
     def judge(self, kind: str, wrong: Iterable[str], injected: int = 1) -> None:
-        """Write down `injected` faults, of which those described in `wrong` were not survived, and fail for those."""
-        found = list(wrong)
+        """Write down `injected` faults, of which those described in `wrong` were not survived.
+
+        The test fails at its end, so that one fault that is lost does not hide the others.
+        """
+        found = [f"{kind}: {each}" for each in wrong]
         lost = min(len(found), injected)
         self.note(kind, survived=injected - lost, lost=lost)
-        assert not found, f"{kind}: {len(found)} of {injected}:\n" + "\n".join(found[:40])
+        self.wrong.extend(found)
 
     def table(self) -> list[str]:
         """The lines of the table: kind, injected, survived, lost."""
@@ -68,6 +72,9 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 
 @pytest.fixture
-def ledger() -> Ledger:
+def ledger() -> Iterator[Ledger]:
     """Where a test writes down its faults."""
-    return Ledger(Path(os.environ[PLACE]))
+    found = Ledger(Path(os.environ[PLACE]))
+    yield found
+    if found.wrong:
+        pytest.fail("\n".join(found.wrong[:60]), pytrace=False)

@@ -437,7 +437,7 @@ def test_an_interrupt_keeps_what_is_done_and_the_next_run_goes_on(videos):
 
 
 def test_killed_at_any_moment_it_ends_as_if_undisturbed(videos):
-    """A few random moments; `examples/kill_caption.py` tries many."""
+    """A few random moments; `tests/faults` tries many."""
     (videos / "bad.mp4").write_text("These are notes.\n")
     started = time.monotonic()
     assert commands.ipcv("caption", "videos", *FAST, "-o", "whole/captions.jsonl").returncode == 2

@@ -107,11 +107,13 @@ def test_killed_actors_cost_nothing(undisturbed, tmp_path, monkeypatch, ledger):
         process = commands.start(*words, stderr=errors)
     rng, killed, until = random.Random(0), 0, time.monotonic() + 300
     while process.poll() is None and time.monotonic() < until:
-        workers = [each for each in psutil.Process(process.pid).children(recursive=True) if is_actor(each)]
-        if len(workers) == 2 and killed < 2 and lines(Path(FILES[0])):
-            rng.choice(workers).kill()
-            killed += 1
-        time.sleep(rng.uniform(0.2, 2))
+        workers = actors(process.pid)
+        if len(workers) == 2 and killed < 3:
+            time.sleep(rng.uniform(0, 3))
+            with suppress(psutil.Error):
+                rng.choice(workers).kill()
+                killed += 1
+        time.sleep(0.2)
     if process.poll() is None:
         os.kill(process.pid, signal.SIGINT)
         with suppress(subprocess.TimeoutExpired):
@@ -121,7 +123,11 @@ def test_killed_actors_cost_nothing(undisturbed, tmp_path, monkeypatch, ledger):
     assert killed
 
 
-def is_actor(process: psutil.Process) -> bool:
+def actors(number: int) -> list[psutil.Process]:
+    """The workers of the cluster that a process has started."""
+    found = []
     with suppress(psutil.Error):
-        return process.name().startswith("ray::Worker")
-    return False
+        for each in psutil.Process(number).children(recursive=True):
+            with suppress(psutil.Error):
+                found += [each] * each.name().startswith("ray::Worker")
+    return found

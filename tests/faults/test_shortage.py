@@ -52,7 +52,7 @@ def test_out_of_memory_in_a_stage_at_any_time(stage, undisturbed, tmp_path, ledg
 def test_out_of_memory_wherever_it_is_reached(undisturbed, tmp_path, ledger):
     """The system refuses, at more and more of it."""
     for turn in range(20):
-        limited = partial(limit_memory, 2**20 * round(4 * 1.4**turn))
+        limited = partial(limit_memory, 2**20 * round(4 * 1.35**turn))
         ledger.judge("out of address space", starve(undisturbed, tmp_path / f"{turn}", limited))
 
 
