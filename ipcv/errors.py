@@ -8,7 +8,13 @@ from typing import ClassVar, Literal
 ErrorKind = Literal["video", "model", "memory", "settings", "other"]
 
 # messages of torch, its allocators and the system that have no exception class of their own
-_NO_MEMORY = ("out of memory", "not enough memory", "can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED")
+_NO_MEMORY = (
+    "out of memory",
+    "not enough memory",
+    "can't allocate memory",
+    "Cannot allocate memory",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+)
 
 
 class IPCVError(Exception):

@@ -9,9 +9,8 @@ from typing import Any
 
 from ipcv.compression.method import Method
 from ipcv.encodings.hashes import file_hash, hub_hash
-from ipcv.errors import VideoError
 from ipcv.media.remote import Access, identity_of_remote, local_path
-from ipcv.media.video.container import check_file, explain
+from ipcv.media.video.container import check_file, unreadable
 from ipcv.models.facts import ModelFacts
 from ipcv.models.hub import find_folder
 from ipcv.models.source import ModelSource
@@ -41,7 +40,7 @@ def content(video: str, access: Access | None = None) -> dict[str, Any]:
     try:
         return {"size": path.stat().st_size, "hash": file_hash(path)}
     except OSError as error:
-        raise VideoError(explain(path, error)) from error
+        raise unreadable(path, error) from error
 
 
 def model(facts: ModelFacts) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from ipcv.errors import VideoError, first_line
 from ipcv.media.display.stills import for_screen
 from ipcv.media.frames import FrameArray, VideoFacts
 from ipcv.media.video.animations import is_animated_webp
-from ipcv.media.video.container import check_file, explain
+from ipcv.media.video.container import check_file, unreadable
 from ipcv.text import shown, visible
 
 _TURNS = {  # by the orientation that EXIF names
@@ -81,7 +81,7 @@ def _explained(path: Path) -> Iterator[None]:
         raise
     except Exception as error:  # Pillow raises whatever a damaged file makes it stumble over
         if isinstance(error, OSError) and error.errno is not None:
-            raise VideoError(explain(path, error)) from error
+            raise unreadable(path, error) from error
         raise VideoError(f"{shown(path)} cannot be decoded ({visible(first_line(error))}): save it again") from error
 
 

@@ -1,8 +1,8 @@
 """Opening a video file with PyAV, and saying in one line what is wrong with it."""
 
+import errno
 import stat
 from collections.abc import Iterator
-from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import TypeVar, cast
@@ -15,7 +15,7 @@ from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from ipcv.errors import VideoError
+from ipcv.errors import MemoryExhaustedError, VideoError
 from ipcv.media.video.animations import animated_png, is_animated_webp
 from ipcv.processors import usable_processors
 from ipcv.text import shown
@@ -41,7 +41,7 @@ def check_file(path: Path) -> None:
             raise VideoError(f"{name} is empty: copy or download it again")
         path.open("rb").close()
     except (OSError, ValueError) as error:
-        raise VideoError(explain(path, error)) from error
+        raise unreadable(path, error) from error
 
 
 def open_container(path: Path) -> InputContainer:
@@ -58,7 +58,7 @@ def open_container(path: Path) -> InputContainer:
         file = animated_png(path) if is_animated_webp(path) else str(path.absolute())
         return av.open(file, "r", metadata_errors="replace", options={"format_whitelist": _formats()})
     except (av.error.FFmpegError, OSError) as error:
-        raise VideoError(explain(path, error)) from error
+        raise unreadable(path, error) from error
 
 
 @cache
@@ -113,15 +113,26 @@ def all_packets(container: InputContainer) -> Iterator["Packet[Stream]"]:
 
 
 def _undamaged(packets: Iterator[AnyPacket]) -> Iterator[AnyPacket]:
-    with suppress(av.error.FFmpegError, IndexError):  # PyAV's IndexError: a stream turns up in the middle
+    try:
         yield from packets
+    except IndexError:  # PyAV's, where a stream turns up in the middle
+        pass
+    except av.error.FFmpegError as error:
+        if _ran_out(error):
+            raise
 
 
 def decoded(decoder: VideoCodecContext, packet: "Packet[VideoStream] | None") -> list[VideoFrame]:
-    """Decode a packet, or what is left in the decoder; a damaged one gives nothing."""
-    with suppress(av.error.FFmpegError):
+    """Decode a packet, or what is left in the decoder; a damaged one gives nothing.
+
+    Raises `MemoryExhaustedError` where the decoder gets no memory, or no threads.
+    """
+    try:
         return decoder.decode(packet)
-    return []
+    except av.error.FFmpegError as error:
+        if _ran_out(error) or (error.errno == errno.EAGAIN and not decoder.is_open):
+            raise MemoryExhaustedError("no memory is left for a decoder: close other programs") from error
+        return []
 
 
 def codec_name(stream: VideoStream) -> str:
@@ -129,8 +140,19 @@ def codec_name(stream: VideoStream) -> str:
     return stream.codec_context.codec.canonical_name
 
 
-def explain(path: Path, error: Exception) -> str:
-    """Say in one line what is wrong with a file, why, and what would work."""
+def unreadable(path: Path, error: Exception) -> VideoError | MemoryExhaustedError:
+    """Make an error that says in one line what is wrong with a file, why, and what would work."""
+    if _ran_out(error):
+        return MemoryExhaustedError(f"{shown(path)}: no memory is left to open it: close other programs")
+    return VideoError(_reason(path, error))
+
+
+def _ran_out(error: Exception) -> bool:
+    """Whether memory ran out, going by the error's number: its text may name a file."""
+    return isinstance(error, MemoryError) or getattr(error, "errno", None) == errno.ENOMEM
+
+
+def _reason(path: Path, error: Exception) -> str:
     name = shown(path)
     if isinstance(error, FileNotFoundError):
         hint = "download the video first" if ":/" in str(path) else "check the path"

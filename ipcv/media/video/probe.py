@@ -21,9 +21,9 @@ from ipcv.media.video.container import (
     codec_name,
     decoded,
     decoder_of,
-    explain,
     open_container,
     packets,
+    unreadable,
     video_stream,
 )
 from ipcv.media.video.index import FrameIndex, index_of
@@ -60,7 +60,7 @@ def probe(path: str | Path) -> IndexedVideo:
                 )
             return _describe(path, container, stream, index, frame)
     except (av.error.FFmpegError, OSError) as error:
-        raise VideoError(explain(path, error)) from error
+        raise unreadable(path, error) from error
 
 
 def _first_frame(container: InputContainer, stream: VideoStream) -> VideoFrame | None:
