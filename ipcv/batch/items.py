@@ -1,7 +1,8 @@
 """The items of a run: one for each video, with its id and what is asked about it; and manifests, which list them."""
 
+import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import urlsplit
@@ -25,12 +26,14 @@ class Item:
     start: float | None = None  # seconds of source time
     end: float | None = None
     problem: str | None = None  # why it cannot be read, if that is known already
+    nonsense: str | None = None  # what is wrong with its question or its times, which then are None
 
 
 def read_manifest(path: Path) -> Iterator[Item]:
     """Read the items of a JSONL file, whose lines are objects with `FIELDS`; only `video` must be there.
 
-    Videos are relative to the manifest's folder. Raises `ValueError` naming the line that makes no sense.
+    Videos are relative to the manifest's folder. A question or a time that makes no sense is its item's `nonsense`.
+    Raises `ValueError` naming a line that is no item.
     """
     try:
         lines = path.read_bytes().splitlines()
@@ -53,26 +56,27 @@ def read_manifest(path: Path) -> Iterator[Item]:
 def _item(line: Any, folder: Path) -> Item:
     if not isinstance(line, dict):
         raise TypeError(f'a line is an object such as {{"id": "1", "video": "clip.mp4"}}, not {line!r}')
-    given = {name: line.get(name) for name in FIELDS}
-    video, question = given["video"], given["question"]
+    video, name = line.get("video"), line.get("id")
     if not isinstance(video, str) or not video:
         raise ValueError("there is no video in it: a path or a URL")
-    if question is not None and (not isinstance(question, str) or not question.strip()):
-        raise ValueError(f"the question must be text, not {question!r}")
     place = remote_place(video) if is_remote(video) else str(Path(video).relative_to(Path(video).anchor))
     if not is_remote(video):
         video = str(folder / video)
-    name = given["id"] if given["id"] is not None else video
+    name = video if name is None else name
     if isinstance(name, bool) or not isinstance(name, str | int):
         raise ValueError(f"the id must be text or a whole number, not {name!r}")  # noqa: TRY004
-    return Item(
-        id=str(name),
-        video=video,
-        place=place,
-        question=question,
-        start=_time(given["start"]),
-        end=_time(given["end"]),
-    )
+    item = Item(id=str(name), video=video, place=place)
+    try:
+        question, start, end = _question(line.get("question")), _time(line.get("start")), _time(line.get("end"))
+    except ValueError as error:
+        return replace(item, nonsense=str(error))
+    return replace(item, question=question, start=start, end=end)
+
+
+def _question(value: Any) -> str | None:
+    if value is not None and (not isinstance(value, str) or not value.strip()):
+        raise ValueError(f"the question must be text, not {value!r}")
+    return value
 
 
 def remote_place(url: str) -> str:
@@ -95,6 +99,9 @@ def _time(value: Any) -> float | None:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return parse_time(str(value))
     try:
-        return float(value)
+        seconds = float(value)
     except OverflowError:
-        raise ValueError("this is no time: it has hundreds of digits") from None
+        seconds = math.inf
+    if not math.isfinite(seconds):
+        raise ValueError("a time is a finite number of seconds")
+    return seconds

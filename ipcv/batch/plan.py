@@ -128,6 +128,8 @@ def describe(plan: Plan, model: dict[str, Any], item: Item, access: Access | Non
 
 
 def _content(item: Item, access: Access | None) -> dict[str, Any]:
+    if item.nonsense:
+        raise ValueError(item.nonsense)
     if item.problem:
         raise VideoError(item.problem)
     return fingerprint.content(item.video, access)

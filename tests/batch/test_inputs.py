@@ -6,6 +6,7 @@ import os
 import pytest
 
 from ipcv.batch.inputs import collect, shard, split_list
+from ipcv.batch.plan import Plan, describe
 
 
 @pytest.fixture
@@ -108,12 +109,9 @@ def test_a_manifest_brings_ids_questions_and_times(tmp_path):
     [
         ("[1]", "line 1: a line is an object"),
         ('{"video": "a"}\n{"id": 1}', "line 2: there is no video in it"),
-        ('{"video": "a", "question": 3}', "the question must be text"),
-        ('{"video": "a", "start": "soon"}', "'soon' is not a time"),
         ('{"video": "a"}\n{"video": "a"}', "line 2: the id .*a is there twice"),
         ("{", "line 1: Expecting"),
         ("[" * 100_000, "line 1: this JSON is nested too deeply"),
-        ('{"video": "a", "start": 1' + "0" * 400 + "}", "line 1: this is no time"),
         ('{"video": "a"}\n' + "[" * 100_000 + "]" * 100_000, "line 2: this JSON is nested too deeply"),
     ],
     ids=lambda text: text[:30],
@@ -123,6 +121,29 @@ def test_a_manifest_that_makes_no_sense_names_the_line(tmp_path, text, says):
     path.write_text(text)
     with pytest.raises(ValueError, match=says):
         collect([str(path)])
+
+
+@pytest.mark.parametrize(
+    ("asked", "says"),
+    [
+        ({"question": 3}, "the question must be text, not 3"),
+        ({"question": " "}, "the question must be text, not ' '"),
+        ({"start": "soon"}, "'soon' is not a time"),
+        ({"end": 10**400}, "a time is a finite number of seconds"),
+        ({"start": float("nan")}, "a time is a finite number of seconds"),
+        ({"start": -1}, "start"),
+        ({"start": 2, "end": 1}, "end"),
+    ],
+)
+def test_a_question_or_time_that_makes_no_sense_is_the_failure_of_its_item(tmp_path, asked, says):
+    path = tmp_path / "list.jsonl"
+    (tmp_path / "a.mp4").write_text("x")
+    lines = [{"video": "a.mp4"}, {"id": "bad", "video": "a.mp4"} | asked]
+    path.write_text("\n".join(map(json.dumps, lines)))
+    good, bad = (describe(Plan(), {}, item) for item in collect([str(path)]))
+    assert good.failed is None
+    assert bad.failed.kind == "settings"
+    assert says in bad.failed.message
 
 
 def test_shards_are_all_of_it_once_and_do_not_move_when_others_come(tree):
