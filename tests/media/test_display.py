@@ -11,6 +11,7 @@ from films import corner_colours, film, number_in, number_picture, quarters
 
 from ipcv.media.clip import Clip, open_video
 from ipcv.media.display.colors import Colors
+from ipcv.media.display.fields import deinterlaced
 from ipcv.media.sampling import Sampling
 from ipcv.media.video.probe import probe
 
@@ -65,13 +66,16 @@ def test_an_odd_angle_is_told(tmp_path):
 # Transparency
 
 
-def painted(path: Path, codec: str, form: str, picture: np.ndarray, **settings: object) -> Path:
+QUIET = "log-level=error"
+
+
+def painted(path: Path, codec: str, form: str, picture: np.ndarray, x265: str = QUIET, **settings: object) -> Path:
     """A film of four times this `picture` [height, width, channels], stored in a pixel format."""
     with av.open(path, "w") as output:
         stream = output.add_stream(codec, rate=10)
         stream.height, stream.width = picture.shape[:2]
         stream.pix_fmt = form
-        stream.codec_context.options = {"x265-params": "log-level=error"} if codec == "libx265" else {}
+        stream.codec_context.options = {"x265-params": x265} if codec == "libx265" else {}
         for name, value in settings.items():
             setattr(stream.codec_context, name, value)
         given = {(4, 1): "rgba", (3, 1): "rgb24", (3, 2): "rgb48le"}[picture.shape[-1], picture.itemsize]
@@ -149,6 +153,17 @@ def test_interlaced_pictures_are_made_whole_and_stay_in_place(tmp_path, ending, 
     assert combed < 4, "as taken, neighbouring lines differ by 12"
 
 
+def test_pictures_of_two_kinds_in_one_stream_keep_their_places(tmp_path):
+    plain = film(tmp_path / "plain.mp4", times=[index / 10 for index in range(3)])
+    frames = []
+    for path in (plain, woven(tmp_path / "woven.mp4", *WOVEN["mp4"], 4), plain):
+        with av.open(path) as container:
+            frames += container.decode(video=0)
+    out = list(deinterlaced(iter(frames)))
+    assert [(frame.pts, frame.height) for frame in out] == [(frame.pts, frame.height) for frame in frames]
+    assert not any(frame.interlaced_frame for frame in out)
+
+
 def test_progressive_pictures_pass_unchanged(tmp_path):
     path = film(tmp_path / "plain.mp4", times=[index / 10 for index in range(6)])
     video = probe(path)
@@ -206,6 +221,26 @@ def test_hdr_and_wide_colours_come_out_as_painted(tmp_path, codec, ending, dynam
     assert clip.facts.dynamic_range == dynamic_range
     told = [warning for warning in clip.warnings if warning.startswith("HDR")]
     assert len(told) == (dynamic_range != "sdr")
+
+
+def test_tags_of_the_container_alone_are_obeyed(tmp_path):
+    """The decoder forgets them: its stream says that nothing is known."""
+    picture = np.rint(pq(patches() @ TO_BT2020.T) * 65535).astype(np.uint16)
+    path = painted(
+        tmp_path / "film.mp4",
+        "libx265",
+        "yuv420p10le",
+        picture,
+        x265=f"{QUIET}:colorprim=unknown:transfer=unknown:colormatrix=unknown",
+        color_trc=16,
+        color_primaries=9,
+        colorspace=9,
+    )
+    with av.open(path) as container:
+        assert next(container.decode(video=0)).color_trc == 2
+    with open_video(path) as clip:
+        assert np.abs(colors_in(pictures(clip)[0]) - PAINTED).max() <= 24
+    assert clip.facts.dynamic_range == "pq"
 
 
 def test_brighter_than_white_stays_brighter():

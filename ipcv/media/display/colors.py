@@ -10,6 +10,8 @@ from functools import cache
 from typing import Literal
 
 import numpy as np
+from av.video.codeccontext import VideoCodecContext
+from av.video.frame import VideoFrame
 from numpy.typing import NDArray
 
 from ipcv.media.frames import DynamicRange, FrameArray
@@ -22,7 +24,7 @@ HLG_PEAK = 1000.0  # cd/m²: the screen that HLG is shown on, with the system ga
 KNEE = 0.7
 _TRANSFERS: dict[int, DynamicRange] = {16: "pq", 18: "hlg"}  # numbers of ITU-T H.273
 _GAMUTS: dict[int, Gamut] = {9: "bt2020", 11: "p3", 12: "p3"}
-_UNKNOWN = 2
+_UNKNOWN, _BT2020_MATRIX = 2, 9
 _D65 = (0.3127, 0.3290)
 _PRIMARIES: dict[Gamut, tuple[tuple[float, float], ...]] = {  # chromaticities of red, green and blue
     "bt709": ((0.64, 0.33), (0.30, 0.60), (0.15, 0.06)),
@@ -37,6 +39,7 @@ class Colors:
 
     dynamic_range: DynamicRange
     gamut: Gamut
+    matrix: int | None = None  # from YUV to RGB, where the pictures themselves do not say (a number of H.273)
 
     def for_screen(self, picture: NDArray[np.uint16]) -> FrameArray:
         """Convert a picture (RGB, 16 bits) to sRGB of 8 bits, with HDR mapped to its range."""
@@ -51,12 +54,31 @@ class Colors:
         return _codes()[np.rint(np.minimum(light, 1) * 65535).astype(np.uint16)]
 
 
-def colors(transfer: int, primaries: int) -> Colors | None:
-    """What to convert, by a stream's numbers for its transfer function and primaries; None where there is nothing."""
+@dataclass(frozen=True)
+class ColorTags:
+    """What a container or a picture says of its colours, in numbers of ITU-T H.273."""
+
+    transfer: int
+    primaries: int
+    matrix: int
+
+
+def tags(source: VideoCodecContext | VideoFrame) -> ColorTags:
+    """What a decoded picture says; or what a container says, if its decoder was not used yet, which overwrites it."""
+    return ColorTags(source.color_trc, source.color_primaries, source.colorspace)
+
+
+def colors(picture: ColorTags, container: ColorTags) -> Colors | None:
+    """What to convert: what pictures say, else what their container says. None where there is nothing."""
+    transfer = container.transfer if picture.transfer == _UNKNOWN else picture.transfer
+    primaries = container.primaries if picture.primaries == _UNKNOWN else picture.primaries
     dynamic_range = _TRANSFERS.get(transfer, "sdr")
     default: Gamut = "bt709" if dynamic_range == "sdr" or primaries != _UNKNOWN else "bt2020"
     gamut = _GAMUTS.get(primaries, default)
-    return None if (dynamic_range, gamut) == ("sdr", "bt709") else Colors(dynamic_range, gamut)
+    if (dynamic_range, gamut) == ("sdr", "bt709"):
+        return None
+    matrix = _BT2020_MATRIX if container.matrix == _UNKNOWN and gamut == "bt2020" else container.matrix
+    return Colors(dynamic_range, gamut, matrix if picture.matrix == _UNKNOWN else None)
 
 
 def _rolled_off(light: Light) -> Light:

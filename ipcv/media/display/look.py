@@ -1,12 +1,11 @@
-"""How a file's pictures are displayed: found once, from the stream and its first decoded frame."""
+"""How a file's pictures are displayed: found once, from its first decoded frame and its container."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from av.video.frame import VideoFrame
-from av.video.stream import VideoStream
 
-from ipcv.media.display.colors import Colors, colors
+from ipcv.media.display.colors import Colors, ColorTags, colors, tags
 from ipcv.media.display.fields import deinterlaced
 from ipcv.media.display.orientation import Orientation, orientation
 from ipcv.media.display.scaling import has_alpha, on_white, resized, resized_finely
@@ -42,14 +41,14 @@ class Look:
         stored = self.orientation.stored(size)
         opaque = on_white(frame)
         if self.colors:
-            return self.orientation.upright(self.colors.for_screen(resized_finely(opaque, stored)))
+            return self.orientation.upright(self.colors.for_screen(resized_finely(opaque, stored, self.colors.matrix)))
         return self.orientation.upright(resized(opaque, stored))
 
 
-def look_at(stream: VideoStream, frame: VideoFrame) -> Look:
-    """Find how the pictures of `stream` are displayed; `frame` is the first one decoded."""
+def look_at(frame: VideoFrame, container: ColorTags) -> Look:
+    """Find how pictures are displayed, from the first one decoded, and from what the container says of colours."""
     laid = orientation(frame)
-    tint = colors(stream.codec_context.color_trc, stream.codec_context.color_primaries)
+    tint = colors(tags(frame), container)
     return Look(laid, tint, frame.interlaced_frame, has_alpha(frame), tuple(_warnings(laid, tint)))
 
 

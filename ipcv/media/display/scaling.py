@@ -21,9 +21,9 @@ def resized(frame: VideoFrame, size: FrameSize) -> FrameArray:
     return np.asarray(_reformatted(frame, size, "rgb24"), dtype=np.uint8)
 
 
-def resized_finely(frame: VideoFrame, size: FrameSize) -> NDArray[np.uint16]:
-    """Scale a decoded picture: RGB [height, width, 3] of 16 bits."""
-    return np.asarray(_reformatted(frame, size, "rgb48le"), dtype=np.uint16)
+def resized_finely(frame: VideoFrame, size: FrameSize, matrix: int | None) -> NDArray[np.uint16]:
+    """Scale a decoded picture: RGB [height, width, 3] of 16 bits. `matrix`: that of its YUV, if not as it says."""
+    return np.asarray(_reformatted(frame, size, "rgb48le", matrix), dtype=np.uint16)
 
 
 def on_white(frame: VideoFrame) -> VideoFrame:
@@ -44,6 +44,9 @@ def has_alpha(frame: VideoFrame) -> bool:
     return frame.format.has_palette or any(part.is_alpha for part in frame.format.components)
 
 
-def _reformatted(frame: VideoFrame, size: FrameSize, form: str) -> NDArray[Any]:
+def _reformatted(frame: VideoFrame, size: FrameSize, form: str, matrix: int | None = None) -> NDArray[Any]:
     height, width = size
-    return frame.reformat(width=width, height=height, format=form, interpolation="BICUBIC", threads=1).to_ndarray()
+    scaled = frame.reformat(
+        width=width, height=height, format=form, src_colorspace=matrix, interpolation="BICUBIC", threads=1
+    )
+    return scaled.to_ndarray()

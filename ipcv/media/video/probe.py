@@ -13,6 +13,7 @@ from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from ipcv.errors import VideoError
+from ipcv.media.display.colors import tags
 from ipcv.media.display.look import Look, look_at
 from ipcv.media.frames import VideoFacts
 from ipcv.media.video.container import (
@@ -53,12 +54,13 @@ def probe(path: str | Path) -> IndexedVideo:
             index = index_of(container, video_stream(container, path))
         with open_container(path) as container:
             stream = video_stream(container, path)
+            declared = tags(stream.codec_context)
             frame = _first_frame(container, stream)
             if frame is None or not len(index.shown):
                 raise VideoError(
                     f"{shown(path)} holds no {codec_name(stream)} picture that can be decoded: copy it again"
                 )
-            return _describe(path, container, stream, index, frame)
+            return _describe(path, container, stream, index, frame, look_at(frame, declared))
     except (av.error.FFmpegError, OSError) as error:
         raise unreadable(path, error) from error
 
@@ -72,13 +74,12 @@ def _first_frame(container: InputContainer, stream: VideoStream) -> VideoFrame |
 
 
 def _describe(
-    path: Path, container: InputContainer, stream: VideoStream, index: FrameIndex, frame: VideoFrame
+    path: Path, container: InputContainer, stream: VideoStream, index: FrameIndex, frame: VideoFrame, look: Look
 ) -> IndexedVideo:
     """Put the stamps into source time, and the facts as a player would show them."""
     times = _seconds(container, index)
     span = float(times[-1] - times[0])
     fps = (len(times) - 1) / span if span > 0 else float(stream.average_rate or 0)
-    look = look_at(stream, frame)
     stored_width = max(round(frame.width * (stream.sample_aspect_ratio or 1)), 1)
     height, width = look.orientation.stored((frame.height, stored_width))
     facts = VideoFacts(
