@@ -4,6 +4,10 @@ from typing import Annotated
 
 from ipcv_cli import options as opt
 
+Shard = Annotated[
+    str | None,
+    opt.option(opt.INPUT, "Only part I of N: one for each machine, each with its own -o.", "--shard", metavar="I/N"),
+]
 MaxDownload = Annotated[
     str, opt.option(opt.INPUT, "A remote video may be this large.", "--max-download", metavar="SIZE")
 ]

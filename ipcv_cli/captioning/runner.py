@@ -10,6 +10,7 @@ import typer
 from ipcv.errors import TooManyFailuresError
 from ipcv.text import visible
 from ipcv_cli.display.render import is_terminal
+from ipcv_cli.display.stdio import check_stdout
 from ipcv_cli.exit import EXIT_CODES, INTERRUPTED, PARTLY
 
 if TYPE_CHECKING:
@@ -82,6 +83,7 @@ def emitter(*, to_stdout: bool, as_json: bool) -> Emit:
     """A function that writes lines to stdout, for people if it is a terminal; or to nowhere."""
     if not to_stdout:
         return lambda _: None
+    check_stdout()
     from ipcv.output.lines import line
     from ipcv_cli.display.stdout import write
 

@@ -9,6 +9,7 @@ from ipcv.compression.method import Place
 from ipcv.compression.registry import names
 from ipcv_cli import choices, startup
 from ipcv_cli import options as opt
+from ipcv_cli.display.stdio import check_stdout
 from ipcv_cli.exit import INTERRUPTED, first_interrupt, leaving_at_once, reported
 
 
@@ -85,6 +86,7 @@ def bench(
         from ipcv_cli.display import bench_report as output
         from ipcv_cli.display.ask_view import count_bar
 
+        check_stdout()
         if plot:
             output.check_plot(plot)
         with count_bar(quiet=quiet, no_color=no_color) as bar:

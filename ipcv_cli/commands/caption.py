@@ -43,12 +43,7 @@ def caption(
         list[str] | None, opt.option(opt.INPUT, "In folders, leave out what matches.", "--exclude", metavar="PATTERN")
     ] = None,
     limit: Annotated[int | None, opt.option(opt.INPUT, "Only the first N.", "--limit", metavar="N")] = None,
-    shard: Annotated[
-        str | None,
-        opt.option(
-            opt.INPUT, "Only part I of N: one for each machine, each with its own -o.", "--shard", metavar="I/N"
-        ),
-    ] = None,
+    shard: src.Shard = None,
     max_download: src.MaxDownload = "4GB",
     allow_private: src.AllowPrivate = False,
     prompt: Annotated[

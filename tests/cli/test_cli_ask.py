@@ -347,9 +347,11 @@ def test_being_asked_to_end_leaves_the_terminal_tidy(clip, talker):
     assert terminal.cursor_is_visible
 
 
-def test_without_stdout_there_is_no_answer_and_no_success(clip):
+@pytest.mark.parametrize("words", [["ask", "{}", COLOUR], ["caption", "{}"], ["bench"]])
+def test_without_stdout_there_is_no_answer_and_no_success(words, clip):
+    words = [word.format(clip) for word in words]
     run = subprocess.run(
-        ["sh", "-c", '"$@" >&-', "sh", sys.executable, "-m", "ipcv_cli", "ask", str(clip), COLOUR, "--model", "demo"],
+        ["sh", "-c", '"$@" >&-', "sh", sys.executable, "-m", "ipcv_cli", *words, "--model", "demo"],
         capture_output=True,
         text=True,
     )
