@@ -52,7 +52,8 @@ Dtype = Annotated[
     Literal["auto", "float32", "bfloat16", "float16"],
     option(
         MODEL,
-        "auto: bfloat16 on an accelerator (float16 on a CUDA GPU without it), float32 on the CPU.",
+        "auto: bfloat16 on an accelerator (float16 on a CUDA GPU without it), float32 on the CPU, where bfloat16 takes "
+        "half the memory and more time.",
         "--dtype",
         metavar=None,
     ),

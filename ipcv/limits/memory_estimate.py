@@ -2,14 +2,16 @@
 
 import math
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 
 from ipcv.architecture.shapes import CHUNK, TextShape, VisionShape
 from ipcv.compression.pruners.decoder_flops import BLOCK, cache_bytes
+from ipcv.errors import ModelError, first_line
 from ipcv.families import find_language
 from ipcv.limits.budget import KEEP, PICTURE
 from ipcv.limits.context import picture_text
@@ -40,7 +42,8 @@ class Sizes:
     def of(cls, folder: Path, config: Any) -> "Sizes":
         """The sizes of the model in `folder`, from the headers of its weights.
 
-        Raises `ValueError` if they are quantised in a way that does not say how large they will be.
+        Raises `ValueError` if they are quantised in a way that does not say how large they will be, `ModelError` if
+        they cannot be read.
         """
         method, language = prequantized(config), find_language(config.model_type)
         if method and method not in AS_STORED:
@@ -50,21 +53,17 @@ class Sizes:
             )
         whole = tuple(name.removeprefix("model.") for name in language.unquantized)  # files may have names without it
         counts: Counter[str] = Counter(plain=0, linear=0, packed=0)
-        for weights in weight_files(folder):
-            with safe_open(folder / weights, "pt") as file:
-                for name in file.keys():  # noqa: SIM118 - it is no dict
-                    part = file.get_slice(name)
-                    shape, kind = part.get_shape(), part.get_dtype()
-                    if method and (kind not in _FLOATS or any(sign in name for sign in _PACKING)):
-                        counts["packed"] += math.prod(shape) * _WIDTHS.get(kind, 1)
-                        continue
-                    is_linear = (
-                        ".layers." in name
-                        and not any(part in name for part in (".experts.", ".mlp.gate."))  # tensors once loaded
-                        and len(shape) == 2
-                        and not name.removeprefix("model.").startswith(whole)
-                    )
-                    counts["linear" if is_linear and not method else "plain"] += math.prod(shape)
+        for name, shape, kind in _tensors(folder):
+            if method and (kind not in _FLOATS or any(sign in name for sign in _PACKING)):
+                counts["packed"] += math.prod(shape) * _WIDTHS.get(kind, 1)
+                continue
+            is_linear = (
+                ".layers." in name
+                and not any(part in name for part in (".experts.", ".mlp.gate."))  # tensors once loaded
+                and len(shape) == 2
+                and not name.removeprefix("model.").startswith(whole)
+            )
+            counts["linear" if is_linear and not method else "plain"] += math.prod(shape)
         text, processor = config.get_text_config(), read_processor(folder)
         tokenizer = read_tokenizer(folder, config, processor)
         return cls(
@@ -99,6 +98,18 @@ class Sizes:
         rows = min(tokens, CHUNK)
         chunk = rows * width * (8 * text.width + 4 * text.query_width + 3 * text.mlp_width) + rows * tokens * 8
         return held + states + max(chunk, _linear_bytes(text, rows))
+
+
+def _tensors(folder: Path) -> Iterator[tuple[str, list[int], str]]:
+    """Name, shape and kind of number of each tensor, by the headers of the weights. Raises `ModelError`."""
+    for weights in weight_files(folder):
+        try:
+            with safe_open(folder / weights, "pt") as file:
+                for name in file.keys():  # noqa: SIM118 - it is no dict
+                    part = file.get_slice(name)
+                    yield name, part.get_shape(), part.get_dtype()
+        except (OSError, SafetensorError) as error:
+            raise ModelError(f"cannot load the model in {str(folder)!r}: {weights}: {first_line(error)}") from error
 
 
 def _linear_bytes(text: TextShape, rows: int) -> int:

@@ -22,7 +22,7 @@ from huggingface_hub.utils.tqdm import tqdm
 
 from ipcv.errors import ModelError, first_line, is_about_space
 from ipcv.files import expanded
-from ipcv.models.guard.folder import CONFIG, FILES, INDEX, read_json, weight_files
+from ipcv.models.guard.folder import CONFIG, FILES, INDEX, PICKLES, read_json, weight_files
 
 DEFAULT_MODEL = "Qwen/Qwen2-VL-2B-Instruct"
 DEMO = "demo"
@@ -149,8 +149,21 @@ def fetch(name: str, revision: str | None, refused: Refused, bar: type[tqdm] | N
     with hub_errors(refused, revision):
         folder = Path(snapshot_download(name, revision=revision, allow_patterns=FILES, tqdm_class=bar))
     if lacks := lacking(folder):  # without a connection, the hub library hands out what there is
+        if pickle := _pickled(name, revision):
+            raise refused(f"its weights are {pickle}, a pickle, which can run code: name one that has .safetensors")
         raise refused(f"the cached copy is incomplete ({lacks}) and the hub did not send the rest")
     return folder
+
+
+def _pickled(name: str, revision: str | None) -> str | None:
+    """The first pickle of a repository that has no other weights; None if it has some, or cannot be asked."""
+    try:
+        names = [file.rfilename for file in HfApi().model_info(name, revision=revision).siblings or []]
+    except Exception:  # as in `hub_errors`: there is another error to tell
+        return None
+    if any(each.endswith(".safetensors") for each in names):
+        return None
+    return next((each for each in sorted(names) if each.endswith(PICKLES)), None)
 
 
 @contextmanager

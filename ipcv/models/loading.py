@@ -9,10 +9,11 @@ from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerB
 
 from ipcv.architecture.internals import attention_kernel
 from ipcv.architecture.preprocess import FrameSettings
+from ipcv.errors import ModelError, first_line
 from ipcv.families import find_language
 from ipcv.models.facts import ModelFacts
 from ipcv.models.hub import DEMO
-from ipcv.models.source import ModelSource
+from ipcv.models.source import WHAT_WORKS, ModelSource, ResolvedModel
 from ipcv.models.tokenizer import read_processor, read_tokenizer
 from ipcv.models.weights import read_weights
 
@@ -64,7 +65,7 @@ def read_model(source: ModelSource, check: Callable[[SmallFiles], object] = lamb
     found = source.resolve()
     processor = read_processor(found.folder)
     tokenizer = read_tokenizer(found.folder, found.config, processor)
-    patches = find_language(found.config.model_type).settings(found.folder, found.config)
+    patches = _frame_settings(found)
     check(SmallFiles(found.config, tokenizer, patches))
     network = read_weights(found)
     facts = ModelFacts(
@@ -79,6 +80,16 @@ def read_model(source: ModelSource, check: Callable[[SmallFiles], object] = lamb
     )
     warnings = (*_notices(source.name, network, found.quantize), *found.warnings)
     return Loaded(network, tokenizer, patches, facts, warnings, processor)
+
+
+def _frame_settings(found: ResolvedModel) -> FrameSettings:
+    try:
+        return find_language(found.config.model_type).settings(found.folder, found.config)
+    except ModelError:
+        raise
+    except Exception as error:  # a configuration may be wrong in every way there is
+        name = f"{str(found.folder)!r}"
+        raise ModelError(f"the configuration in {name} makes no sense: {first_line(error)}; {WHAT_WORKS}") from error
 
 
 def _notices(name: str, network: PreTrainedModel, quantization: str | None) -> Iterator[str]:

@@ -338,3 +338,21 @@ def test_templates_are_rendered_as_transformers_renders_them(tmp_path):
         given = {"add_generation_prompt": True, "add_vision_id": True}
         theirs = tokenizer.apply_chat_template(messages, chat_template=template, tokenize=False, **given)
         assert render(tokenizer, messages, template, **given) == theirs
+
+
+def test_a_template_is_rendered_under_the_limits_that_there_are_already(folder):
+    code = (
+        "import resource, sys, ipcv\n"
+        "resource.setrlimit(resource.RLIMIT_CPU, (500, 500))\n"
+        "resource.setrlimit(resource.RLIMIT_AS, (2**36, 2**36))\n"
+        "print(ipcv.load(sys.argv[1]).facts.family)"
+    )
+    command = [sys.executable, "-c", code, str(folder)]
+    done = subprocess.run(command, env=environment(), capture_output=True, text=True)
+    assert done.stdout == "qwen2_vl\n"
+
+
+def test_weights_that_cannot_be_read_are_one_line_with_fit_as_well(folder):
+    (folder / "model.safetensors").write_bytes(b"not weights")
+    with pytest.raises(ModelError, match=r"cannot load the model .*: model\.safetensors: "):
+        ipcv.fit_to_device(str(folder))

@@ -155,3 +155,9 @@ def test_a_revision_of_what_has_none_is_refused(kind, files):
     name = "demo" if kind == "the bundled model" else str(files)
     with pytest.raises(ValueError, match=f"is {kind} and has no revision 'main': leave the revision out"):
         find_folder(name, revision="main")
+
+
+def test_a_repository_of_pickles_is_refused_by_the_name_of_one(hub, files):
+    (files / "model.safetensors").rename(files / "pytorch_model.bin")
+    with pytest.raises(ModelError, match=r"its weights are pytorch_model\.bin, a pickle, .*name one that has"):
+        find_folder(REPOSITORY)

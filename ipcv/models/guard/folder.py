@@ -11,9 +11,9 @@ from ipcv.text import shown
 
 CONFIG, WEIGHTS, INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
 FILES = ["*.json", "*.jinja", "*.safetensors", "*.txt", "*.model"]  # what is fetched of a repository
+PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")  # endings of weights that can run code
 
 _READ = (*FILES, "*.model.*", "*.tiktoken", "*/*.jinja")  # what libraries may read of a folder
-_PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 _LARGEST = 2**27  # bytes of a file that holds no weights; Gemma's tokenizer is the largest, with a quarter of that
 _PARTS = re.compile(r"shard-\d+-model-\d+-of-\d+\.safetensors")  # of a checkpoint saved by a distributed training
 _WORKS = "give a folder or a repository with its weights as .safetensors"
@@ -83,7 +83,7 @@ def _check_weights(folder: Path) -> None:
         raise ModelError(f"{shown(folder)!r} holds the parts of a training's checkpoint ({min(parts)}): {_WORKS}")
     if any((folder / name).is_file() for name in names):
         return
-    pickles = sorted(path.name for pattern in _PICKLES for path in folder.glob(pattern))
+    pickles = sorted(path.name for path in folder.iterdir() if path.name.endswith(PICKLES))
     if pickles:
         raise ModelError(
             f"{shown(folder)!r} holds its weights as {shown(pickles[0])}, a pickle, which can run code and is not "

@@ -8,6 +8,7 @@ import json
 import math
 import resource
 import sys
+from contextlib import suppress
 from datetime import datetime
 from functools import lru_cache
 from typing import Any
@@ -84,12 +85,17 @@ def compiled(template: str) -> jinja2.Template:
     return environment.from_string(template)
 
 
+def limit(kind: int, most: int) -> None:
+    """Limit what this process may use, to less where it was limited already; not every system can."""
+    _, hard = resource.getrlimit(kind)
+    with suppress(ValueError, OSError):
+        resource.setrlimit(kind, (most if hard == resource.RLIM_INFINITY else min(most, hard), hard))
+
+
 def answer(line: bytes) -> dict[str, str]:
     """The text of one request, or what went wrong."""
     used = resource.getrusage(resource.RUSAGE_SELF)
-    resource.setrlimit(
-        resource.RLIMIT_CPU, (math.ceil(used.ru_utime + used.ru_stime) + SECONDS, resource.RLIM_INFINITY)
-    )
+    limit(resource.RLIMIT_CPU, math.ceil(used.ru_utime + used.ru_stime) + SECONDS)
     try:
         template, values = json.loads(line)
         text = compiled(template).render(**values)
@@ -104,8 +110,8 @@ def answer(line: bytes) -> dict[str, str]:
 
 def serve() -> None:
     """Answer requests until there are no more."""
-    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    limit(resource.RLIMIT_AS, MEMORY)
+    limit(resource.RLIMIT_CORE, 0)
     for line in sys.stdin.buffer:
         sys.stdout.buffer.write(json.dumps(answer(line)).encode("ascii") + b"\n")
         sys.stdout.buffer.flush()
