@@ -44,11 +44,12 @@ def check_file(path: Path) -> None:
         raise unreadable(path, error) from error
 
 
-def open_container(path: Path) -> InputContainer:
+def open_container(path: Path, *, cut: bool = True) -> InputContainer:
     """Open the file by its absolute path, so that no name is taken for a protocol. Raises `VideoError`.
 
-    No other file and no address is opened, whatever the file names.
+    No other file and no address is opened, whatever the file names. `cut`: leave out what an edit list hides.
     """
+    options = {"format_whitelist": _formats()} | ({} if cut else {"ignore_editlist": "1"})
     try:
         if _is_playlist(path):
             raise VideoError(
@@ -56,7 +57,7 @@ def open_container(path: Path) -> InputContainer:
                 "with ffmpeg -i PLAYLIST -c copy video.mp4"
             )
         file = animated_png(path) if is_animated_webp(path) else str(path.absolute())
-        return av.open(file, "r", metadata_errors="replace", options={"format_whitelist": _formats()})
+        return av.open(file, "r", metadata_errors="replace", options=options)
     except (av.error.FFmpegError, OSError) as error:
         raise unreadable(path, error) from error
 

@@ -32,7 +32,7 @@ def suits(video: IndexedVideo, size: FrameSize, positions: Sequence[int]) -> boo
         sorted(set(positions)) == list(range(frames))
         and frames * height * width * 3 <= ROOM
         and video.look.is_plain
-        and not (index.counted or index.jumps)
+        and not (index.counted or index.jumps or index.damaged)
         and len(index.rank) == frames  # no packet is hidden or holds half a frame
         and video.facts.container.split(",")[0] in CONTAINERS
         and video.facts.codec in CODECS

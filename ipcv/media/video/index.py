@@ -38,6 +38,7 @@ class FrameIndex:
     jumps: int  # how often the file's own times start again or jump
     hidden: int  # packets that the file says not to show
     damaged: bool  # a picture would stay for longer than one can
+    cut: bool = True  # an edit list is obeyed
 
 
 @dataclass

@@ -27,7 +27,7 @@ class PacketStream:
         self._open()
 
     def _open(self) -> None:
-        self._container = open_container(self._path)
+        self._container = open_container(self._path, cut=self._index.cut)
         self.stream = video_stream(self._container, self._path)
         self.decoder = decoder_of(self.stream)
         self._packets = self._filled()

@@ -1,6 +1,6 @@
 """Looking into a video file before decoding: its facts, and the time of every frame."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import chain
 from pathlib import Path
@@ -50,9 +50,8 @@ def probe(path: str | Path) -> IndexedVideo:
     path = Path(path)
     check_file(path)
     try:
-        with open_container(path) as container:
-            index = index_of(container, video_stream(container, path))
-        with open_container(path) as container:
+        index = _index(path)
+        with open_container(path, cut=index.cut) as container:
             stream = video_stream(container, path)
             declared = tags(stream.codec_context)
             frame = _first_frame(container, stream)
@@ -63,6 +62,15 @@ def probe(path: str | Path) -> IndexedVideo:
             return _describe(path, container, stream, index, frame, look_at(frame, declared))
     except (av.error.FFmpegError, OSError) as error:
         raise unreadable(path, error) from error
+
+
+def _index(path: Path) -> FrameIndex:
+    with open_container(path) as container:
+        index = index_of(container, video_stream(container, path))
+    if index.damaged:  # what an edit list says of when frames are shown means nothing then
+        with open_container(path, cut=False) as container:
+            index = replace(index_of(container, video_stream(container, path)), cut=False)
+    return index
 
 
 def _first_frame(container: InputContainer, stream: VideoStream) -> VideoFrame | None:
@@ -124,10 +132,8 @@ def _doubts(
     """Warn of frame times that had to be made up, and of pictures that end well before the announced length."""
     if index.untimed:
         return (f"the file does not say when its frames are shown: taken as {facts.fps:g} per second",)
-    hidden = max(index.hidden, stream.frames - facts.frames)
-    if hidden > 0 and (index.damaged or index.hidden > facts.frames):
-        why = "a damaged time stamp" if index.damaged else "an edit list"
-        return (f"{why} hides {hidden} of the file's {hidden + facts.frames} frames",)
+    if index.hidden > facts.frames:
+        return (f"an edit list hides {index.hidden} of the file's {index.hidden + facts.frames} frames",)
     if index.jumps:
         often = "once" if index.jumps == 1 else f"{index.jumps} times"
         return (f"the file's clock starts again or jumps {often}: the times here go on, as they do in a player",)
