@@ -31,6 +31,9 @@ class _State:
     ctime_ns: int  # no program can set it
 
 
+_unwritten: dict[_State, str] = {}  # hashes that could not be kept on disk
+
+
 def file_hash(path: Path) -> str:
     """The SHA-256 of a file, in 64 hexadecimal digits. It is computed once for each state of the file.
 
@@ -60,19 +63,19 @@ def _state(file: int) -> _State:
 
 def _recall(state: _State) -> str | None:
     path = default_folder() / NAME
-    if os.name != "posix" or not path.exists():  # elsewhere a file has no time of change that is safe
-        return None
     query = "SELECT hash FROM hashes WHERE device=? AND inode=? AND size=? AND mtime_ns=? AND ctime_ns=?"
-    with suppress(sqlite3.Error, OSError), closing(sqlite3.connect(path, timeout=_WAIT)) as memory:
-        row = memory.execute(query, astuple(state)).fetchone()
-        if row and isinstance(row[0], str) and _SHA256.fullmatch(row[0]):
-            return row[0]
-    return None
+    with suppress(sqlite3.Error, OSError):
+        if path.exists():
+            with closing(sqlite3.connect(path, timeout=_WAIT)) as memory:
+                row = memory.execute(query, astuple(state)).fetchone()
+            if row and isinstance(row[0], str) and _SHA256.fullmatch(row[0]):
+                return row[0]
+    return _unwritten.get(state)
 
 
 def _remember(state: _State, found: str) -> None:
-    """Keep a hash. Where that is not possible, it is computed again the next time."""
-    if os.name != "posix":
+    """Keep a hash. Where the folder does not allow it, only this process does."""
+    if os.name != "posix":  # elsewhere no time of change is safe
         return
     folder = default_folder()
     try:
@@ -81,10 +84,8 @@ def _remember(state: _State, found: str) -> None:
             memory.execute(_TABLE)
             memory.execute("INSERT OR REPLACE INTO hashes VALUES (?, ?, ?, ?, ?, ?)", (*astuple(state), found))
             memory.execute("DELETE FROM hashes WHERE rowid <= (SELECT max(rowid) FROM hashes) - ?", (MOST,))
-    except sqlite3.OperationalError:  # read-only, full, or busy for long
-        return
+    except (sqlite3.OperationalError, OSError):  # read-only, full, or busy for long
+        _unwritten[state] = found
     except sqlite3.DatabaseError:  # damaged: the next file begins anew
         with suppress(OSError):
             (folder / NAME).unlink(missing_ok=True)
-    except OSError:
-        return

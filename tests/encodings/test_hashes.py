@@ -86,6 +86,14 @@ def test_a_damaged_memory_costs_time_and_nothing_else(spoil, memory, settled):
         assert sqlite3.connect(memory).execute("SELECT hash FROM hashes").fetchall() == [(right,)]
 
 
+def test_without_a_folder_to_write_to_the_process_remembers(settled, tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("no folder")
+    monkeypatch.setenv("IPCV_CACHE", str(tmp_path / "file" / "cache"))
+    right = file_hash(settled)
+    monkeypatch.setattr(hashes, "file_digest", lambda *_: pytest.fail("it is read again"))
+    assert file_hash(settled) == right
+
+
 def test_the_memory_is_bounded(memory, settled, monkeypatch, tmp_path):
     for name in ("b", "c"):
         (tmp_path / name).write_text(name)
