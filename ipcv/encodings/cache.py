@@ -61,7 +61,7 @@ class EncodingCache:
 
     def store(self, key: str, encoded: Encoded) -> None:
         """Keep an encoding. What cannot be written is a warning: the answer does not depend on it."""
-        data = packed(encoded)
+        data = packed(encoded, key)
         if len(data) > self.limit:
             self._warn(f"an encoding of {len(data):,} bytes is more than the cache may hold")
             return

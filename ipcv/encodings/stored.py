@@ -38,15 +38,15 @@ class About(BaseModel, extra="forbid"):
     share: Share | None
 
 
-def packed(encoded: Encoded) -> bytes:
-    """The bytes of a safetensors file with the encoding."""
+def packed(encoded: Encoded, key: str) -> bytes:
+    """The bytes of a safetensors file with the encoding, to be called `key`."""
     parts = {"visual": encoded.visual.tokens, "deepstack": encoded.visual.deepstack}
     tensors = {name: part.detach().cpu().contiguous() for name, part in parts.items()}
     fields: dict[str, Any] = {name: getattr(encoded, name) for name in About.model_fields}
     for name in ("video", "share"):
         fields[name] = fields[name] and asdict(fields[name])
     about = json.dumps(fields)
-    return save(tensors, {"version": str(VERSION), "about": about, "hash": _hash(about, *tensors.values())})
+    return save(tensors, {"version": str(VERSION), "about": about, "hash": _hash(key, about, *tensors.values())})
 
 
 def unpacked(path: Path) -> Encoded:
@@ -57,7 +57,7 @@ def unpacked(path: Path) -> Encoded:
     with safe_open(path, "pt") as file:
         about = _metadata(file)
         visual = Visual(file.get_tensor("visual"), file.get_tensor("deepstack"))
-        if file.metadata()["hash"] != _hash(about, visual.tokens, visual.deepstack):
+        if file.metadata()["hash"] != _hash(path.stem, about, visual.tokens, visual.deepstack):
             raise ValueError("its checksum is another one")
     _check_shape(visual)
     fields = dict(About.model_validate_json(about))
@@ -84,8 +84,9 @@ def _check_shape(visual: Visual) -> None:
         raise ValueError("its tensors have another shape")
 
 
-def _hash(about: str, *tensors: Tensor) -> str:
-    found = blake2b(about.encode(), digest_size=16)
+def _hash(key: str, about: str, *tensors: Tensor) -> str:
+    """The checksum of a file's name and contents: a file under another's name holds another video."""
+    found = blake2b(f"{key} {about}".encode(), digest_size=16)
     for tensor in tensors:
         found.update(f"{tensor.dtype}{tuple(tensor.shape)}".encode())
         found.update(tensor.contiguous().view(torch.uint8).numpy().tobytes() if tensor.numel() else b"")

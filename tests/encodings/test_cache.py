@@ -23,6 +23,15 @@ def test_what_is_damaged_and_cannot_be_removed_counts_as_missing(tmp_path):
     assert [message.partition(" (")[0] for message in told] == ["a damaged encoding is made again"]
 
 
+def test_an_entry_under_the_name_of_another_is_damaged(encoded, tmp_path):
+    told = []
+    cache = EncodingCache(tmp_path, warn=told.append)
+    cache.store("0" * 32, encoded)
+    (tmp_path / f"{'0' * 32}.safetensors").rename(tmp_path / f"{'1' * 32}.safetensors")
+    assert cache.load("1" * 32, "clip.mp4") is None
+    assert told == ["a damaged encoding is made again (its checksum is another one)"]
+
+
 @pytest.fixture(scope="module")
 def encoded(demo, clip):
     return demo.encode(clip, OPTIONS)
