@@ -89,17 +89,19 @@ class FileReader:
 
     def _messages(self, job: Job, name: str) -> Generator[tuple[Any, ...], None, None]:
         """What the process sends for a job. If it is not wanted to its end, the process is ended."""
-        self._is_busy, self._is_interrupted = True, False
+        if self._is_busy:
+            self.close()  # messages of a job that was given up may be on their way
+        self._is_busy, self._is_interrupted, is_done = True, False, False
+        process = self._begun(job, name)
         try:
-            process = self._begun(job, name)
-            while (message := process.receive(name))[0] != "end":
-                if message[0] == "failed":
-                    self._is_busy = False
-                    raise failure(name, *message[1:])
+            while (message := process.receive(name))[0] not in ("end", "failed"):
                 yield message
-            self._is_busy = False
+            is_done, self._is_busy = True, False
         finally:
-            self._interrupt()
+            if not is_done:
+                process.kill()
+        if message[0] == "failed":
+            raise failure(name, *message[1:])
 
     def _begun(self, job: Job, name: str) -> ReaderProcess:
         """The process, which has begun the job; another one where it ended earlier, which is not the file's fault."""
@@ -111,6 +113,7 @@ class FileReader:
                 process.begin(job, name, reader_memory(1))
                 break
             except ReaderCrashError:
+                self.close()
                 if not tries_left or self._is_interrupted:
                     raise
         return process

@@ -65,8 +65,9 @@ def test_finding_a_file_loads_no_torch_and_no_transformers(clips):
 def test_a_pass_that_is_given_up_does_not_disturb_the_next(reader, clips):
     clip = reader.through(open_video(max(clips.iterdir()), Sampling(fps=9), frame_batch=2))
     expected = np.concatenate(list(clip))
-    next(iter(clip))
-    assert np.array_equal(np.concatenate(list(clip)), expected)
+    for _ in range(3):
+        next(iter(clip))
+        assert np.array_equal(np.concatenate(list(clip)), expected)
 
 
 @pytest.mark.parametrize(
@@ -125,5 +126,5 @@ def test_signals_end_a_command_that_waits_for_a_file_and_its_process(tmp_path):
         child = psutil.Process(int(parent.stdout.readline()))
         time.sleep(0.5)
         parent.send_signal(number)
-        assert parent.wait(timeout=5) == code_expected
-        assert child.wait(timeout=5) is None or not child.is_running()
+        assert parent.wait(timeout=30) == code_expected
+        assert child.wait(timeout=10) is None or not child.is_running()
