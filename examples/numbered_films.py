@@ -103,7 +103,7 @@ def in_decoding_order(path: Path, source: Path) -> Path:
         stream = given.streams.video[0]
         copy = output.add_stream_from_template(stream)
         for count, packet in enumerate(packet for packet in given.demux(stream) if packet.size):
-            packet.pts = packet.dts = count
+            packet.pts, packet.dts, packet.duration = count, count, 1
             packet.time_base, packet.stream = Fraction(1, RATE), copy
             output.mux(packet)
     return path

@@ -155,7 +155,7 @@ def test_frames_whose_times_are_in_decoding_order_are_shown_in_display_order(tmp
         copy = output.add_stream_from_template(stream)
         for count, packet in enumerate(packet for packet in given.demux(stream) if packet.size):
             packet.time_base = Fraction(1, 10)
-            packet.pts = packet.dts = count
+            packet.pts, packet.dts, packet.duration = count, count, 1
             packet.stream = copy
             output.mux(packet)
     found, times, warnings = every_number(path)

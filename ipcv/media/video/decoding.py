@@ -120,7 +120,7 @@ class _Decoder:
     def _ranked(self, run: Run) -> Iterator[Ranked]:
         """Decode a run, and say of each frame which one it is."""
         index, following, groups = self._index, -1, np.flatnonzero(self._index.key)
-        before = np.cumsum(index.rank != NEVER) - (index.rank != NEVER)  # frames that are decoded before each packet
+        before = _frames_before(index)
         for frame in self._video.look.through(self._decoded(run)):
             if frame.pts is None:
                 continue
@@ -170,6 +170,12 @@ class _Decoder:
             for found in other._ranked(Run(first, len(self._index.rank) - 1, ())):
                 return found
         raise VideoError(f"{shown(self._video.facts.path)} holds no frame here that can be decoded: try another start")
+
+
+def _frames_before(index: FrameIndex) -> NDArray[np.int64]:
+    """How many frames are decoded before each packet, where frames are counted."""
+    is_frame = index.rank[: len(index.rank) if index.counted or index.doubtful else 0] != NEVER
+    return np.cumsum(is_frame) - is_frame
 
 
 class _FalseKeyError(Exception):
