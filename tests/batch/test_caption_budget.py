@@ -142,7 +142,7 @@ def test_the_command_says_it_once_and_for_all_others_in_a_line(videos, capsys):
     assert more in err
 
 
-def test_the_same_command_goes_on_and_another_budget_begins_anew(videos, capsys):
+def test_the_same_command_goes_on_and_another_budget_replaces_on_demand(videos, capsys):
     caption(videos, "-o", "captions.jsonl", "--max-visual-tokens", "40", "--limit", "2")
     before = lines()
     caption(videos, "-o", "captions.jsonl", "--max-visual-tokens", "40")
@@ -150,9 +150,10 @@ def test_the_same_command_goes_on_and_another_budget_begins_anew(videos, capsys)
     capsys.readouterr()
     caption(videos, "-o", "captions.jsonl", "--max-visual-tokens", "40")
     assert capsys.readouterr().err == "ipcv: nothing to do: all 3 were done before\n"
-    caption(videos, "-o", "captions.jsonl", "--max-visual-tokens", "30")
+    caption(videos, "-o", "captions.jsonl", "--max-visual-tokens", "30", code=2)
+    assert [line["budget"]["limit"] for line in lines()] == [40] * 3
+    caption(videos, "-o", "captions.jsonl", "--max-visual-tokens", "30", "--overwrite")
     assert [line["budget"]["limit"] for line in lines()] == [30] * 3
-    assert "captions from other settings or contents: they are replaced" in capsys.readouterr().err
 
 
 def test_nonsense_is_code_2_before_anything_is_done(videos, capsys):

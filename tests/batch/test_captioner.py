@@ -21,6 +21,8 @@ from ipcv.encodings.cache import EncodingCache
 from ipcv.files import parse_size
 from ipcv.inference.frame_encoder import FrameEncoder
 from ipcv.media.segments import Segments
+from ipcv.models import prompt
+from ipcv.models.guard.template import render
 from ipcv.output.records import records
 from ipcv.readers.pool import Readers
 
@@ -168,22 +170,17 @@ def test_without_memory_for_a_batch_answers_are_written_one_by_one(demo, clips):
     assert answers(outcomes) == [[demo.ask(item.video, DESCRIBE, OPTIONS).answer] for item in items]
 
 
-def test_json_that_is_none_is_asked_for_again_and_recorded(demo, clips):
+def test_json_that_is_none_is_asked_for_again_and_recorded(demo, clips, monkeypatch):
     item = collect([str(clips)])[0]
     prompts = []
-    tokenizer = demo.loaded.tokenizer
-    original = tokenizer.apply_chat_template
 
-    def listen(messages, **kwargs):
+    def listen(tokenizer, messages, *given, **values):
         prompts.append(messages[-1]["content"][-1]["text"])
-        return original(messages, **kwargs)
+        return render(tokenizer, messages, *given, **values)
 
-    tokenizer.apply_chat_template = listen
-    try:
-        plan = Plan(questions=(PRESETS["json"],), structured=True, options=OPTIONS)
-        *_, done = run(demo, [item], plan)
-    finally:
-        del tokenizer.apply_chat_template
+    monkeypatch.setattr(prompt, "render", listen)
+    plan = Plan(questions=(PRESETS["json"],), structured=True, options=OPTIONS)
+    *_, done = run(demo, [item], plan)
     (part,) = done.parts
     assert part.data is None
     assert part.problem == "there is no JSON object in it"
@@ -230,7 +227,7 @@ def test_the_key_changes_with_everything_that_matters(demo, clips, tmp_path):
         *(
             key(replace(plan, options=replace(OPTIONS, **change)))
             for change in (
-                {"pruner": None},
+                {"pruner": ipcv.Dart()},
                 {"pruner": ipcv.FastV()},
                 {"compressor": ipcv.IPCV(keep=0.5)},
                 {"system": "Be terse."},
