@@ -92,6 +92,7 @@ def bench(
         with count_bar(quiet=quiet, no_color=no_color) as bar:
             with leaving_at_once():
                 startup.prepare(offline=offline, bars=not bar.disable, debug=debug)
+                startup.check_model(model, revision)
                 from ipcv.benchmark import benchmark
                 from ipcv.benchmark.settings import parse_settings
                 from ipcv.options import Options

@@ -273,6 +273,9 @@ WRONG = [
     {"model_type": ["qwen2_vl"]},
     {"__class__": "x"},
     {"quantization_config": []},
+    {"num_labels": 10**12},
+    {"vision_config": {"model_type": "qwen2_vl", "depth": 10**12}},
+    {"text_config": {"model_type": "qwen2_vl_text", "num_hidden_layers": 1e12}},
 ]
 
 

@@ -15,6 +15,11 @@ from ipcv.text import shown
 _LEFT_OUT = frozenset({"auto_map", "transformers_weights", "fusion_config", "kernel_config", "use_kernels"})
 _KERNELS = ("attn_implementation", "experts_implementation")  # parts of keys that name kernels
 _BUILT_IN = (None, "eager", "sdpa", "batched_mm", "grouped_mm")  # kernels that are torch's or transformers' own
+# keys of numbers by which transformers makes so many modules or names, one after the other
+_COUNTS = frozenset(
+    {"num_hidden_layers", "depth", "num_labels", "num_experts", "num_local_experts", "n_routed_experts"}
+)
+_MOST = 10_000
 _SLOW = ("PreTrainedTokenizer", "PythonBackend")  # names for which transformers takes its fast tokenizer
 
 
@@ -28,6 +33,7 @@ def safe_config(path: Path) -> tuple[PretrainedConfig, tuple[str, ...]]:
     if not isinstance(family, str):
         raise ModelError(f"{shown(path)} has no model_type that names its family")
     find_language(family)  # raises for a family that is not supported
+    _check_counts(values, path)
     _check_quantization(values, path)
     try:
         config: PretrainedConfig = CONFIG_MAPPING[family].from_dict(_cleaned(values))
@@ -58,6 +64,14 @@ def _is_tokenizer(name: object) -> bool:
         return isinstance(name, str)
     found = getattr(transformers, name, None) or getattr(transformers, name.removesuffix("Fast"), None)
     return found is None or (isinstance(found, type) and issubclass(found, PreTrainedTokenizerFast))
+
+
+def _check_counts(value: Any, path: Path) -> None:
+    for part in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        _check_counts(part, path)
+    for key in _COUNTS.intersection(value if isinstance(value, dict) else ()):
+        if isinstance(value[key], int | float) and value[key] > _MOST:
+            raise ModelError(f"{shown(path)} makes no sense: {key} is {value[key]}; fetch the model again")
 
 
 def _check_quantization(values: dict[str, Any], path: Path) -> None:
