@@ -206,7 +206,6 @@ def test_a_wrong_file_is_one_line_and_code_4(name, says, tmp_path, monkeypatch, 
 
 def test_a_wrong_file_is_reported_before_a_model_is_looked_for(capsys):
     assert main(["ask", "missing.mp4", COLOUR, "--model", "./no/such/folder"]) == 4
-    assert main(["ask", __file__, COLOUR, "--model", "./no/such/folder"]) == 4
 
 
 def test_a_model_that_is_not_there_is_code_5_and_names_the_demo(clip, capsys):
