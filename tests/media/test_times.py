@@ -23,11 +23,11 @@ TEN_PER_SECOND = tuple(index / 10 for index in range(60))
 STARTS_AGAIN = "the file's clock starts again or jumps once: the times here go on, as they do in a player"
 
 
-def recording(path: Path, first: int, *, begin: float = 0.0) -> Path:
+def recording(path: Path, first: int, *, begin: float = 0.0, **container: str) -> Path:
     """Sixty numbered frames of six seconds with B-frames, in groups of twelve."""
     pictures = [number_picture(first + count) for count in range(60)]
     times = [begin + time for time in TEN_PER_SECOND]
-    return film(path, times=times, pictures=pictures, key_every=12, options={"bf": "3"})
+    return film(path, times=times, pictures=pictures, key_every=12, options={"bf": "3"}, container=container)
 
 
 def joined(path: Path, *parts: Path) -> Path:
@@ -96,6 +96,13 @@ def test_a_clock_of_33_bits_that_runs_over_goes_on(tmp_path):
     assert found == [*range(60)]
     assert np.allclose(times, TEN_PER_SECOND, atol=2e-3)
     assert not warnings
+
+
+def test_a_second_stream_of_pictures_is_not_passed_over_without_a_word(tmp_path):
+    one, two = recording(tmp_path / "one.ts", 0), recording(tmp_path / "two.ts", 500, mpegts_start_pid="0x200")
+    found, _, warnings = every_number(joined(tmp_path / "both.ts", one, two))
+    assert found == [*range(60)]
+    assert warnings == ("further video streams in the file are not read: 1",)
 
 
 # Damaged stamps

@@ -2,7 +2,7 @@
 
 import errno
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import TypeVar, cast
@@ -21,6 +21,7 @@ from ipcv.processors import usable_processors
 from ipcv.text import shown
 
 AnyPacket = TypeVar("AnyPacket")
+_LATE_STREAMS = 100  # streams that turn up in the middle of a file before the rest of it is given up
 _TRANSPARENT = {"vp8": "libvpx", "vp9": "libvpx-vp9"}  # decoders that know transparency
 _PLAYLISTS = (b"#EXTM3U", b"ffconcat", b"[playlist]", b"v=0\n", b"v=0\r\n")  # HLS, FFmpeg's own, PLS, SDP
 _LEADING_ELSEWHERE = frozenset(
@@ -105,22 +106,23 @@ def decoder_of(stream: VideoStream) -> VideoCodecContext:
 
 def packets(container: InputContainer, stream: VideoStream) -> Iterator["Packet[VideoStream]"]:
     """Yield the compressed frames in the file's order, as far as a damaged container can be read."""
-    yield from _undamaged(container.demux(stream))
+    yield from _undamaged(lambda: container.demux(stream))
 
 
 def all_packets(container: InputContainer) -> Iterator["Packet[Stream]"]:
     """Yield the packets of all streams, as far as a damaged container can be read."""
-    yield from _undamaged(container.demux())
+    yield from _undamaged(container.demux)
 
 
-def _undamaged(packets: Iterator[AnyPacket]) -> Iterator[AnyPacket]:
-    try:
-        yield from packets
-    except IndexError:  # PyAV's, where a stream turns up in the middle
-        pass
-    except av.error.FFmpegError as error:
-        if _ran_out(error):
-            raise
+def _undamaged(demux: Callable[[], Iterator[AnyPacket]]) -> Iterator[AnyPacket]:
+    for _ in range(_LATE_STREAMS):
+        try:
+            yield from demux()
+        except IndexError:  # PyAV stops where a stream turns up in the middle, and goes on if it is asked again
+            continue
+        except av.error.FFmpegError:
+            pass
+        return
 
 
 def decoded(decoder: VideoCodecContext, packet: "Packet[VideoStream] | None") -> list[VideoFrame]:

@@ -7,6 +7,7 @@ import av
 import numpy as np
 from av.container import InputContainer
 from av.packet import Packet
+from av.stream import Disposition
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
@@ -38,6 +39,7 @@ class FrameIndex:
     jumps: int  # how often the file's own times start again or jump
     hidden: int  # packets that the file says not to show
     damaged: bool  # a picture would stay for longer than one can
+    others: int  # further streams of moving pictures
     cut: bool = True  # an edit list is obeyed
 
 
@@ -114,6 +116,7 @@ def _timed(found: _Contents, container: InputContainer, stream: VideoStream) -> 
         untimed=stamps.untimed,
         jumps=clock.jumps,
         hidden=sum(found.hidden) if not stamps.hidden else 0,
+        others=sum(not other.disposition & Disposition.attached_pic for other in container.streams.video) - 1,
         damaged=max(found.stays, default=0) > clock.longest,
     )
 

@@ -105,7 +105,8 @@ def _describe(
         dynamic_range=look.dynamic_range,
         reader="pyav",
     )
-    warnings = (*_doubts(path, container, stream, index, facts), *look.warnings)
+    others = (f"further video streams in the file are not read: {index.others}",) if index.others else ()
+    warnings = (*others, *_doubts(path, container, stream, index, facts), *look.warnings)
     return IndexedVideo(path, facts, index, times, look, warnings)
 
 
