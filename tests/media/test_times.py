@@ -175,6 +175,21 @@ def test_frames_whose_times_are_in_decoding_order_are_shown_in_display_order(tmp
         assert number_in(picture) == position
 
 
+@pytest.mark.parametrize("codec", ["libx264", "libx265"])
+def test_a_file_that_calls_all_frames_key_frames_is_read_right(tmp_path, codec):
+    source, path = film(tmp_path / "source.mkv", codec), tmp_path / "keys.mkv"
+    with av.open(source) as given, av.open(path, "w") as output:
+        stream = given.streams.video[0]
+        copy = output.add_stream_from_template(stream)
+        for packet in given.demux(stream):
+            if packet.size:
+                packet.is_keyframe, packet.stream = True, copy
+                output.mux(packet)
+    positions, gaps = [3, 17, 40, 41, 66, 88], []
+    found = [number_in(picture) for picture in chosen_frames(probe(path), (64, 160), positions, gaps)]
+    assert (found, gaps) == (positions, [])
+
+
 def with_sound(path: Path, begin: float, seconds: float) -> Path:
     """A second of pictures from `begin` on, beside `seconds` of silence."""
     with av.open(path, "w") as output:

@@ -162,6 +162,8 @@ class _Decoder:
                     if found[0] == position:
                         return found
             self._vain += 1
+        if self._keys and run.first and 2 * len(keys) > len(self._index.rank):
+            raise _FalseKeyError  # a file may call all of its frames key frames
         return None
 
     def _any_from(self, first: int) -> Ranked:
