@@ -209,11 +209,18 @@ def test_an_image_is_upright_and_on_white(tmp_path):
     assert shown[59, 20, 0] > 200 > 50 > shown[0, 20, 0]
 
 
-def test_of_a_moving_image_the_first_picture_is_used_and_that_is_a_warning(demo, frames, tmp_path):
+def test_of_a_file_of_several_images_the_first_is_used_and_that_is_a_warning(demo, frames, tmp_path):
     first, *others = (Image.fromarray(frame) for frame in frames.frames[:3])
-    first.save(tmp_path / "moving.webp", save_all=True, append_images=others, lossless=True)
-    answer = demo.ask(tmp_path / "moving.webp", COLOUR)
+    first.save(tmp_path / "pages.tiff", save_all=True, append_images=others)
+    answer = demo.ask(tmp_path / "pages.tiff", COLOUR)
     assert any("only the first of 3 pictures" in warning for warning in answer.warnings)
+
+
+def test_a_moving_image_is_a_video(demo, frames, tmp_path):
+    first, *others = (Image.fromarray(frame) for frame in frames.frames[:4])
+    first.save(tmp_path / "moving.webp", save_all=True, append_images=others, lossless=True, duration=500)
+    answer = demo.ask(tmp_path / "moving.webp", COLOUR)
+    assert answer.video.frames == 4
 
 
 @pytest.mark.parametrize("content", [b"", b"these are notes", b"\x89PNG\r\n\x1a\n" + bytes(40)])
