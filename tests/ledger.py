@@ -5,6 +5,7 @@ Several processes write the file, each line at once, so that it is complete when
 
 import json
 import os
+import signal
 import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -58,10 +59,15 @@ class Ledger:
         return [f"{kind:{width}}  {a:>8}  {b:>8}  {c:>6}" for kind, a, b, c in rows]
 
 
-def pytest_configure() -> None:
-    """One file for all processes of the run: the first of them names it, and the others inherit the name."""
+def pytest_configure(config: pytest.Config) -> None:
+    """One file for all processes of the run: the first of them names it, and the others inherit the name.
+
+    A long run that is ended by SIGTERM ends as with Ctrl-C, with its table.
+    """
     if PLACE not in os.environ:
         os.environ[PLACE] = str(Path(tempfile.mkdtemp(prefix="faults-")) / "ledger.jsonl")
+        if config.option.markexpr == "faults":
+            signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
