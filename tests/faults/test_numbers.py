@@ -16,6 +16,7 @@ from family_folders import CASES, save
 import ipcv
 from ipcv import Options, TimedFrames
 from ipcv.compression import registry
+from ipcv.errors import ModelError
 
 KEEPS = (0.02, 0.05, 0.1, 0.35, 0.5, 0.9, 1.0)
 COUNTS = (1, 2, 3, 8, 17, 64)
@@ -74,13 +75,13 @@ def logits_of(model: ipcv.Model) -> Iterator[list[torch.Tensor]]:
 
 
 def wrong_numbers(model: ipcv.Model, question: Question) -> list[str]:
-    """What is wrong with two answers to one question; a setting that makes no sense may be refused."""
+    """What is wrong with two answers to one question; what makes no sense, or not in this family, may be refused."""
     try:
         options, video = question.options(), question.video()
         encoded = [model.encode(video, options).visual for _ in range(2)]
         with logits_of(model) as logits:
             answers = [model.ask(video, "What is it?", options).answer for _ in range(2)]
-    except ValueError as error:
+    except (ValueError, ModelError) as error:
         return [] if "\n" not in str(error) else [f"{question}: {error}"]
     wrong = []
     for each in encoded:
