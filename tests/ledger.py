@@ -67,7 +67,12 @@ def pytest_configure(config: pytest.Config) -> None:
     if PLACE not in os.environ:
         os.environ[PLACE] = str(Path(tempfile.mkdtemp(prefix="faults-")) / "ledger.jsonl")
         if config.option.markexpr == "faults":
-            signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+            signal.signal(signal.SIGTERM, _interrupt)
+
+
+def _interrupt(*_: object) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # `timeout` sends it twice
+    signal.raise_signal(signal.SIGINT)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
