@@ -143,7 +143,7 @@ class Clip:
 
     @property
     def facts(self) -> VideoFacts:
-        """Facts about the video. `reader` names the decoder in use, which is final once iteration has ended."""
+        """Facts about the video."""
         return self._source.facts
 
     @property
