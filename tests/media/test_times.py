@@ -1,5 +1,6 @@
 """Times of files that tell them badly: joined recordings, damaged stamps, times in decoding order, late pictures."""
 
+import re
 import struct
 import tracemalloc
 from fractions import Fraction
@@ -103,6 +104,18 @@ def test_a_second_stream_of_pictures_is_not_passed_over_without_a_word(tmp_path)
     found, _, warnings = every_number(joined(tmp_path / "both.ts", one, two))
     assert found == [*range(60)]
     assert warnings == ("further video streams in the file are not read: 1",)
+
+
+@pytest.mark.parametrize("ending", ["mp4", "flv", "late.ts"])
+def test_a_recording_behind_another_that_is_not_read_is_told(tmp_path, ending):
+    one, two = (recording(tmp_path / f"{first}.{ending}", first) for first in (0, 500))
+    if ending == "late.ts":  # a program that is not announced from the start
+        container = {"mpegts_start_pid": "0x200", "mpegts_pmt_start_pid": "0x1100"}
+        two = recording(tmp_path / "late.ts", 500, **container)
+    assert not probe(one).warnings
+    found, _, (told,) = every_number(joined(tmp_path / f"both.{ending}", one, two))
+    assert found == [*range(60)]
+    assert re.fullmatch(r"the last [3-6]\d % of the file are not read, they hold another recording: .*", told)
 
 
 # Damaged stamps

@@ -1,5 +1,6 @@
 """Looking into a video file before decoding: its facts, and the time of every frame."""
 
+import mmap
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import chain
@@ -30,6 +31,7 @@ from ipcv.media.video.container import (
 from ipcv.media.video.index import FrameIndex, index_of
 from ipcv.text import shown
 
+UNREAD = 0.1  # part of a transport stream that may lie behind its last packet without a word
 _MICROSECOND = Fraction(1, av.time_base)
 
 
@@ -106,7 +108,8 @@ def _describe(
         reader="pyav",
     )
     others = (f"further video streams in the file are not read: {index.others}",) if index.others else ()
-    warnings = (*others, *_doubts(path, container, stream, index, facts), *look.warnings)
+    doubts = (*_doubts(path, container, stream, index, facts), *_unread(path, container, index))
+    warnings = (*others, *doubts, *look.warnings)
     return IndexedVideo(path, facts, index, times, look, warnings)
 
 
@@ -157,3 +160,30 @@ def _goes_on(path: Path, announced: float) -> bool:
             if packet.pts is not None and packet.time_base
         )
         return max(ends, default=0.0) > announced - max(1.0, 0.05 * announced)
+
+
+def _unread(path: Path, container: InputContainer, index: FrameIndex) -> tuple[str, ...]:
+    """Warn where a recording lies behind all that was read, as where files were put one behind the other."""
+    end, size = int((index.place + index.size).max()), container.size
+    if (index.place < 0).any() or end >= size:
+        return ()
+    if container.format.name == "mpegts":  # its parts have no header; other programs turn up on the way
+        if size - end < UNREAD * size or size - _end_of_all(path) < UNREAD * size:
+            return ()
+    elif not _begins_again(path, end):
+        return ()
+    part = f"the last {100 * (size - end) / size:.0f} % of the file are not read"
+    return (f"{part}, they hold another recording: join recordings with ffmpeg -f concat",)
+
+
+def _end_of_all(path: Path) -> int:
+    """Bytes up to the end of the last packet of any stream, such as sound."""
+    with open_container(path) as container:
+        return max(packet.pos + packet.size for packet in all_packets(container) if packet.pos is not None)
+
+
+def _begins_again(path: Path, end: int) -> bool:
+    """Whether the header of another file of the same kind lies behind the place `end`."""
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        header = content[4:8] if content[4:8] == b"ftyp" else content[:14]  # MXF's footer has 13 bytes in common
+        return content.find(header, end) >= 0
