@@ -10,7 +10,7 @@ from ipcv_cli.exit import UsageError
 if TYPE_CHECKING:
     from ipcv.cluster.ray_cluster import Cluster
     from ipcv.encodings.cache import EncodingCache
-    from ipcv.media.remote import Access
+    from ipcv.media.remote.access import Access
     from ipcv.media.sampling import Sampling
     from ipcv.models.source import ModelSource
     from ipcv.options import Options
@@ -140,7 +140,7 @@ def _method(option: str, name: str | None, prefix: str, settings: dict[str, Any]
 def access(max_download: str, timeout: float | None, allow_private: bool) -> "Access":
     """How far remote videos may be followed. Raises `ValueError` for a size or a time that makes no sense."""
     from ipcv.files import parse_size
-    from ipcv.media.remote import Access
+    from ipcv.media.remote.access import Access
 
     return Access(max_download=parse_size(max_download), timeout=timeout, allow_private=allow_private)
 

@@ -26,7 +26,7 @@ from ipcv.inference.generate_batch import decode_together
 from ipcv.inference.model import Model
 from ipcv.inference.pipeline import Prefilled
 from ipcv.inference.retry import Room, ShortageError, attempts, gathered, no_other_try
-from ipcv.media.remote import Access
+from ipcv.media.remote.access import Access
 from ipcv.readers.job import ClipRead, ReadJob
 from ipcv.readers.pool import Readers
 

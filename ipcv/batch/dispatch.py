@@ -12,7 +12,7 @@ from ipcv.encodings.reuse import Reuse
 from ipcv.inference.pipeline import Pipeline
 from ipcv.limits.budget import Limit
 from ipcv.limits.context import PromptLimits
-from ipcv.media.remote import Access
+from ipcv.media.remote.access import Access
 from ipcv.models.loading import Loaded
 from ipcv.readers.job import ReadJob
 

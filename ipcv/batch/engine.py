@@ -12,7 +12,7 @@ from ipcv.encodings import fingerprint
 from ipcv.encodings.cache import LIMIT, EncodingCache
 from ipcv.inference.load import FittedModel, load_fitted
 from ipcv.inference.model import Model
-from ipcv.media.remote import MAX_DOWNLOAD, Access
+from ipcv.media.remote.access import MAX_DOWNLOAD, Access
 from ipcv.models.source import ModelSource
 from ipcv.readers.pool import Readers, check_readers
 

@@ -10,7 +10,8 @@ from pathlib import Path
 from ipcv.batch.folders import Choice, is_folder, summary
 from ipcv.batch.items import Item, read_manifest, remote_place
 from ipcv.errors import VideoError
-from ipcv.media.remote import is_remote, list_remote
+from ipcv.media.remote.access import is_remote
+from ipcv.media.remote.stores import list_remote
 from ipcv.text import as_bytes, shown
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from ipcv.files import parse_json
-from ipcv.media.remote import is_remote
+from ipcv.media.remote.access import is_remote
 from ipcv.media.sampling import parse_time
 from ipcv.text import shown
 

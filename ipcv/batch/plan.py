@@ -8,7 +8,7 @@ from ipcv.batch.items import Item
 from ipcv.batch.presets import DEFAULT_PROMPT
 from ipcv.encodings import fingerprint
 from ipcv.errors import ErrorKind, VideoError, error_kind
-from ipcv.media.remote import Access
+from ipcv.media.remote.access import Access
 from ipcv.media.segments import Segments
 from ipcv.options import Options
 

@@ -13,7 +13,7 @@ from ipcv.batch.engine import EngineSettings, LocalEngine
 from ipcv.batch.plan import Outcome, Plan, WorkItem, failure
 from ipcv.encodings import fingerprint
 from ipcv.errors import ModelError, VideoError
-from ipcv.media.remote import is_remote
+from ipcv.media.remote.access import is_remote
 from ipcv.text import shown
 
 

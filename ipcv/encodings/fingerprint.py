@@ -9,7 +9,8 @@ from typing import Any
 
 from ipcv.compression.method import Method
 from ipcv.encodings.hashes import file_hash, hub_hash
-from ipcv.media.remote import Access, identity_of_remote, local_path
+from ipcv.media.remote.access import Access
+from ipcv.media.remote.copies import identity_of_remote, local_path
 from ipcv.media.video.container import check_file, unreadable
 from ipcv.models.facts import ModelFacts
 from ipcv.models.hub import find_folder

@@ -11,7 +11,8 @@ import numpy as np
 from ipcv.media.clip import Clip, Resize, clip_from_frames, clip_from_image, open_chosen
 from ipcv.media.frames import FrameArray, FrameSize, MediaKind, VideoFacts
 from ipcv.media.images import is_image, read_image
-from ipcv.media.remote import Access, at_hand, is_remote
+from ipcv.media.remote.access import Access, is_remote
+from ipcv.media.remote.copies import at_hand
 from ipcv.media.sampling import Choice, Sampling, choose
 from ipcv.media.video.probe import IndexedVideo, probe
 

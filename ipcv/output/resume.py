@@ -8,7 +8,7 @@ from ipcv.batch.engine import Warn
 from ipcv.batch.items import Item
 from ipcv.batch.plan import Captioned, Failed, Outcome, Plan, WorkItem, describe, failure
 from ipcv.errors import ErrorKind, SidecarError, TooManyFailuresError, is_about_space
-from ipcv.media.remote import Access
+from ipcv.media.remote.access import Access
 from ipcv.output.failures import Failures
 from ipcv.output.journal import Journal
 from ipcv.output.lines import Record

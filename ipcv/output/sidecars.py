@@ -15,7 +15,7 @@ import pysubs2
 from ipcv.batch.items import Item
 from ipcv.errors import SidecarError
 from ipcv.files import replaced
-from ipcv.media.remote import is_remote
+from ipcv.media.remote.access import is_remote
 from ipcv.output.lines import Record
 from ipcv.text import as_bytes, shown, visible
 

@@ -11,7 +11,8 @@ from ipcv.errors import VideoError
 from ipcv.limits.budget import Limit, Share
 from ipcv.limits.measure import BudgetPlanner
 from ipcv.media.clip import Clip
-from ipcv.media.remote import Access, fetch, local_path, naming
+from ipcv.media.remote.access import Access
+from ipcv.media.remote.copies import fetch, local_path, naming
 from ipcv.media.sampling import Sampling
 from ipcv.media.segments import Segments, Span
 from ipcv.media.sources import choose_frames

@@ -14,7 +14,8 @@ from ipcv.errors import ReaderCrashError
 from ipcv.media.clip import Clip
 from ipcv.media.clip_frames import FrameSource
 from ipcv.media.frames import FrameStream
-from ipcv.media.remote import Access, at_hand, is_remote
+from ipcv.media.remote.access import Access, is_remote
+from ipcv.media.remote.copies import at_hand
 from ipcv.media.sources import FoundFile, find
 from ipcv.readers.child import Job, ReaderProcess, failure
 from ipcv.readers.memory import reader_memory

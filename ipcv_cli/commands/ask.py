@@ -134,7 +134,7 @@ def ask(
 
 def read_question(text: str) -> str:
     """The question; `-` reads it from stdin. Raises `UsageError` for an empty one, and for the name of a file."""
-    from ipcv.media.remote import is_remote
+    from ipcv.media.remote.access import is_remote
 
     if text == "-":
         if sys.stdin is None:
@@ -151,7 +151,7 @@ def read_question(text: str) -> str:
 def check_files(videos: "Sequence[str]") -> None:
     """Raise `VideoError` for what is no file or an empty one; of a folder, the message names `ipcv caption`."""
     from ipcv.errors import VideoError
-    from ipcv.media.remote import is_remote
+    from ipcv.media.remote.access import is_remote
     from ipcv.media.video.container import check_file
     from ipcv.text import shown
 

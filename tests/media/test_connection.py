@@ -9,9 +9,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from ipcv.errors import ReadTimeoutError, VideoError
-from ipcv.media import connection, web
-from ipcv.media.connection import is_private
-from ipcv.media.remote import Access, fetch, identity_of_remote
+from ipcv.media.remote import connection, web
+from ipcv.media.remote.access import Access
+from ipcv.media.remote.connection import is_private
+from ipcv.media.remote.copies import fetch, identity_of_remote
 
 LIMIT = 1 << 20
 VIDEO = bytes(range(256)) * 64

@@ -15,7 +15,8 @@ import pytest
 from ipcv.batch.inputs import collect
 from ipcv.encodings.fingerprint import content
 from ipcv.errors import VideoError
-from ipcv.media.remote import Access, fetch, identity_of_remote
+from ipcv.media.remote.access import Access
+from ipcv.media.remote.copies import fetch, identity_of_remote
 from ipcv_cli.main import main
 
 FAST = ["--model", "demo", "--max-frames", "4", "--max-new-tokens", "12", "--quiet"]

@@ -3,10 +3,9 @@
 import ipaddress
 import socket
 import ssl
-import threading
 from base64 import b64encode
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from functools import cache
 from http.client import (
     BadStatusLine,
@@ -18,10 +17,10 @@ from http.client import (
     LineTooLong,
     RemoteDisconnected,
 )
-from typing import Self
 from urllib.parse import SplitResult, quote, unquote, urljoin, urlsplit
 
 from ipcv.errors import ReadTimeoutError, VideoError, first_line, is_about_space
+from ipcv.media.remote.deadline import Deadline
 from ipcv.text import shown, visible
 
 CONNECT = 10.0  # seconds in which a server must take the connection
@@ -50,7 +49,7 @@ def opened(url: str, seconds: float, *, allow_private: bool, total: float = TOTA
     A HEAD would tell as much, but some servers never answer one, and signed links do not allow it. Raises `VideoError`
     with the URL, also for errors in the `with`.
     """
-    with _Deadline(seconds) as deadline, ExitStack() as stack:
+    with Deadline(seconds) as deadline, ExitStack() as stack:
         try:
             answer = _followed(urlsplit(url), deadline, stack, is_free=allow_private)
             deadline.check()
@@ -62,7 +61,7 @@ def opened(url: str, seconds: float, *, allow_private: bool, total: float = TOTA
             raise _explained(url, error, deadline) from error
 
 
-def _followed(where: SplitResult, deadline: "_Deadline", stack: ExitStack, *, is_free: bool) -> HTTPResponse:
+def _followed(where: SplitResult, deadline: Deadline, stack: ExitStack, *, is_free: bool) -> HTTPResponse:
     """The answer at the end of all redirects. Its connection is closed by `stack`."""
     for hop in range(REDIRECTS + 1):
         connection, peer = _connected(where, deadline, may_be_private=is_free or not hop)
@@ -82,50 +81,7 @@ def is_private(address: str) -> bool:
     return not ip.is_global or ip.is_multicast
 
 
-class _Deadline:
-    """Breaks a connection off when its time is over, whatever the server is doing."""
-
-    def __init__(self, seconds: float) -> None:
-        self.has_passed = False
-        self._socket: socket.socket | None = None
-        self._timer: threading.Timer | None = None
-        self.extend(seconds, "the server has not answered")
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._timer:
-            self._timer.cancel()
-
-    def extend(self, seconds: float, lacks: str) -> None:
-        """Start anew, with another time; `lacks` says what has not happened when it is over."""
-        if self._timer:
-            self._timer.cancel()
-        self.seconds, self.lacks = seconds, lacks
-        self._timer = threading.Timer(seconds, self._end)
-        self._timer.daemon = True
-        self._timer.start()
-
-    def watch(self, connected: socket.socket) -> None:
-        """Break this connection off."""
-        self._socket = connected
-        if self.has_passed:
-            self._end()
-
-    def check(self) -> None:
-        """Raise `TimeoutError` if it has passed: what was broken off may look like an end."""
-        if self.has_passed:
-            raise TimeoutError
-
-    def _end(self) -> None:
-        self.has_passed = True
-        if self._socket:
-            with suppress(OSError):  # it is closed already
-                self._socket.shutdown(socket.SHUT_RDWR)
-
-
-def _connected(where: SplitResult, deadline: _Deadline, *, may_be_private: bool) -> tuple[HTTPConnection, str]:
+def _connected(where: SplitResult, deadline: Deadline, *, may_be_private: bool) -> tuple[HTTPConnection, str]:
     """A connection to the host of an address, and that host's IP address. The request is not sent yet."""
     if where.scheme not in ("http", "https") or not where.hostname:
         raise RefusedError(f"it redirects to {shown(where.geturl())}, which is no web address")
@@ -201,14 +157,14 @@ def _redirected(where: SplitResult, answer: HTTPResponse) -> SplitResult:
     return urlsplit(urljoin(where.geturl(), location))
 
 
-def _explained(url: str, error: Exception, deadline: _Deadline) -> VideoError:
+def _explained(url: str, error: Exception, deadline: Deadline) -> VideoError:
     if isinstance(error, OSError) and is_about_space(error):
         return VideoError(f"there is no room for a copy of {shown(url)}: make room, or set TMPDIR to another folder")
     kind = ReadTimeoutError if deadline.has_passed or isinstance(error, TimeoutError) else VideoError
     return kind(f"{shown(url)} cannot be fetched: {_reason(url, error, deadline)}")
 
 
-def _reason(url: str, error: Exception, deadline: _Deadline) -> str:
+def _reason(url: str, error: Exception, deadline: Deadline) -> str:
     """Why there is no file, and what would work."""
     if deadline.has_passed:
         return f"{deadline.lacks} within {deadline.seconds:g} s: try again later"

@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from ipcv.errors import ReadTimeoutError, VideoError
-from ipcv.media.connection import ANSWER, SILENCE, TOTAL, RefusedError, opened
+from ipcv.media.remote.connection import ANSWER, SILENCE, TOTAL, RefusedError, opened
 from ipcv.text import shown
 
 PACE = 1000  # bytes per second that a server must send on average, once it has sent for `SILENCE`
