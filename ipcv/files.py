@@ -1,5 +1,6 @@
 """Files written so that a crash leaves the old one or the new one; paths with `~`; sizes; and JSON, however deep."""
 
+import errno
 import json
 import os
 import re
@@ -38,8 +39,11 @@ def replaced(path: Path) -> Iterator[BinaryIO]:
 
 
 def resolved(path: Path) -> Path:
-    """The file that `path` names, whatever links lead to it. Links in a circle are left as they are."""
-    return Path(os.path.realpath(path))
+    """The file that `path` names, whatever links lead to it. Raises `OSError` for links in a circle."""
+    found = Path(os.path.realpath(path))
+    if found.is_symlink():
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(path))
+    return found
 
 
 def parse_json(text: str | bytes) -> Any:

@@ -164,7 +164,7 @@ def _write_sheet(path: Path, clip: Clip) -> None:
         left, top = _GAP + index % columns * across, _GAP + index // columns * down
         sheet.paste(Image.fromarray(picture), (left, top))
         draw.text((left, top + height + 2), _clock(time), fill="black", font=font)
-    _save(sheet, path.resolve(), SHEETS[path.suffix.lower()])
+    _save(sheet, path, SHEETS[path.suffix.lower()])
 
 
 def _clock(time: float) -> str:

@@ -71,13 +71,13 @@ class Places:
             if path and re.match(r"\w[\w+]+:/", str(path)):  # a Path has lost one of the two slashes
                 raise ValueError(f"{path} is a URL: name a local place, and copy from there afterwards")
         if self.stream and not is_writable_stream(self.stream):
-            raise ValueError(f"{shown(self.stream)} is a device: name a file")
+            raise ValueError(f"{shown(self.stream)} is a device or a socket: name a file")
         self._check_endings()
         if self.output_dir and self.output_dir.exists() and not self.output_dir.is_dir():
             raise ValueError(f"output_dir={self.output_dir} is not a folder")
         for path in files:
             self._check_file(path)
-        if len({path.resolve() for path in files}) < len(files):
+        if len(set(map(resolved, files))) < len(files):
             raise ValueError("`output`, `parquet` and `failures` are different files: give each a name of its own")
         if self.parquet:
             if self.journal is None:
@@ -94,7 +94,7 @@ class Places:
     def _check_endings(self) -> None:
         for path in (self.journal, self.failures_file):
             if path and path.suffix.lower() in FORMATS:
-                ways = f"name it {shown(path.with_suffix('.jsonl').name)}, or ask for `parquet` or `sidecars` as well"
+                ways = f"name it {shown(path.stem.removesuffix('.jsonl'))}.jsonl, or ask for `parquet` or `sidecars` as well"
                 raise ValueError(f"{shown(path)} would get JSON lines, whatever its ending says: {ways}")
         if self.parquet and self.parquet.suffix.lower() in FORMATS.difference(TABLES):
             name = shown(self.parquet.with_suffix(".parquet").name)

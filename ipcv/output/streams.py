@@ -10,7 +10,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from ipcv.errors import OutputLostError
 from ipcv.output.lines import Record, line
+from ipcv.text import shown
 
 KNOWN = (os.devnull, "/dev/tty")  # devices that take lines of text
 STDOUT = ("/dev/stdout", "/dev/fd/1", "/proc/self/fd/1")
@@ -55,10 +57,14 @@ class Stream:
         os.close(self._file)
 
     def write(self, records: Sequence[Record]) -> None:
-        """Write all lines of one video."""
+        """Write all lines of one video. Raises `OutputLostError` if the reader of a pipe has gone."""
         data = memoryview(b"".join(map(line, records)))
-        while data:
-            data = data[os.write(self._file, data) :]
+        try:
+            while data:
+                data = data[os.write(self._file, data) :]
+        except BrokenPipeError as error:  # raised as it is, it would end the command line without an error
+            why = "nobody reads it any more, so that captions would be lost"
+            raise OutputLostError(f"{shown(self.path)} is closed: {why}; the same command starts anew") from error
 
 
 def _is(status: os.stat_result, device: str) -> bool:

@@ -359,7 +359,7 @@ def test_two_runs_on_one_output_exclude_each_other(videos, capsys):
         (["-o", "x.jsonl.gz"], "x.jsonl.gz would get JSON lines"),
         (["-o", "x.jsonl", "--parquet", "x.csv"], "x.csv would get a Parquet table, whatever its ending says"),
         (["-o", "x.jsonl", "--failures", "x.txt"], "x.txt would get JSON lines"),
-        (["-o", "/dev/full"], "/dev/full is a device: name a file"),
+        (["-o", "/dev/full"], "/dev/full is a device or a socket: name a file"),
         (["-o", "videos/0.mp4"], "is no line of captions: name another output"),
         (["--parquet", "x.parquet"], "--parquet is made of the captions in a file: give --output as well"),
         (["--timeout", "5"], "a timeout needs reader processes"),

@@ -149,3 +149,12 @@ def test_what_is_no_video_leaves_nothing_behind(tmp_path, capsys):
     assert main(["frames", str(tmp_path / "notes.mp4"), "-o", str(tmp_path / "out")]) == 4
     assert capsys.readouterr().err.count("\n") == 1
     assert not (tmp_path / "out").exists()
+
+
+def test_links_in_a_circle_are_no_place_for_a_sheet(clip, tmp_path, capfd):
+    sheet = tmp_path / "sheet.png"
+    sheet.symlink_to(sheet)
+    assert main(["frames", str(clip), "-o", str(sheet)]) == 1
+    error = f"ipcv: error: {sheet}: too many levels of symbolic links; name another place, or make this one usable"
+    assert capfd.readouterr().err.split() == error.split()
+    assert sheet.is_symlink()

@@ -151,7 +151,11 @@ def test_a_video_that_is_gone_keeps_its_captions_and_stops_nobody(videos, engine
         ({"parquet": Path("clips/0.mp4")}, ValueError, "clips/0.mp4 is there already and no Parquet table"),
         ({"output": "clips"}, ValueError, "clips is a folder: name a file"),
         ({"output": ""}, ValueError, r"\. is a folder: name a file"),
-        ({"output": "/dev/full"}, ValueError, "/dev/full is a device: name a file"),
+        ({"output": "/dev/full"}, ValueError, "/dev/full is a device or a socket: name a file"),
+        ({"output": "circle.jsonl"}, OSError, "Too many levels of symbolic links"),
+        ({"parquet": Path("circle.jsonl")}, OSError, "Too many levels of symbolic links"),
+        ({"failures": Path("circle.jsonl")}, OSError, "Too many levels of symbolic links"),
+        ({"output": "x.jsonl.gz"}, ValueError, "name it x.jsonl, or ask"),
         ({"failures": Path("pipe")}, ValueError, "pipe is a device or a pipe: name a file"),
         ({"failures": Path("clips/../captions.jsonl")}, ValueError, "are different files"),
         ({"output": "x.csv"}, ValueError, "x.csv would get JSON lines, whatever its ending says"),
@@ -165,6 +169,7 @@ def test_what_makes_no_sense_is_an_error_before_any_work(videos, engine, argumen
     Path("empty").mkdir()
     os.mkfifo("pipe")
     Path("nowhere.jsonl").symlink_to("no/captions.jsonl")
+    Path("circle.jsonl").symlink_to("circle.jsonl")
     given = {"inputs": videos, "output": "captions.jsonl"} | arguments
     if error is None:
         assert [type(event) for event in ipcv.caption(**given, plan=PLAN, engine=engine)] == [Begun]

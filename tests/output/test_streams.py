@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from ipcv.errors import OutputLostError
 from ipcv.output import streams
 from ipcv.output.lines import line
 from ipcv.output.places import Places
@@ -63,6 +64,14 @@ def test_a_pipe_that_nobody_reads_is_an_error(pipe, monkeypatch):
     with pytest.raises(OSError, match="Nobody reads this pipe") as error, Stream(pipe):
         pass
     assert error.value.filename == str(pipe)
+
+
+def test_a_pipe_whose_reader_goes_is_an_error_and_no_quiet_end(pipe):
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    with Stream(pipe) as stream:
+        os.close(reader)
+        with pytest.raises(OutputLostError, match="nobody reads it any more"):
+            stream.write(RECORDS)
 
 
 @pytest.mark.parametrize("kind", ["pipe", "socket"])
