@@ -62,7 +62,7 @@ class OutputBusyError(IPCVError):
 
 
 class OutputLostError(IPCVError):
-    """The output was deleted, replaced or cut by something else while the run wrote it, or the reader of a pipe left."""
+    """The output was deleted, replaced or cut by something else while the run wrote it, or nobody reads it any more."""
 
 
 class SidecarError(IPCVError):

@@ -94,7 +94,8 @@ class Places:
     def _check_endings(self) -> None:
         for path in (self.journal, self.failures_file):
             if path and path.suffix.lower() in FORMATS:
-                ways = f"name it {shown(path.stem.removesuffix('.jsonl'))}.jsonl, or ask for `parquet` or `sidecars` as well"
+                name = shown(path.stem.removesuffix(".jsonl"))
+                ways = f"name it {name}.jsonl, or ask for `parquet` or `sidecars` as well"
                 raise ValueError(f"{shown(path)} would get JSON lines, whatever its ending says: {ways}")
         if self.parquet and self.parquet.suffix.lower() in FORMATS.difference(TABLES):
             name = shown(self.parquet.with_suffix(".parquet").name)
