@@ -143,7 +143,7 @@ class Clip:
 
     @property
     def facts(self) -> VideoFacts:
-        """Facts about the video."""
+        """Facts about the video. `reader` names the decoder in use, which is final once iteration has ended."""
         return self._source.facts
 
     @property

@@ -1,11 +1,13 @@
 """Where a clip's frames come from: a video file, an array in memory, or one picture."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Protocol
 
 from ipcv.media.display.scaling import scaled
 from ipcv.media.frames import FrameArray, FrameSize, FrameStream, VideoFacts
 from ipcv.media.video.decoding import chosen_frames
+from ipcv.media.video.decord_frames import DecordError, every_frame, suits
 from ipcv.media.video.probe import IndexedVideo
 
 
@@ -21,14 +23,29 @@ class FrameSource(Protocol):
 
 
 class FileFrames:
-    """The chosen frames of a video file."""
+    """Frames of a video file: through decord if all of a short file is wanted, else through PyAV."""
 
     def __init__(self, video: IndexedVideo, size: FrameSize, positions: Sequence[int], warnings: list[str]) -> None:
-        self.facts, self.warnings = video.facts, warnings
+        self.facts = video.facts
+        self.warnings = warnings
         self._video, self._size, self._positions = video, size, positions
+        if suits(video, size, positions):
+            self.facts = replace(self.facts, reader="decord")
 
     def frames(self) -> FrameStream:
-        """Decode the chosen frames; a warning tells of those that cannot be decoded."""
+        """Decode the file's chosen frames."""
+        if self.facts.reader == "decord":
+            try:
+                every = every_frame(self._video, self._size)
+            except DecordError as error:
+                self.facts = replace(self.facts, reader="pyav")
+                self.warnings.append(f"read with PyAV, because decord cannot: {error}")
+            else:
+                yield from (every[position] for position in self._positions)
+                return
+        yield from self._through_pyav()
+
+    def _through_pyav(self) -> FrameStream:
         gaps: list[int] = []
         try:
             yield from chosen_frames(self._video, self._size, self._positions, gaps)

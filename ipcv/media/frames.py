@@ -24,7 +24,7 @@ class VideoFacts:
     codec: str
     container: str
     rotation: int  # degrees clockwise by which the stored picture is turned for display
-    reader: str  # "pyav", "pillow" or "memory": what hands out the frames
+    reader: str  # "decord", "pyav", "pillow" or "memory": what hands out the frames
     mirrored: bool = False  # whether the stored picture is mirrored, before it is turned
     interlaced: bool = False  # whether its pictures are two half pictures each, made whole for display
     dynamic_range: DynamicRange = "sdr"  # "pq" and "hlg" are mapped to what an ordinary screen shows

@@ -55,13 +55,13 @@ class ReadJob:
 
     def messages(self, scratch: Path) -> Iterator[Message]:
         """What a reader process sends: `("clip", span, facts, times, size, warnings, share)`, `("frames", array)` and
-        `("closed", warnings)` for each clip.
+        `("closed", facts, warnings)` for each clip.
         """
         for span, clip, share in self.clips(scratch):
             yield "clip", span, clip.facts, clip.times, clip.size, clip.warnings, share
             for frames in clip:
                 yield "frames", frames
-            yield "closed", clip.warnings
+            yield "closed", clip.facts, clip.warnings
 
     @contextmanager
     def _local(self, scratch: Path | None) -> Iterator[Path]:

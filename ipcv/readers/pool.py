@@ -19,7 +19,7 @@ from ipcv.readers.stream import Reading
 from ipcv.text import shown
 
 TRIES = 3  # processes that a video gets if each of them ends before it begins to read
-_MODULES = ("ipcv.readers.job",)
+_MODULES = ("torch", "ipcv.readers.job")
 
 
 class Readers:

@@ -77,7 +77,7 @@ class FileReader:
         return clip.through(lambda source: _Distant(self, source, len(clip.times)), interrupt=self._interrupt)
 
     def frames(self, source: FrameSource) -> Generator[tuple[Any, ...], None, None]:
-        """The frames of a source, each as `("frame", array)`, and its warnings after that."""
+        """The frames of a source, each as `("frame", array)`, and its facts and warnings after that."""
         return self._messages(_Read(source), shown(source.facts.path))
 
     def __enter__(self) -> Self:
@@ -146,7 +146,7 @@ class _Read:
         with closing(self.source.frames()) as frames:
             for frame in frames:
                 yield "frame", np.ascontiguousarray(frame)
-        yield "closed", self.source.warnings
+        yield "closed", self.source.facts, self.source.warnings
 
 
 class _Distant:
@@ -161,5 +161,5 @@ class _Distant:
             for number in range(1, self._count + 1):
                 _, frame = next(messages)
                 if number == self._count:
-                    ((_, self.warnings),) = messages
+                    ((_, self.facts, self.warnings),) = messages
                 yield frame

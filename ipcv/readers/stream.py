@@ -78,5 +78,5 @@ class _Piped:
             _, batch = self._reading.take()
             done += len(batch)
             if done == self._count:
-                _, self.warnings = self._reading.take()
+                _, self.facts, self.warnings = self._reading.take()
             yield from batch

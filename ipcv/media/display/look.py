@@ -27,6 +27,11 @@ class Look:
         """Whether bright parts go beyond what an ordinary screen shows, and how they are coded."""
         return self.colors.dynamic_range if self.colors else "sdr"
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether pictures are displayed as they are stored, and opaque."""
+        return self.orientation == Orientation() and not (self.colors or self.interlaced or self.has_alpha)
+
     def through(self, frames: Iterator[VideoFrame]) -> Iterator[VideoFrame]:
         """Yield the decoded pictures of a stream, one for one, with whole lines where two half pictures are woven."""
         return deinterlaced(frames)
