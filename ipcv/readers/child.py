@@ -18,6 +18,7 @@ from ipcv.readers.channel import Channel, GarbledError
 from ipcv.readers.memory import EXIT_MEMORY
 from ipcv.text import shown
 
+TRIES = 3  # processes that a file gets if each of them ends before it begins to read
 START = 120.0  # seconds a reader process may take to start
 _LINES = 50  # of what a reader's libraries print, which are kept
 _LONGEST = 1000  # bytes of one of them

@@ -10,15 +10,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from ipcv.errors import ReaderCrashError, ReadTimeoutError
-from ipcv.readers.child import ReaderProcess
+from ipcv.errors import ReaderCrashError
+from ipcv.readers.child import TRIES, ReaderProcess
 from ipcv.readers.job import ClipRead, ReadJob
 from ipcv.readers.memory import reader_memory
 from ipcv.readers.scratch import scratch_folder
 from ipcv.readers.stream import Reading
 from ipcv.text import shown
 
-TRIES = 3  # processes that a video gets if each of them ends before it begins to read
 _MODULES = ("torch", "ipcv.readers.job")
 
 
@@ -160,8 +159,6 @@ class _Worker(threading.Thread):
                 process = self._process or self._start()
                 process.begin(job, name, reader_memory(self._count), self._timeout)
                 break
-            except ReadTimeoutError:
-                raise
             except ReaderCrashError:
                 if not tries_left or self._stopped:
                     raise

@@ -17,12 +17,10 @@ from ipcv.media.frames import FrameStream
 from ipcv.media.remote.access import Access, is_remote
 from ipcv.media.remote.copies import at_hand
 from ipcv.media.sources import FoundFile, find
-from ipcv.readers.child import Job, ReaderProcess, failure
+from ipcv.readers.child import TRIES, Job, ReaderProcess, failure
 from ipcv.readers.memory import reader_memory
 from ipcv.readers.scratch import scratch_folder
 from ipcv.text import shown
-
-TRIES = 3  # processes that a file gets if each of them ends before it begins to read
 
 
 class FileReader:

@@ -21,8 +21,9 @@ from ipcv.limits.budget import Limit
 from ipcv.limits.measure import BudgetPlanner, PictureText
 from ipcv.media.sampling import Sampling
 from ipcv.media.segments import Segments, windows
+from ipcv.readers.child import TRIES
 from ipcv.readers.job import ReadJob
-from ipcv.readers.pool import TRIES, Readers
+from ipcv.readers.pool import Readers
 from ipcv.readers.scratch import scratch_folder
 
 

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from av.video.frame import VideoFrame
 
 from ipcv.media.display.colors import Colors, ColorTags, colors, tags
-from ipcv.media.display.fields import deinterlaced
 from ipcv.media.display.orientation import Orientation, orientation
 from ipcv.media.display.scaling import has_alpha, on_white, resized, resized_finely
 from ipcv.media.frames import DynamicRange, FrameArray, FrameSize
@@ -31,10 +30,6 @@ class Look:
     def is_plain(self) -> bool:
         """Whether pictures are displayed as they are stored, and opaque."""
         return self.orientation == Orientation() and not (self.colors or self.interlaced or self.has_alpha)
-
-    def through(self, frames: Iterator[VideoFrame]) -> Iterator[VideoFrame]:
-        """Yield the decoded pictures of a stream, one for one, with whole lines where two half pictures are woven."""
-        return deinterlaced(frames)
 
     def shown(self, frame: VideoFrame, size: FrameSize) -> FrameArray:
         """A decoded picture as it is displayed: upright, scaled to `size`, opaque, RGB [height, width, 3]."""

@@ -10,9 +10,7 @@ Ticks = NDArray[np.int64]
 UNKNOWN = np.iinfo(np.int64).min  # a time stamp that the file does not give
 
 JITTER = 0.1  # seconds by which times of decoding may step back within a recording
-PAUSE = (
-    10.0  # seconds for which a picture may stay in a format whose times may start again; players see a new recording
-)
+PAUSE = 10.0  # seconds for which a picture may stay in a format whose times may start again, as in players
 STILL = 3600.0  # seconds for which a picture may stay in any other format
 RATE = 0.04  # seconds for which a picture stays if nothing else is known
 REORDERED = 16  # frames by which display may lag behind decoding, in any codec

@@ -16,6 +16,7 @@ from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from ipcv.errors import VideoError
+from ipcv.media.display.fields import deinterlaced
 from ipcv.media.frames import FrameSize, FrameStream
 from ipcv.media.video.clock import REORDERED
 from ipcv.media.video.container import decoded
@@ -121,7 +122,7 @@ class _Decoder:
         """Decode a run, and say of each frame which one it is."""
         index, following, groups = self._index, -1, np.flatnonzero(self._index.key)
         before = _frames_before(index)
-        for frame in self._video.look.through(self._decoded(run)):
+        for frame in deinterlaced(self._decoded(run)):
             if frame.pts is None:
                 continue
             rank = frame.pts

@@ -68,19 +68,14 @@ class _Contents:
 def index_of(container: InputContainer, stream: VideoStream) -> FrameIndex:
     """Read every packet, and find at which time its picture appears."""
     found = _Contents()
-    room = _COPIES * max(container.size, 0) if _is_one_file(container) else None
+    room = _COPIES * container.size
     for packet in packets(container, stream):
         if not packet.size:
             continue  # a filler, or the flush at the end
         found.add(packet)
-        if room is not None and (room := room - packet.size) < 0:
+        if (room := room - packet.size) < 0:
             break  # an index that names the same bytes over and over
     return _timed(found, container, stream)
-
-
-def _is_one_file(container: InputContainer) -> bool:
-    """Whether all packets come from the file that was opened, not from files that it lists."""
-    return not set(container.format.name.split(",")) & {"hls", "dash", "concat", "concatf", "imf"}
 
 
 def _timed(found: _Contents, container: InputContainer, stream: VideoStream) -> FrameIndex:
