@@ -95,8 +95,9 @@ def memory_errors(message: str) -> Iterator[None]:
 
 
 def first_line(error: Exception) -> str:
-    """The first line of an error's message, or the name of its class if it has none."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
+    """The first line of an error's message, and the next where it ends in a colon; or the name of its class."""
+    first, *more = (str(error).strip() or type(error).__name__).splitlines()
+    return f"{first} {more[0].strip()}" if more and first.endswith(":") else first
 
 
 def is_about_memory(error: Exception) -> bool:

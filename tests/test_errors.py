@@ -51,4 +51,5 @@ def test_other_errors_pass(error):
 
 def test_an_error_is_told_in_one_line_even_if_it_says_nothing():
     assert first_line(ValueError("one\ntwo")) == "one"
+    assert first_line(ValueError("one:\n  two\nthree")) == "one: two"
     assert first_line(ValueError("\n")) == "ValueError"

@@ -16,6 +16,7 @@ from ipcv.architecture.prefill import in_chunks
 from ipcv.architecture.shapes import CHUNK
 from ipcv.architecture.visual import Visual
 from ipcv.architecture.windows import every_kind, in_pieces, in_windows
+from ipcv.errors import ModelError
 from ipcv.families import find_language
 from ipcv.models.prompt import TEXT, TYPES, Prompt
 
@@ -133,7 +134,15 @@ class Chooser:
         self.penalty = RepetitionPenaltyLogitsProcessor(penalty) if penalty and penalty != 1 else None
 
     def __call__(self, seen: Tensor, logits: Tensor) -> Tensor:
-        """The id `[1]` of the token after `seen` `[1, length]`, from its `logits` `[1, vocabulary]`."""
+        """The id `[1]` of the token after `seen` `[1, length]`, from its `logits` `[1, vocabulary]`.
+
+        Raises `ModelError` if they are no numbers: the likeliest token would be an arbitrary one.
+        """
+        if logits.isnan().any():
+            raise ModelError(
+                f"the model computes no numbers (NaN) in {str(logits.dtype).removeprefix('torch.')}: try another "
+                "`dtype`; if it is the same, its files are damaged"
+            )
         if self.penalty is not None:
             logits = self.penalty(seen, logits)
         if self.temperature == 0:

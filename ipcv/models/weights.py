@@ -16,9 +16,10 @@ from transformers import (
 
 from ipcv.errors import MemoryExhaustedError, ModelError, first_line, memory_errors
 from ipcv.families import find_language
-from ipcv.models.guard.folder import weight_files
+from ipcv.models.guard.folder import read_json, weight_files
 from ipcv.models.placement import can_flash, prequantized
 from ipcv.models.source import WHAT_WORKS, ResolvedModel
+from ipcv.text import shown
 
 _AS_STORED = {"F32": torch.float32, "BF16": torch.bfloat16, "F16": torch.float16}
 
@@ -38,9 +39,12 @@ def read_weights(found: ResolvedModel) -> PreTrainedModel:
             'try `quant="4bit"` or a smaller model'
         ):
             network, report = _read(found, [folder / name for name in names])
-    except MemoryExhaustedError:
+    except (MemoryExhaustedError, ModelError):
         raise
     except Exception as error:  # a configuration may be wrong in every way there is
+        if "ignore_mismatched_sizes" in str(error):  # transformers names no tensor
+            why = "have other shapes than its config.json says: fetch the model again"
+            raise ModelError(f"the weights in {str(folder)!r} {why}") from error
         raise ModelError(f"cannot load the model in {str(folder)!r}: {first_line(error)}") from error
     if missing := sorted(report["missing_keys"]):
         # transformers would go on with random numbers in their place
@@ -58,10 +62,24 @@ def _read(found: ResolvedModel, paths: list[Path]) -> tuple[PreTrainedModel, dic
     else:
         with _slices(paths, found.dtype) as tensors:
             loaded = kind.from_pretrained(None, state_dict=tensors, **options)
-        if (found.folder / "generation_config.json").is_file():
-            loaded[0].generation_config = GenerationConfig.from_pretrained(found.folder, local_files_only=True)
     network, report = loaded
+    if (path := found.folder / "generation_config.json").is_file():
+        network.generation_config = _generation(path)
     return network, report
+
+
+def _generation(path: Path) -> GenerationConfig:
+    """The settings of generation in the file `path` that an answer goes by; others are not read.
+
+    Raises `ModelError` if they make no sense.
+    """
+    values = read_json(path)
+    ends, penalty = values.get("eos_token_id"), values.get("repetition_penalty")
+    if ends is not None and not all(isinstance(each, int) for each in (ends if isinstance(ends, list) else [ends])):
+        raise ModelError(f"{shown(path)} makes no sense: eos_token_id is {ends!r}; fetch the model again")
+    if penalty is not None and not (isinstance(penalty, int | float) and penalty > 0):
+        raise ModelError(f"{shown(path)} makes no sense: repetition_penalty is {penalty!r}; fetch the model again")
+    return GenerationConfig(eos_token_id=ends, repetition_penalty=penalty)
 
 
 @contextmanager

@@ -7,6 +7,7 @@ from transformers import PreTrainedTokenizerFast
 
 from ipcv.architecture.positions import prompt_positions
 from ipcv.architecture.visual import Visual
+from ipcv.errors import ModelError
 from ipcv.inference.generate import Chooser, decode, pieces, prefill
 from ipcv.models.prompt import Prompt
 
@@ -57,6 +58,13 @@ def test_sampling_follows_the_temperature_and_repeats_with_the_seed(demo):
     assert torch.equal(draws(2.0, 3, 50), draws(2.0, 3, 50))
     assert not torch.equal(draws(2.0, 3, 50), draws(2.0, 4, 50))
     assert set(draws(0.0, 0, 5).tolist()) == {2}
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_logits_that_are_no_numbers_are_an_error_and_no_token(temperature, demo):
+    chooser = Chooser(demo.loaded.network, temperature, 0)
+    with pytest.raises(ModelError, match=r"computes no numbers \(NaN\) in float32"):
+        chooser(torch.zeros(1, 1, dtype=torch.long), torch.tensor([[0.0, float("nan")]]))
 
 
 def test_the_models_own_repetition_penalty_applies(demo, monkeypatch):

@@ -3,6 +3,7 @@
 import json
 import os
 import pickle
+import re
 import shutil
 import subprocess
 import sys
@@ -285,6 +286,28 @@ def test_a_configuration_that_makes_no_sense_is_one_line(values, folder):
     said = refusal(folder)
     assert said
     assert "\n" not in said
+
+
+@pytest.mark.parametrize(
+    ("values", "says"),
+    [
+        ({"eos_token_id": "x"}, "eos_token_id is 'x'"),
+        ({"eos_token_id": [1, {}]}, r"eos_token_id is \[1, {}\]"),
+        ({"repetition_penalty": "high"}, "repetition_penalty is 'high'"),
+        ({"repetition_penalty": -1}, "repetition_penalty is -1"),
+        ({"max_new_tokens": -3, "custom_generate": "x", "cache_implementation": "x"}, None),
+    ],
+)
+def test_of_the_settings_of_generation_only_those_are_read_that_answers_go_by(values, says, folder):
+    change(folder / "generation_config.json", **values)
+    said = refusal(folder)
+    assert re.search(says, said) if says else not said
+
+
+def test_a_configuration_with_other_shapes_than_the_weights_is_told_so(folder):
+    config = json.loads((folder / "config.json").read_text())
+    change(folder / "config.json", vision_config=config["vision_config"] | {"patch_size": 7})
+    assert refusal(folder).endswith("have other shapes than its config.json says: fetch the model again")
 
 
 @pytest.mark.parametrize(
