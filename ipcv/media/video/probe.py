@@ -32,6 +32,7 @@ from ipcv.media.video.index import FrameIndex, index_of
 from ipcv.text import shown
 
 UNREAD = 0.1  # part of a transport stream that may lie behind its last packet without a word
+PADDING = 6144  # bytes, to whole numbers of which Blu-ray's transport streams (.m2ts) are filled up
 _MICROSECOND = Fraction(1, av.time_base)
 
 
@@ -168,7 +169,8 @@ def _unread(path: Path, container: InputContainer, index: FrameIndex) -> tuple[s
     if (index.place < 0).any() or end >= size:
         return ()
     if container.format.name == "mpegts":  # its parts have no header; other programs turn up on the way
-        if size - end < UNREAD * size or size - _end_of_all(path) < UNREAD * size:
+        without_a_word = max(UNREAD * size, PADDING)
+        if size - end <= without_a_word or size - _end_of_all(path) <= without_a_word:
             return ()
     elif not _begins_again(path, end):
         return ()
