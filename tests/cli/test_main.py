@@ -4,6 +4,7 @@ import resource
 import subprocess
 import sys
 from importlib.metadata import version
+from pathlib import Path
 
 import commands
 import pytest
@@ -12,6 +13,7 @@ from ipcv_cli.main import main
 from ipcv_cli.reference import commands as names
 from ipcv_cli.reference import help_text
 
+CLIP = str(Path(__file__).parents[2] / "examples/clip.mp4")
 HEAVY = {"torch", "transformers", "av", "numpy", "ipcv.inference"}
 LIGHT = (
     ["--version"],
@@ -77,11 +79,11 @@ def test_without_a_command_there_is_help_and_the_code_of_a_usage_error(capsys):
             "--no-compress and --baseline exclude each other: leave one of them out (see `ipcv ask --help`)",
         ),
         (
-            ["ask", "clip.mp4", "What?", "--no-compress", "--keep", "0.5"],
+            ["ask", CLIP, "What?", "--no-compress", "--keep", "0.5"],
             "--no-compress and --keep exclude each other: leave one of them out (see `ipcv ask --help`)",
         ),
         (
-            ["ask", "clip.mp4", "What?", "--llm-pruner", "none", "--llm-keep", "0.5"],
+            ["ask", CLIP, "What?", "--llm-pruner", "none", "--llm-keep", "0.5"],
             "--llm-pruner none and --llm-keep exclude each other: leave one of them out (see `ipcv ask --help`)",
         ),
         (["ask", "clip.mp4", " \n"], "the question is empty (see `ipcv ask --help`)"),
