@@ -71,10 +71,8 @@ class Answering:
     def _baseline(self, opened: OpenedInputs, found: Answered, frame_batch: int) -> Baseline:
         """Answer once more, uncompressed; then time both in turn, each as often the first of a pair as the second."""
         options = replace(self.pipeline.options, compressor=None, reducer=None, pruner=None)
-        plain, tokens = (
-            Pipeline(self.pipeline.model, options, self.question),
-            _stages(self.pipeline, found)[-1].tokens_in,
-        )
+        plain = Pipeline(self.pipeline.model, options, self.question)
+        tokens = _stages(self.pipeline, found)[-1].tokens_in
         pairs: list[Pair] = []
         with no_other_try():
             opened = held(opened)

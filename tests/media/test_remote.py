@@ -183,3 +183,9 @@ def test_what_is_no_video_is_named_by_its_url(address, clips, capsys):
     finally:
         (clips / "notes.mp4").unlink()
     assert f"{address}/notes.mp4 is a text file, not a video" in capsys.readouterr().err
+
+
+def test_an_address_that_cannot_be_one_is_a_video_error_that_names_it(capsys):
+    assert main(["ask", "https://[", "What?", "--model", "demo"]) == 4
+    said = "ipcv: error: https://[ is no address that can be fetched (Invalid IPv6 URL): check it\n"
+    assert capsys.readouterr().err == said

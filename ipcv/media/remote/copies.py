@@ -31,10 +31,14 @@ def identity_of_remote(url: str, access: Access) -> dict[str, Any]:
 def local_path(video: str, access: Access) -> Path | None:
     """The path of a file of this machine, also where it is given as a `file://` URL; None for other URLs.
 
-    Raises `VideoError` if the file of a URL is none, or is too large.
+    Raises `VideoError` for a URL that cannot be one, and if the file of a URL is none, or is too large.
     """
     if not is_remote(video):
         return Path(video)
+    try:
+        urlsplit(video)
+    except ValueError as error:
+        raise VideoError(f"{shown(video)} is no address that can be fetched ({error}): check it") from error
     if video.partition("://")[0].lower() not in ("file", "local"):
         return None
     path = Path(path_of(video))
