@@ -39,12 +39,12 @@ class Stage:
 class Speedup:
     """Seconds of the uncompressed model over seconds of the compressed one, in pairs of runs. All measured."""
 
-    median: float  # of all pairs
+    median: float  # the pair in the middle; of an even number the lower one of the two
     low: float  # the median's range: the lowest and the highest pair, or of many pairs 92 % confidence limits
     high: float
     verdict: Verdict  # by the range: too close within 2 % of 1, of three or four pairs within its own width of 1
-    seconds: float  # median of the compressed runs
-    seconds_dense: float  # median of the uncompressed runs
+    seconds: float  # of the compressed run of the pair in the middle
+    seconds_dense: float  # of its uncompressed run
 
 
 @dataclass(frozen=True, kw_only=True)

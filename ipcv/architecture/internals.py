@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from ipcv.media.frames import MediaKind
 
+ATTENTION_KEYS = ("attn_implementation", "_attn_implementation")  # of a configuration: which kernel attends
 DEEPSTACK = "deepstack_visual_embeds"  # the decoder's keyword for the embeddings that DeepStack adds
 
 

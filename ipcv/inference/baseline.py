@@ -1,6 +1,5 @@
 """The compressed model beside the uncompressed one: both are run in turn until it is clear which is faster."""
 
-import statistics
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -104,16 +103,17 @@ def speedup(pairs: Sequence[Pair], *names: StageName) -> Speedup:
     """How much faster the stages called `names` were, taken together."""
     ours = [sum(pair.compressed[name] for name in names) for pair in pairs]
     dense = [sum(pair.dense[name] for name in names) for pair in pairs]
-    ratios = sorted(plain / own for own, plain in zip(ours, dense, strict=True))
-    outside = _outside(len(ratios))
+    timed = sorted(zip(ours, dense, strict=True), key=lambda pair: pair[1] / pair[0])
+    ratios = [plain / own for own, plain in timed]
+    outside, middle = _outside(len(ratios)), (len(ratios) - 1) // 2
     low, high = ratios[outside], ratios[-1 - outside]
     return Speedup(
-        median=statistics.median(ratios),
+        median=ratios[middle],
         low=low,
         high=high,
         verdict=verdict(len(pairs), low, high),
-        seconds=statistics.median(ours),
-        seconds_dense=statistics.median(dense),
+        seconds=timed[middle][0],
+        seconds_dense=timed[middle][1],
     )
 
 

@@ -23,7 +23,7 @@ class FrameSource(Protocol):
 
 
 class FileFrames:
-    """Frames of a video file: through decord if all of a short file is wanted, else through PyAV."""
+    """Frames of a video file: through decord if all of a short file is wanted and decord can, else through PyAV."""
 
     def __init__(self, video: IndexedVideo, size: FrameSize, positions: Sequence[int], warnings: list[str]) -> None:
         self.facts = video.facts
@@ -37,9 +37,8 @@ class FileFrames:
         if self.facts.reader == "decord":
             try:
                 every = every_frame(self._video, self._size)
-            except DecordError as error:
+            except DecordError:
                 self.facts = replace(self.facts, reader="pyav")
-                self.warnings.append(f"read with PyAV, because decord cannot: {error}")
             else:
                 yield from (every[position] for position in self._positions)
                 return

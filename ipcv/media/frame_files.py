@@ -72,6 +72,8 @@ def write_frames(
     """
     output = Path(output)
     is_sheet = output.suffix.lower() in SHEETS and not output.is_dir()
+    if not is_sheet and output.suffix.lower() in Image.registered_extensions() and not output.is_dir():
+        raise ValueError(f"{shown(output)}: a sheet ends in {', '.join(SHEETS)}; a folder in none of an image")
     old = _check_sheet(output, overwrite=overwrite) if is_sheet else _check_folder(output, overwrite=overwrite)
     found = reader.find(video) if reader else find(video)
     clip = open_frames(found, sampling, resize=_thumbnail if is_sheet else within(max_pixels))

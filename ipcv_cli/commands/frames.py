@@ -7,6 +7,7 @@ import typer
 from ipcv_cli import choices, startup
 from ipcv_cli import options as opt
 from ipcv_cli import source_options as src
+from ipcv_cli.display.stdio import check_stdout
 from ipcv_cli.exit import leaving_at_once, reported
 
 
@@ -58,6 +59,7 @@ def frames(
         from ipcv_cli.display import stdout
         from ipcv_cli.display.render import line, stderr_console
 
+        check_stdout()
         with leaving_at_once():
             startup.prepare(offline=False, bars=False, debug=debug)
             from ipcv.files import expanded

@@ -346,15 +346,24 @@ def test_being_asked_to_end_leaves_the_terminal_tidy(clip, talker):
     assert terminal.cursor_is_visible
 
 
-@pytest.mark.parametrize("words", [["ask", "{}", COLOUR], ["caption", "{}"], ["bench"]])
-def test_without_stdout_there_is_no_answer_and_no_success(words, clip):
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["ask", "{}", COLOUR, "--model", "demo"],
+        ["caption", "{}", "--model", "demo"],
+        ["bench", "--model", "demo"],
+        ["frames", "{}", "-o", "sheet.png"],
+    ],
+)
+def test_without_stdout_there_is_no_answer_and_no_success(words, clip, tmp_path):
     words = [word.format(clip) for word in words]
     run = subprocess.run(
-        ["sh", "-c", '"$@" >&-', "sh", sys.executable, "-m", "ipcv_cli", *words, "--model", "demo"],
+        ["sh", "-c", '"$@" >&-', "sh", sys.executable, "-m", "ipcv_cli", *words],
         capture_output=True,
         text=True,
+        cwd=tmp_path,
     )
-    assert (run.returncode, run.stdout) == (1, "")
+    assert (run.returncode, run.stdout, [*tmp_path.glob("*.png")]) == (1, "", [])
     assert run.stderr == "ipcv: error: standard output: it is closed; name another place, or make this one usable\n"
 
 

@@ -136,6 +136,7 @@ def test_nothing_is_replaced_unless_told_to(clip, tmp_path, name, capsys):
     [
         ("taken.txt", "taken.txt is a file: name a folder, or a contact sheet"),
         ("none/sheet.png", "none is no folder: make it first"),
+        ("sheet.bmp", "sheet.bmp: a sheet ends in .jpeg, .jpg, .png, .webp; a folder in none of an image"),
     ],
 )
 def test_what_cannot_be_written_to_is_told_before_reading(clip, tmp_path, output, message, capsys):

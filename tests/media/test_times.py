@@ -11,6 +11,7 @@ import av
 import numpy as np
 import pytest
 from films import THIRTY_PER_SECOND, film, number_in, number_picture
+from PIL import Image
 
 from ipcv.errors import VideoError
 from ipcv.media.clip import open_video
@@ -246,3 +247,13 @@ def test_times_are_those_of_the_time_base_without_float_dust(tmp_path):
         times = probe(path).times.tolist()
         assert times == [round(time, 6) for time in times]
         assert times[0] == 0
+
+
+def test_a_rate_that_is_made_up_is_told(tmp_path):
+    path = tmp_path / "camera.mjpeg"
+    with path.open("wb") as file:
+        for number in range(10):
+            Image.fromarray(number_picture(number)).save(file, "JPEG", quality=95)
+    video = probe(path)
+    assert (video.facts.frames, video.facts.duration) == (10, 0.4)
+    assert video.warnings == ("the file does not say when its frames are shown: taken as 25 per second",)

@@ -48,11 +48,20 @@ def same(one, other):
     )
 
 
+OTHERS: set[int] = set()  # the processes that tests before this one have started, and keep
+
+
+@pytest.fixture(scope="module", autouse=True)
+def no_children_yet():
+    OTHERS.clear()
+    OTHERS.update(child.pid for child in psutil.Process().children())
+
+
 def children():
     found = []
     for child in psutil.Process().children():
         with suppress(psutil.Error):  # it has just ended
-            if "ipcv" in " ".join(child.cmdline()):
+            if child.pid not in OTHERS and "ipcv" in " ".join(child.cmdline()):
                 found.append(child)
     return found
 

@@ -103,7 +103,9 @@ def _open_system(url: str) -> tuple[Any, str]:
     try:
         return url_to_fs(url, **(_web_options() if is_web(url) else {}))
     except ImportError as error:
-        raise VideoError(f"{shown(url)} needs a library: {first_line(error)}; pip install 'ipcv[remote]'") from error
+        raise VideoError(
+            f"{shown(url)} needs a library: {first_line(error)}; install ipcv with its extra [remote]"
+        ) from error
     except Exception as error:
         raise _failed(url, error) from error
 

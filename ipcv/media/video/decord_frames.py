@@ -12,7 +12,6 @@ import numpy as np
 
 from ipcv.media.frames import FrameArray, FrameSize
 from ipcv.media.video.probe import IndexedVideo
-from ipcv.text import shown
 
 ROOM = 64 << 20  # bytes of pictures that are held at once
 CONTAINERS = frozenset({"mov", "matroska"})
@@ -73,12 +72,10 @@ def _all(reader: Any) -> Iterator[Any]:
 
 @contextmanager
 def _reasons() -> Iterator[None]:
-    """Turn every error of decord into a `DecordError` of one line."""
+    """Turn every error of decord into a `DecordError`."""
     try:
         yield
     except (DecordError, MemoryError):
         raise
     except Exception as error:
-        lines = [line.rsplit(": ", 1)[-1].strip() for line in str(error).splitlines()]  # without source position
-        reason = next((line for line in lines if len(line) > 1), type(error).__name__)
-        raise DecordError(shown(reason)[:160]) from error
+        raise DecordError(str(error)) from error

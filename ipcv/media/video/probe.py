@@ -34,6 +34,7 @@ from ipcv.text import shown
 UNREAD = 0.1  # part of a transport stream that may lie behind its last packet without a word
 PADDING = 6144  # bytes, to whole numbers of which Blu-ray's transport streams (.m2ts) are filled up
 _MICROSECOND = Fraction(1, av.time_base)
+_RATELESS = ("mjpeg", "obu")  # formats of which FFmpeg makes up the rate and the times
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,7 +136,7 @@ def _doubts(
     path: Path, container: InputContainer, stream: VideoStream, index: FrameIndex, facts: VideoFacts
 ) -> tuple[str, ...]:
     """Warn of frame times that had to be made up, and of pictures that end well before the announced length."""
-    if index.untimed:
+    if index.untimed or container.format.name in _RATELESS:
         return (f"the file does not say when its frames are shown: taken as {facts.fps:g} per second",)
     if index.hidden > facts.frames:
         return (f"an edit list hides {index.hidden} of the file's {index.hidden + facts.frames} frames",)

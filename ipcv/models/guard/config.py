@@ -6,6 +6,7 @@ from typing import Any
 import transformers
 from transformers import CONFIG_MAPPING, PretrainedConfig, PreTrainedTokenizerFast
 
+from ipcv.architecture.internals import ATTENTION_KEYS
 from ipcv.errors import ModelError, first_line
 from ipcv.families import find_language
 from ipcv.models.guard.folder import check_names, read_json
@@ -97,7 +98,7 @@ def _warnings(values: dict[str, Any]) -> list[str]:
     warnings = []
     if "auto_map" in values:
         warnings.append("the model comes with code of its own, which is not run: transformers' classes are used")
-    kernel = next((values[key] for key in ("attn_implementation", "_attn_implementation") if key in values), None)
+    kernel = next((values[key] for key in ATTENTION_KEYS if key in values), None)
     if isinstance(kernel, str) and "/" in kernel:
         warnings.append(f"the attention kernel {kernel!r} is code from the hub, which is not run: torch's is used")
     return warnings
