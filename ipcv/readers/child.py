@@ -75,7 +75,7 @@ class ReaderProcess:
         self._memory = memory
         self.wait_until_ready()
         try:
-            self._channel.send((job, memory))
+            self._channel.send((job, memory, _current_folder()))
         except OSError as error:
             raise self._crash(name) from error
         self._expect("begun", name, left)
@@ -155,3 +155,11 @@ def failure(video: str, kind: ErrorKind, name: str, message: str) -> Exception:
     if kind == "video":
         return VideoError(message)
     return ValueError(message) if kind == "settings" else RuntimeError(f"{name}: {message}")
+
+
+def _current_folder() -> str | None:
+    """The folder from which relative paths go; None if it was removed."""
+    try:
+        return os.getcwd()  # noqa: PTH109 - the same, as text
+    except FileNotFoundError:
+        return None

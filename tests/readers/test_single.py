@@ -101,6 +101,12 @@ def test_a_process_that_is_killed_before_it_begins_is_replaced(reader, clips):
     assert reader.find(min(clips.iterdir())).facts.frames
 
 
+def test_a_relative_path_goes_from_the_folder_of_the_caller(reader, clips, monkeypatch):
+    reader.find(min(clips.iterdir()))
+    monkeypatch.chdir(clips)
+    assert reader.find(min(clips.iterdir()).name).facts.frames > 0
+
+
 def test_the_process_ends_with_its_reader(clips):
     reader = FileReader()
     reader.find(min(clips.iterdir()))
