@@ -1,17 +1,23 @@
 """Load a model by its address, with options that fit into the free memory where that is asked for."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+
+import torch
 
 from ipcv.inference.model import Model
 from ipcv.inference.pipeline import check_options
 from ipcv.limits.fit import fit_to_device
 from ipcv.models.hub import DEFAULT_MODEL
-from ipcv.models.loading import SmallFiles, read_model
+from ipcv.models.loading import Loaded, SmallFiles, read_model
 from ipcv.models.placement import Dtype, Quant
 from ipcv.models.source import ModelSource
 from ipcv.options import Options
 from ipcv.readers.single import FileReader
+
+SMALL = 50_000_000  # parameters
+THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")  # variables that say how many threads torch has
 
 
 def load(
@@ -61,16 +67,27 @@ def load_fitted(
     """Load a model; with `source.fit`, quantised as needed, and with options and batch size that fit beside it.
 
     What was lowered, and why, is among the model's warnings. Options and `questions` that do not fit the model are
-    refused before its weights are read. The model reads files through `reader`. Arguments and errors as of
-    `fit_to_device` and `load`.
+    refused before its weights are read. The model reads files through `reader`. On a CPU torch gets one thread for a
+    small model. Arguments and errors as of `fit_to_device` and `load`.
     """
 
     def check(model: SmallFiles) -> None:
         check_options(options, model, questions)
 
     if not source.fit:
-        return FittedModel(model=Model(read_model(source, check), reader), options=options, batch_size=batch_size)
+        model = Model(_on_few_threads(read_model(source, check)), reader)
+        return FittedModel(model=model, options=options, batch_size=batch_size)
     found = fit_to_device(source, options, batch_size=batch_size, neighbors=neighbors)
-    loaded = read_model(replace(source, quant=found.quant), check)
+    loaded = _on_few_threads(read_model(replace(source, quant=found.quant), check))
     model = Model(replace(loaded, warnings=(*loaded.warnings, found.why)), reader)
     return FittedModel(model=model, options=found.options, batch_size=found.batch_size)
+
+
+def _on_few_threads(loaded: Loaded) -> Loaded:
+    """Let torch work with one thread on a small model, unless the environment says how many it has.
+
+    What such a model does at once is done before a second thread has woken.
+    """
+    if loaded.facts.device == "cpu" and loaded.facts.parameters < SMALL and not set(THREADS) & os.environ.keys():
+        torch.set_num_threads(1)
+    return loaded

@@ -2,8 +2,9 @@
 
 `python -m ipcv.readers.process SOCKET SCRATCH [MODULE ...]` imports the modules, takes jobs from the socket whose file
 descriptor is SOCKET, and answers there. Remote files are copied into the folder SCRATCH. The first message is
-`("ready",)`. Each job comes with the bytes of memory that it may take, and the folder from which relative paths go. It is
-answered by `("begun",)`, by the messages of the job, and in the end by `("end",)` or `("failed", kind, class, message)`.
+`("ready",)`. Each job comes with the bytes of memory that it may take, and the folder from which relative paths go.
+It is answered by `("begun",)`, by the messages of the job, and in the end by `("end",)` or
+`("failed", kind, class, message)`.
 """
 
 import importlib
