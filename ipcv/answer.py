@@ -70,7 +70,7 @@ class Baseline:
 
 @dataclass(frozen=True, kw_only=True)
 class Quality:
-    """What became of the fidelity that was asked for: the mean cosine between compressed and uncompressed features."""
+    """Fidelity as asked for and as reached: the mean cosine between compressed and uncompressed features."""
 
     asked: float
     expected: float | None  # estimated, by a rule that was fitted to another encoder; null: it was not noted

@@ -1,4 +1,4 @@
-"""What a file is, by its first bytes alone: nothing is parsed, so that no file can do harm."""
+"""The kind of a file by its first bytes alone: nothing is parsed, so that no file can do harm."""
 
 HEAD = 4096  # bytes that are looked at
 

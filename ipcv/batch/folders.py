@@ -89,7 +89,7 @@ def is_folder(path: Path) -> bool:
 
 
 def summary(passed: Counter[str]) -> str:
-    """What was passed over, by ending, the most frequent first."""
+    """Counts of files that were passed over, by ending, the most frequent first."""
     return ", ".join(f"{count} {shown(ending)}" for ending, count in passed.most_common())
 
 

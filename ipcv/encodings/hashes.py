@@ -22,7 +22,7 @@ _TABLE = """CREATE TABLE IF NOT EXISTS hashes (device, inode, size, mtime_ns, ct
 
 @dataclass(frozen=True)
 class _State:
-    """What the system changes whenever a file's content changes."""
+    """The facts about a file that the system changes whenever its content changes."""
 
     device: str  # text, as some numbers are larger than SQLite's
     inode: str

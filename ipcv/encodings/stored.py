@@ -23,7 +23,7 @@ Time = Annotated[FiniteFloat, Field(ge=0)]
 
 
 class About(BaseModel, extra="forbid"):
-    """What an encoding holds beside its tensors."""
+    """The facts of an encoding beside its tensors."""
 
     grid: tuple[PositiveInt, PositiveInt, PositiveInt]
     video: VideoFacts

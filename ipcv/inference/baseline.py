@@ -118,7 +118,7 @@ def speedup(pairs: Sequence[Pair], *names: StageName) -> Speedup:
 
 
 def verdict(pairs: int, low: float, high: float) -> Verdict:
-    """What so many pairs say whose median lies between `low` and `high`; of few pairs, that may be by chance."""
+    """Judge by so many pairs whose median lies between `low` and `high`; few pairs may say anything by chance."""
     if pairs < FEW:
         return "too few pairs to call"
     margin = CLOSE if pairs >= ENOUGH else max(CLOSE, high - low)

@@ -62,7 +62,7 @@ def report(
 
 
 def quality(pipeline: Pipeline, parts: Sequence[Encoded], baseline: Baseline | None = None) -> Quality | None:
-    """What became of the quality that was asked for, if any was."""
+    """The quality that was reached, if one was asked for."""
     asked = getattr(pipeline.options.compressor, "quality", None)
     if asked is None:
         return None

@@ -25,7 +25,7 @@ _SHEET = 12_000  # pixels: about the longest side of a sheet
 
 
 class Reader(Protocol):
-    """What reads files, perhaps in a process of its own."""
+    """A reader of files, perhaps in a process of its own."""
 
     def find(self, video: str | Path, /) -> FoundFile:
         """As `ipcv.media.sources.find`."""

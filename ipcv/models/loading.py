@@ -22,7 +22,7 @@ DEMO_NOTICE = "the demo model knows only its own little world of moving coloured
 
 @dataclass(frozen=True)
 class SmallFiles:
-    """What a model's files say about it, without its weights."""
+    """A model as its small files describe it, without its weights."""
 
     config: PretrainedConfig
     tokenizer: PreTrainedTokenizerBase

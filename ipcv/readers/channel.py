@@ -13,7 +13,7 @@ _MOST = 1 << 40  # bytes of one part of a message; more is no message
 
 
 class GarbledError(Exception):
-    """What arrived is no message."""
+    """Bytes arrived that are no message."""
 
 
 class Channel:

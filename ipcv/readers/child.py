@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 
 
 class Job(Protocol):
-    """What a reader process is asked to do."""
+    """A job for a reader process."""
 
     def messages(self, scratch: Path) -> Any:
         """Yield what the other side is to get; remote files may be copied into the folder `scratch`."""

@@ -87,7 +87,7 @@ class FileReader:
         self.close()
 
     def _messages(self, job: Job, name: str) -> Generator[tuple[Any, ...], None, None]:
-        """What the process sends for a job. If it is not wanted to its end, the process is ended."""
+        """Yield the process's messages about a job. If they are not wanted to their end, the process is ended."""
         if self._is_busy:
             self.close()  # messages of a job that was given up may be on their way
         self._is_busy, self._is_interrupted, is_done = True, False, False

@@ -141,7 +141,7 @@ class BatchView:
         self.say("nothing to do" if idle else how, (idle or self.state()) + where + again)
 
     def _nothing_to_do(self) -> str:
-        """What earlier runs left behind, if it was everything."""
+        """A line for a run to which earlier runs left nothing to do."""
         tally = self._tally
         if tally is None or tally.done or tally.failed or tally.left:
             return ""

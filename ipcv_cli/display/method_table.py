@@ -22,7 +22,7 @@ LEGEND = "`ipcv methods NAME` says what a method needs, where it departs from it
 
 
 def method_table(listing: "MethodListing") -> str:
-    """What each method does and on which families it runs, under the heading of its place."""
+    """Each method with its purpose and its families, under the heading of its place."""
     tables: dict[str, Table] = {}
     for method in listing.methods:
         mark = " The default." if method.default else ""

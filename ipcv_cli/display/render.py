@@ -165,7 +165,7 @@ def savings(answer: "Answer") -> Iterable[str]:
 
 
 def _fidelity(quality: "Quality") -> Iterable[str]:
-    """What became of the quality that was asked for."""
+    """The quality that was asked for, and the one that was reached."""
     parts = [f"{quality.asked:g} asked"]
     if quality.expected is not None:
         parts.append(f"{quality.expected:.3f} expected")

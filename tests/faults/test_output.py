@@ -36,7 +36,7 @@ def fill_disk(undisturbed: Whole, folder: Path, room: int) -> list[str]:
     with small_disk(folder / "disk", room) as is_there:
         if not is_there:
             return fill(undisturbed, folder / "limited", room)
-        words = [*undisturbed.words("--readers", "0")[:-3], "-o", f"disk/{FILES[0]}", "--readers", "0"]
+        words = [*undisturbed.words()[:-2], "-o", f"disk/{FILES[0]}", "--readers", "0"]
         run = Run(words, folder)
         run.wait()
         wrong = one_line(run, 1)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:  # these take seconds to import, and options name this class
 
 
 class Kept(list["Tensor"]):
-    """What the passes of a `with` kept, a tensor each; `Compressor.__call__` says what it holds."""
+    """Positions that the passes of a `with` kept, a tensor each; `Compressor.__call__` says what it holds."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -35,7 +35,7 @@ _PRIMARIES: dict[Gamut, tuple[tuple[float, float], ...]] = {  # chromaticities o
 
 @dataclass(frozen=True)
 class Colors:
-    """What the numbers in a picture mean, where it is not what an ordinary screen takes them for."""
+    """The colours that a picture's numbers stand for, where an ordinary screen would show others."""
 
     dynamic_range: DynamicRange
     gamut: Gamut
@@ -56,7 +56,7 @@ class Colors:
 
 @dataclass(frozen=True)
 class ColorTags:
-    """What a container or a picture says of its colours, in numbers of ITU-T H.273."""
+    """The colours that a container or a picture names, in numbers of ITU-T H.273."""
 
     transfer: int
     primaries: int
@@ -64,12 +64,12 @@ class ColorTags:
 
 
 def tags(source: VideoCodecContext | VideoFrame) -> ColorTags:
-    """What a decoded picture says; or what a container says, if its decoder was not used yet, which overwrites it."""
+    """The tags of a decoded picture; or of a container, from a decoder that has not been used yet and overwritten them."""
     return ColorTags(source.color_trc, source.color_primaries, source.colorspace)
 
 
 def colors(picture: ColorTags, container: ColorTags) -> Colors | None:
-    """What to convert: what pictures say, else what their container says. None where there is nothing."""
+    """The colours to convert from: the picture's tags, else the container's. None where there is nothing to convert."""
     transfer = container.transfer if picture.transfer == _UNKNOWN else picture.transfer
     primaries = container.primaries if picture.primaries == _UNKNOWN else picture.primaries
     dynamic_range = _TRANSFERS.get(transfer, "sdr")

@@ -118,7 +118,7 @@ def _timed(found: _Contents, container: InputContainer, stream: VideoStream) -> 
 
 @dataclass(frozen=True, eq=False)
 class _Stamps:
-    """What the packets say of when their pictures are shown."""
+    """The times at which pictures are shown, as their packets give them."""
 
     shown: Ticks  # [packets]
     timed: NDArray[np.bool_]  # [packets] whether a frame of its own is shown then
