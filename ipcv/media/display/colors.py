@@ -64,12 +64,12 @@ class ColorTags:
 
 
 def tags(source: VideoCodecContext | VideoFrame) -> ColorTags:
-    """The tags of a decoded picture; or of a container, from a decoder that has not been used yet and overwritten them."""
+    """The tags of a decoded picture; or of a container, from a decoder that has not been used and overwritten them."""
     return ColorTags(source.color_trc, source.color_primaries, source.colorspace)
 
 
 def colors(picture: ColorTags, container: ColorTags) -> Colors | None:
-    """The colours to convert from: the picture's tags, else the container's. None where there is nothing to convert."""
+    """The colours to convert from, by the tags of pictures, else of their container. None where they are plain."""
     transfer = container.transfer if picture.transfer == _UNKNOWN else picture.transfer
     primaries = container.primaries if picture.primaries == _UNKNOWN else picture.primaries
     dynamic_range = _TRANSFERS.get(transfer, "sdr")
