@@ -33,8 +33,8 @@ from publish import commit_date, machine, publish
 from torch import Tensor
 
 from ipcv import IPCV, IPCVError
-from ipcv.compression.compressors.selection import Select, choose
-from ipcv.compression.compressors.tokens import Blend
+from ipcv.compression.compressors.tensors.selection import Select, choose
+from ipcv.compression.compressors.tensors.tokens import Blend
 
 PAPER = IPCV.paper(stabilize=3)
 KEEPS = (0.35, 0.20, 0.10)  # the paper's; what each needs is what all others may need

@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ipcv.compression.compressors.features import describe
-from ipcv.compression.compressors.selection import Stream
+from ipcv.compression.compressors.tensors.features import describe
+from ipcv.compression.compressors.tensors.selection import Stream
 from ipcv.media.clip import open_video
 from ipcv.media.sampling import Sampling
 

@@ -12,7 +12,7 @@ import torch
 from torch.profiler import record_function
 
 from ipcv.compression.compressors import ipcv_compressor
-from ipcv.compression.compressors.tokens import Split
+from ipcv.compression.compressors.tensors.tokens import Split
 
 OWN = {"choose": (ipcv_compressor._Hooks, "split"), "rebuild": (Split, "rebuild"), "join": (Split, "join")}
 

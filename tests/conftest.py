@@ -17,7 +17,7 @@ from transformers import Qwen2VLForConditionalGeneration
 import ipcv
 from ipcv.benchmark.reference_captions import caption
 from ipcv.benchmark.wordings import NUMBERS
-from ipcv.compression.compressors import attention
+from ipcv.compression.compressors.tensors import attention
 from ipcv.world.mp4 import write_clip
 from ipcv.world.random_scene import make_clip, make_scene
 from ipcv.world.scene import HELD_OUT_SEEDS, SceneClip

@@ -10,8 +10,8 @@ from torch import Tensor
 from torch.nn.attention.varlen import varlen_attn
 
 from ipcv.compression.compressors import attention
-from ipcv.compression.compressors.attention import attend, runs_packed
-from ipcv.compression.compressors.packing import PackedSegments
+from ipcv.compression.compressors.tensors.attention import attend, runs_packed
+from ipcv.compression.compressors.tensors.packing import PackedSegments
 
 LENGTHS = [((3, 3), (5, 5)), ((3, 0, 4), (5, 5, 5)), ((1, 2), (7, 2)), ((4,), (9,)), ((0, 0, 2), (1, 4, 3))]
 MODULE = SimpleNamespace(config=SimpleNamespace(_attn_implementation="sdpa"))

@@ -17,11 +17,11 @@ from transformers import DynamicCache, Qwen2VLForConditionalGeneration
 from ipcv import IPCV, Dart, FastV, ToMe, V2Drop
 from ipcv.architecture.shapes import TextShape, VisionShape
 from ipcv.compression.compressors.encoder_flops import encoder_flops
-from ipcv.compression.compressors.features import describe
 from ipcv.compression.compressors.ipcv_flops import restore_flops, split_flops
-from ipcv.compression.compressors.merging import MergeGroups
-from ipcv.compression.compressors.selection import Stream, choose
-from ipcv.compression.compressors.tokens import Split
+from ipcv.compression.compressors.tensors.features import describe
+from ipcv.compression.compressors.tensors.merging import MergeGroups
+from ipcv.compression.compressors.tensors.selection import Stream, choose
+from ipcv.compression.compressors.tensors.tokens import Split
 from ipcv.compression.compressors.tome import merge_flops
 from ipcv.compression.pruners.decoder_flops import cache_share, cache_tokens, choice_flops, decode_flops, prefill_flops
 from ipcv.compression.pruners.prompt_state import PromptState

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ipcv.compression.compressors.packing import PackedSegments, divide
+from ipcv.compression.compressors.tensors.packing import PackedSegments, divide
 
 CPU = torch.device("cpu")
 

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from ipcv.compression.compressors import selection, tokens
-from ipcv.compression.compressors.features import describe
-from ipcv.compression.compressors.selection import RULES, Stream, choose, round_sizes
+from ipcv.compression.compressors.tensors.features import describe
+from ipcv.compression.compressors.tensors.selection import RULES, Stream, choose, round_sizes
 
 few_examples = settings(max_examples=30, deadline=None, derandomize=True)
 

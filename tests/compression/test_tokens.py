@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from ipcv.compression.compressors import tokens
-from ipcv.compression.compressors.tokens import TEMPERATURE, Split, distance_weights, kept_bounds, nearest
+from ipcv.compression.compressors.tensors.tokens import TEMPERATURE, Split, distance_weights, kept_bounds, nearest
 from ipcv.compression.shares import kept_count
 
 seeds = st.integers(0, 2**31)

@@ -13,7 +13,7 @@ from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM, Qwen2VLForConditionalGeneration
 
 from ipcv import IPCV, Dart, ToMe
-from ipcv.compression.compressors.merging import MergeGroups, match
+from ipcv.compression.compressors.tensors.merging import MergeGroups, match
 from ipcv.errors import ModelError
 
 Grids = list[tuple[int, int, int]]

@@ -1,1 +1,1 @@
-"""Methods in the encoder's blocks: IPCV, whose selection.py decides which tokens to keep, and ToMe."""
+"""Methods in the encoder's blocks, IPCV and ToMe; tensors/ has the functions they are made of."""

@@ -14,13 +14,13 @@ from ipcv.architecture.encoder import Encoder, Rotation, rotate
 from ipcv.architecture.grids import Grid
 from ipcv.architecture.hooks import Handle, Override, installed
 from ipcv.architecture.shapes import VisionShape
-from ipcv.compression.compressors.attention import attend
 from ipcv.compression.compressors.compressor import Compressor, Kept
-from ipcv.compression.compressors.features import describe
 from ipcv.compression.compressors.ipcv_flops import pass_flops
-from ipcv.compression.compressors.packing import Division, PackedSegments, divide
-from ipcv.compression.compressors.selection import Select, Stream, choose, sufficient
-from ipcv.compression.compressors.tokens import Blend, Split, positions
+from ipcv.compression.compressors.tensors.attention import attend
+from ipcv.compression.compressors.tensors.features import describe
+from ipcv.compression.compressors.tensors.packing import Division, PackedSegments, divide
+from ipcv.compression.compressors.tensors.selection import Select, Stream, choose, sufficient
+from ipcv.compression.compressors.tensors.tokens import Blend, Split, positions
 from ipcv.compression.shares import kept_count
 from ipcv.families import find_encoder
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from ipcv.architecture.shapes import VisionShape, attention, linear
 from ipcv.compression.compressors.encoder_flops import block_flops, ends_flops
-from ipcv.compression.compressors.selection import SHARES, round_sizes
+from ipcv.compression.compressors.tensors.selection import SHARES, round_sizes
 from ipcv.compression.shares import kept_count
 
 if TYPE_CHECKING:

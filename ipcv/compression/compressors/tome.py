@@ -17,7 +17,7 @@ from ipcv.architecture.internals import biased_kernel_function, rotary_function
 from ipcv.architecture.shapes import Need, VisionShape, linear
 from ipcv.compression.compressors.compressor import Compressor, Kept
 from ipcv.compression.compressors.encoder_flops import block_flops, ends_flops
-from ipcv.compression.compressors.merging import MergeGroups
+from ipcv.compression.compressors.tensors.merging import MergeGroups
 from ipcv.compression.shares import kept_count
 from ipcv.families import check_needs, find_encoder
 

@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from ipcv.compression.compressors.tokens import in_chunks
+from ipcv.compression.compressors.tensors.tokens import in_chunks
 
 Select = Literal["coverage", "change", "uniform", "random"]
 

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ipcv.architecture.grids import bounds
-from ipcv.compression.compressors.tokens import kept_bounds, positions
+from ipcv.compression.compressors.tensors.tokens import kept_bounds, positions
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ipcv.architecture.encoder import Heads
 from ipcv.architecture.internals import kernel_function, packed_attention, torch_runs_flash, uses_flash_attention
-from ipcv.compression.compressors.packing import PackedSegments
+from ipcv.compression.compressors.tensors.packing import PackedSegments
 
 
 def attend(attention: Any, heads: Heads, queries: PackedSegments, keys: PackedSegments, scale: float) -> Tensor:

@@ -1,0 +1,1 @@
+"""Pure functions of tensors for the compressors: choose tokens, rebuild and merge them, attend."""
