@@ -9,7 +9,7 @@ from probes import looped
 from torch import Tensor
 from torch.nn.attention.varlen import varlen_attn
 
-from ipcv.compression.compressors import attention
+from ipcv.compression.compressors.tensors import attention
 from ipcv.compression.compressors.tensors.attention import attend, runs_packed
 from ipcv.compression.compressors.tensors.packing import PackedSegments
 

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from ipcv.compression.compressors import selection, tokens
+from ipcv.compression.compressors.tensors import selection, tokens
 from ipcv.compression.compressors.tensors.features import describe
 from ipcv.compression.compressors.tensors.selection import RULES, Stream, choose, round_sizes
 

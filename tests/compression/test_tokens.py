@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from ipcv.compression.compressors import tokens
+from ipcv.compression.compressors.tensors import tokens
 from ipcv.compression.compressors.tensors.tokens import TEMPERATURE, Split, distance_weights, kept_bounds, nearest
 from ipcv.compression.shares import kept_count
 
