@@ -26,7 +26,7 @@ def count_pass(model, run, compressor=None) -> tuple[FlopCounterMode, list[int]]
             also={
                 aten._embedding_bag: rows_added,
                 aten._embedding_bag_forward_only: rows_added,
-                aten._scaled_dot_product_flash_attention_for_cpu: fused,
+                **FUSED,
                 aten.add: biased_logits,
             },
         )
@@ -42,6 +42,9 @@ def rows_added(weight, indices, *more, **__) -> int:
 
 def fused(query, key, value, *_, **__) -> int:
     return sdpa_flop_count(query, key, value)
+
+
+FUSED = {aten._scaled_dot_product_flash_attention_for_cpu: fused}
 
 
 def per_input(cost: int) -> Callable[..., int]:

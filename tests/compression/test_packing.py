@@ -5,25 +5,24 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ipcv.compression.compressors.tensors.packing import PackedSegments, divide
+from ipcv.compression.compressors.tensors.packing import PackedSegments, alike, divide
 
 CPU = torch.device("cpu")
 
 
-def test_padding_comes_off_again():
-    segments = PackedSegments.of([2, 0, 3], CPU)
-    rows = torch.randn(5, 4, generator=torch.Generator().manual_seed(0))
-    padded = segments.pad(rows)
-    assert padded.shape == (3, 3, 4)
-    assert torch.equal(segments.unpad(padded), rows)
-    assert torch.equal(padded[0, 2], torch.zeros(4))
-    assert segments.mask.flatten(1).tolist() == [[True, True, False], [False] * 3, [True] * 3]
+def test_segments_with_as_many_queries_and_keys_are_grouped_and_those_without_queries_left_out():
+    assert alike([2, 0, 3, 2, 2], [5, 5, 5, 6, 5]) == [[0, 4], [2], [3]]
+    assert alike([0, 0], [5, 0]) == []
+    assert alike([2] * 3, [4] * 3) == [[0, 1, 2]]
 
 
-def test_segments_of_equal_length_are_not_padded():
-    segments = PackedSegments.of([2, 2], CPU)
-    assert segments.mask is None
-    assert segments.pad(rows := torch.randn(4, 3)).data_ptr() == rows.data_ptr()
+def test_segments_that_follow_each_other_are_stacked_without_a_copy():
+    segments = PackedSegments.of([1, 2, 0, 2, 3, 2], CPU)
+    rows = torch.randn(10, 4, generator=torch.Generator().manual_seed(0))
+    joined = segments.stacked(rows, [1, 3])
+    assert torch.equal(joined, rows[1:5].view(2, 2, 4))
+    assert joined.data_ptr() == rows[1:].data_ptr()
+    assert torch.equal(segments.stacked(rows, [1, 5]), torch.stack([rows[1:3], rows[8:10]]))
 
 
 @pytest.mark.parametrize("lengths", [[3], [2, 2], [1, 0, 4], [0, 0, 2]])
@@ -31,6 +30,7 @@ def test_segments_say_what_their_lengths_are(lengths):
     segments = PackedSegments.of(lengths, CPU)
     assert segments.bounds.dtype == torch.int32
     assert segments.bounds.diff().tolist() == lengths
+    assert [*segments.starts, sum(lengths)] == segments.bounds.tolist()
     assert (segments.count, segments.rows, segments.longest) == (len(lengths), sum(lengths), max(lengths))
     assert segments.owner(torch.arange(sum(lengths))).tolist() == [i for i, n in enumerate(lengths) for _ in range(n)]
 
@@ -50,6 +50,3 @@ def test_kept_tokens_are_counted_in_frames_and_in_windows(frames, data):
         counts = [[owner[token] for token in keep].count(segment) for segment in range(len(lengths))]
         assert list(division.whole.lengths) == lengths
         assert list(division.kept.lengths) == division.kept.bounds.diff().tolist() == counts
-        filled = [count for count in counts if count]
-        assert list(division.alone.lengths) == division.alone.bounds.diff().tolist() == filled
-        assert division.alone.bounds.dtype == torch.int32

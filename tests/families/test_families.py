@@ -162,7 +162,7 @@ def test_flash_attention_equals_sdpa(family, flash, settings):
 @pytest.mark.parametrize(
     "settings", [IPCV(keep=0.4), IPCV.paper(keep=0.2, layer=2, stabilize=1)], ids=["ours", "paper"]
 )
-def test_torchs_attention_over_packed_rows_equals_the_padded_one(family, request, settings):
+def test_torchs_attention_over_packed_rows_equals_that_segment_by_segment(family, request, settings):
     case, model = family
     with settings(model):
         want = case.encode(model, case.several).pooler_output

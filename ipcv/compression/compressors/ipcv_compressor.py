@@ -231,8 +231,8 @@ class _Hooks:
             kept = (rotations[0][split.keep], rotations[1][split.keep])
             query, key = rotate(query, kept), rotate(key, rotations if everything else kept)
         division = self.current.division(named.get("cu_seqlens"))
-        segments = (division.kept, division.whole) if everything else (division.alone, division.alone)
-        mixed = attend(attention, (query, key, value), *segments, scale=getattr(attention, style.scale))
+        keys = division.whole if everything else division.kept
+        mixed = attend(attention, (query, key, value), division.kept, keys, scale=getattr(attention, style.scale))
         return style.output(attention, self.shaped(mixed))
 
     def feed_deepstack(self, _: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:

@@ -5,6 +5,7 @@ What counts, and what does not, stands in `ipcv.architecture.shapes`. All functi
 
 from collections.abc import Sequence
 from itertools import accumulate, pairwise
+from operator import mul
 from typing import TYPE_CHECKING
 
 from ipcv.architecture.shapes import VisionShape, attention, linear
@@ -40,8 +41,7 @@ def pass_flops(
         elif block < stable:
             flops += _later_block(shape, some, all_)
         else:
-            alone = [most for most in some if most]
-            flops += _later_block(shape, alone, alone)
+            flops += _later_block(shape, some, some)
     return flops
 
 
@@ -94,10 +94,7 @@ def restore_flops(width: int, tokens: int, kept: int, settings: "IPCV") -> int:
 
 
 def _later_block(shape: VisionShape, queries: Sequence[int], keys: Sequence[int]) -> int:
-    """FLOPs of a block that computes `queries` tokens of each part and attends to `keys` tokens of it.
-
-    All parts attend in one kernel call, padded to the longest of each: padding is counted as work.
-    """
+    """FLOPs of a block that computes `queries` tokens of each part, which attend to its `keys`; nothing is padded."""
     projections = linear(sum(queries) + sum(keys), shape.width, 2 * shape.width)  # queries, output; keys, values
-    mixing = attention(shape.width, len(queries) * max(queries) * max(keys))
+    mixing = attention(shape.width, sum(map(mul, queries, keys)))
     return projections + mixing + linear(sum(queries), shape.width, shape.mlp_parts * shape.mlp_width)

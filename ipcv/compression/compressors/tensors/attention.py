@@ -1,5 +1,6 @@
-"""Attention of some tokens over others, segment by segment (frames, windows), in one kernel call."""
+"""Attention of some tokens over others, segment by segment (frames, windows), without padding."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -8,22 +9,26 @@ from torch import Tensor
 
 from ipcv.architecture.encoder import Heads
 from ipcv.architecture.internals import kernel_function, packed_attention, torch_runs_flash, uses_flash_attention
-from ipcv.compression.compressors.tensors.packing import PackedSegments
+from ipcv.compression.compressors.tensors.packing import PackedSegments, alike
 
 
 def attend(attention: Any, heads: Heads, queries: PackedSegments, keys: PackedSegments, scale: float) -> Tensor:
     """Mixed values `[k, heads · c]` of queries `[k, heads, c]` over keys and values `[n, heads, c]`.
 
-    Query segment i attends to key segment i, which must not be empty; logits are multiplied by `scale`. Packed rows go
-    through flash attention if the model uses it, or through torch's kernel for packed rows where that runs. Otherwise,
-    and if all segments are equally long, they go through torch's fused kernel, padded to the longest segment.
+    Query segment i attends to key segment i; logits are multiplied by `scale`. A segment may have no queries, and costs
+    nothing then; one that has queries must have keys. Packed rows go through flash attention if the model uses it, or
+    through torch's kernel for packed rows where that runs. Otherwise, and if all segments with queries are alike, all
+    segments that are alike go through torch's fused kernel at once.
     """
+    if not queries.rows:
+        return heads[0].flatten(1)
+    groups = alike(queries.lengths, keys.lengths)
     if uses_flash_attention(attention.config):
         mixed = _flash(attention, heads, queries, keys, scale)
-    elif not (queries.is_even and keys.is_even) and runs_packed(heads):
+    elif len(groups) > 1 and runs_packed(heads):
         mixed = _packed(heads, queries, keys, scale)
     else:
-        mixed = _padded(heads, queries, keys, scale)
+        mixed = _grouped(groups, heads, queries, keys, scale)
     return mixed.flatten(1)
 
 
@@ -58,9 +63,16 @@ def _packed(heads: Heads, queries: PackedSegments, keys: PackedSegments, scale: 
     return packed_attention(*heads, queries.bounds, keys.bounds, queries.longest, keys.longest, scale=scale)
 
 
-def _padded(heads: Heads, queries: PackedSegments, keys: PackedSegments, scale: float) -> Tensor:
-    query, key, value = (
-        part.pad(each).transpose(1, 2) for part, each in zip((queries, keys, keys), heads, strict=True)
-    )
-    mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=keys.mask, scale=scale)
-    return queries.unpad(mixed.transpose(1, 2))
+def _grouped(
+    groups: Sequence[Sequence[int]], heads: Heads, queries: PackedSegments, keys: PackedSegments, scale: float
+) -> Tensor:
+    pieces: dict[int, Tensor] = {}
+    for members in groups:
+        query, key, value = (
+            part.stacked(each, members).transpose(1, 2) for part, each in zip((queries, keys, keys), heads, strict=True)
+        )
+        mixed = F.scaled_dot_product_attention(query, key, value, scale=scale).transpose(1, 2)
+        if len(groups) == 1:
+            return mixed.flatten(0, 1)
+        pieces.update(zip(members, mixed, strict=True))
+    return torch.cat([pieces[member] for member in sorted(pieces)])

@@ -3,14 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import islice
+from itertools import accumulate, islice
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from ipcv.architecture.grids import bounds
-from ipcv.compression.compressors.tensors.tokens import kept_bounds, positions
+from ipcv.compression.compressors.tensors.tokens import kept_bounds
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,40 +39,37 @@ class PackedSegments:
         """Rows of the longest segment."""
         return max(self.lengths)
 
-    @property
-    def is_even(self) -> bool:
-        """Whether all segments are equally long, so that none has to be padded."""
-        return self.rows == self.count * self.longest
-
     @cached_property
-    def slots(self) -> Tensor:
-        """For each row `[n]`, its position once every segment is padded to the longest."""
-        places = torch.arange(self.rows, device=self.bounds.device)
-        owner = self.owner(places)
-        return owner * self.longest + places - self.bounds[owner]
+    def starts(self) -> list[int]:
+        """The first row of each segment."""
+        return [0, *accumulate(self.lengths)][:-1]
 
     def owner(self, places: Tensor) -> Tensor:
         """The segment of each row in `places`."""
         return torch.searchsorted(self.bounds, places, right=True) - 1
 
-    def pad(self, rows: Tensor) -> Tensor:
-        """`rows` `[n, ...]` as `[s, longest, ...]`, zeros behind the shorter segments."""
-        if not self.is_even:
-            rows = rows.new_zeros(self.count * self.longest, *rows.shape[1:]).index_copy_(0, self.slots, rows)
-        return rows.unflatten(0, (self.count, self.longest))
+    def stacked(self, rows: Tensor, members: Sequence[int]) -> Tensor:
+        """Rows of equally long segments, those at the positions `members`, as `[members, length, ...]`.
 
-    def unpad(self, padded: Tensor) -> Tensor:
-        """The inverse of `pad`."""
-        rows = padded.flatten(0, 1)
-        return rows if self.is_even else rows[self.slots]
+        Nothing is copied if these segments follow each other.
+        """
+        starts, length = [self.starts[member] for member in members], self.lengths[members[0]]
+        first, end = starts[0], starts[0] + len(members) * length
+        if starts == [*range(first, end, length)]:
+            return rows[first:end].unflatten(0, (len(members), length))
+        return torch.stack([rows[start : start + length] for start in starts])
 
-    @cached_property
-    def mask(self) -> Tensor | None:
-        """A mask `[s, 1, 1, longest]` of the padded rows that are real; None: all are."""
-        if self.is_even:
-            return None
-        lengths = self.bounds.diff()[:, None, None, None]
-        return torch.arange(self.longest, device=lengths.device) < lengths
+
+def alike(queries: Sequence[int], keys: Sequence[int]) -> list[list[int]]:
+    """Positions of segments that are alike in how many queries and how many keys they have.
+
+    Each list can be attended to at once without padding. Segments that have no queries are left out.
+    """
+    groups: dict[tuple[int, int], list[int]] = {}
+    for position, lengths in enumerate(zip(queries, keys, strict=True)):
+        if lengths[0]:
+            groups.setdefault(lengths, []).append(position)
+    return list(groups.values())
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,13 +78,6 @@ class Division:
 
     whole: PackedSegments  # of all tokens
     kept: PackedSegments  # of the kept tokens, in equally many segments
-
-    @cached_property
-    def alone(self) -> PackedSegments:
-        """Segments of the kept tokens without the empty ones."""
-        lengths = [length for length in self.kept.lengths if length]
-        filled = positions(self.kept.bounds.diff() > 0, len(lengths))
-        return PackedSegments(F.pad(self.kept.bounds[1:][filled], (1, 0)), lengths)
 
 
 def divide(wholes: Sequence[PackedSegments], keep: Tensor) -> list[Division]:
