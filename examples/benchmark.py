@@ -16,7 +16,8 @@ from publish import commit_date, machine, publish
 from pydantic import TypeAdapter
 
 import ipcv
-from ipcv.benchmark.benchmark import Report, bench
+from ipcv.benchmark.benchmark import bench
+from ipcv.benchmark.report import Report
 from ipcv.benchmark.settings import parse_settings
 from ipcv_cli.display.bench_report import WIDTH, plot, report_table
 

@@ -14,27 +14,29 @@ import ipcv
 from ipcv.benchmark.dataset import QUESTIONS_FILE, write_world
 from ipcv.benchmark.reference_captions import caption, fact_score
 from ipcv.benchmark.settings import parse_settings
+from ipcv.world.camera import CAMERAS, CameraKind
 from ipcv.world.random_scene import make_scene
 
 SETTINGS = "dense,coverage,coverage@0.5,coverage+dart@0.5,coverage+dart@0.7,coverage+dart@0.85,coverage+fastv@0.5"
 
 
-def references(folder: Path, clips: int) -> dict[Path, str]:
+def references(folder: Path, clips: int, camera: CameraKind | None) -> dict[Path, str]:
     """Write clips into `folder`; the reference caption of each."""
-    for _ in write_world(folder, clips, seed=0):
+    for _ in write_world(folder, clips, seed=0, camera=camera):
         pass
     lines = map(json.loads, (folder / QUESTIONS_FILE).read_text(encoding="utf-8").splitlines())
-    return {folder / line["video"]: caption(make_scene(line["seed"])) for line in lines}
+    return {folder / line["video"]: caption(make_scene(line["seed"], line["camera"])) for line in lines}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--clips", type=int, default=300)
+    parser.add_argument("--camera", choices=CAMERAS, help="of all clips; without this three in four move")
     parser.add_argument("--settings", default=SETTINGS, help="as in `ipcv bench`")
     args = parser.parse_args()
     settings, model = parse_settings(args.settings), ipcv.load("demo")
     with TemporaryDirectory() as folder:
-        truth = references(Path(folder), args.clips)
+        truth = references(Path(folder), args.clips, args.camera)
         said = [[model.ask(video, "Describe the video.", each.options).answer for video in truth] for each in settings]
     print(f"{'setting':<24}  facts, F1  right to the word, of {len(truth)}")
     for setting, answers in zip(settings, said, strict=True):

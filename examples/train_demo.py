@@ -27,7 +27,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from ipcv.architecture.positions import prompt_positions
-from ipcv.benchmark.questions import benchmark
+from ipcv.benchmark.cases import benchmark
 from ipcv.benchmark.reference_captions import fact_score
 from ipcv.benchmark.wordings import KINDS
 from ipcv.world.random_scene import make_scene
@@ -249,8 +249,8 @@ def evaluate(trainer: Trainer, questions: int) -> dict[str, float]:
     What is told of a caption counts up to its first wrong token.
     """
     right: dict[str, list[float]] = {kind: [] for kind in KINDS}
-    for seed, question in benchmark(questions):
-        scene = make_scene(seed)
+    for case in benchmark(questions):
+        scene, question = make_scene(case.seed, case.camera), case.question
         frames = scene.render(np.arange(0, scene.seconds, 0.5).tolist(), SIDE).frames
         tokens = trainer.see(torch.from_numpy(frames).unflatten(0, (-1, 2)), SIDE)
         rows = [pack(trainer.tokenizer, [(question.text, question.answer)])]

@@ -10,6 +10,7 @@ import numpy as np
 
 from ipcv.benchmark.questions import Question, ask
 from ipcv.benchmark.wordings import KINDS
+from ipcv.world.camera import CameraKind
 from ipcv.world.mp4 import FILE_FPS, write_clip
 from ipcv.world.random_scene import make_scene
 from ipcv.world.scene import HELD_OUT_SEEDS
@@ -17,13 +18,16 @@ from ipcv.world.scene import HELD_OUT_SEEDS
 QUESTIONS_FILE = "questions.jsonl"
 
 
-def write_world(folder: Path, clips: int, seed: int, *, overwrite: bool = False) -> Iterator[int]:
+def write_world(
+    folder: Path, clips: int, seed: int, *, camera: CameraKind | None = None, overwrite: bool = False
+) -> Iterator[int]:
     """Write `clips` mp4 files and their questions into `folder`; yields the number done.
 
-    The scenes are held out: no training has seen them. `questions.jsonl` is written last, as a whole, with one question
-    of each kind that a scene allows. A line has `id`, `video` (relative to the folder), `question`, `answer`, `kind`,
-    `options` (empty: free text) and the scene's `seed`. Equal arguments write equal scenes and questions. Raises
-    `ValueError` for numbers that make no sense, and without `overwrite` for a folder that has such files already.
+    The scenes are held out: no training has seen them. Their cameras stand still or move as `camera` says; without it
+    most move. `questions.jsonl` is written last, as a whole, with one question of each kind that a scene allows. A line
+    has `id`, `video` (relative to the folder), `question`, `answer`, `kind`, `options` (empty: free text), and the
+    scene's `seed` and `camera` (as given here). Equal arguments write equal scenes and questions. Raises `ValueError`
+    for numbers that make no sense, and without `overwrite` for a folder that has such files already.
     """
     if clips < 1:
         raise ValueError(f"clips={clips} must be at least 1")
@@ -40,14 +44,14 @@ def write_world(folder: Path, clips: int, seed: int, *, overwrite: bool = False)
     lines = []
     for done, (name, place) in enumerate(zip(names, rng.integers(half, 2 * half, clips).tolist(), strict=True), 1):
         scene_seed = HELD_OUT_SEEDS[place]
-        scene = make_scene(scene_seed)
+        scene = make_scene(scene_seed, camera)
         times = (i / FILE_FPS for i in range(round(scene.seconds * FILE_FPS)))
         with _whole(folder / name) as part:
             write_clip(part, scene.render(times, scene.size))
         questions = ask(scene, np.random.default_rng(scene_seed))
         for kind in KINDS:
             if mine := [question for question in questions if question.kind == kind]:
-                lines.append(_line(name, scene_seed, mine[int(rng.integers(len(mine)))]))
+                lines.append(_line(name, scene_seed, camera, mine[int(rng.integers(len(mine)))]))
         yield done
     with _whole(folder / QUESTIONS_FILE) as part:
         part.write_text("".join(lines), encoding="utf-8")
@@ -74,7 +78,7 @@ def _remove_old(folder: Path) -> None:
             (folder / video).unlink(missing_ok=True)
 
 
-def _line(video: str, seed: int, question: Question) -> str:
+def _line(video: str, seed: int, camera: CameraKind | None, question: Question) -> str:
     record = {
         "id": f"{Path(video).stem}-{question.kind}",
         "video": video,
@@ -83,5 +87,6 @@ def _line(video: str, seed: int, question: Question) -> str:
         "kind": question.kind,
         "options": question.options,
         "seed": seed,
+        "camera": camera,
     }
     return json.dumps(record) + "\n"

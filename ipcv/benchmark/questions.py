@@ -8,10 +8,9 @@ import numpy as np
 from numpy.random import Generator
 
 from ipcv.benchmark.reference_captions import caption, with_article
-from ipcv.benchmark.wordings import BALANCE, EVENTS, KINDS, NUMBERS, OPTIONS, STILL, WORDINGS, QuestionKind
+from ipcv.benchmark.wordings import EVENTS, KINDS, NUMBERS, OPTIONS, STILL, WORDINGS, QuestionKind
 from ipcv.world.drawing import SHAPES
-from ipcv.world.random_scene import make_scene
-from ipcv.world.scene import COLOURS, HELD_OUT_SEEDS, Scene, Thing
+from ipcv.world.scene import COLOURS, Scene, Thing
 
 APART = 0.12  # of the frame between centres, at least, where a position is asked for
 
@@ -27,29 +26,9 @@ class Question:
     balance: str = ""  # which of the cases in `BALANCE` this is; "": the answer says it
 
 
-def ask(scene: Scene, rng: Generator) -> list[Question]:
-    """All questions about a scene that have one right answer, each worded at random by `rng`."""
-    return [question for kind in KINDS for question in _ASK[kind](scene, _Wording(kind, rng))]
-
-
-def benchmark(count: int, kinds: tuple[QuestionKind, ...] = KINDS) -> Iterator[tuple[int, Question]]:
-    """Yield `count` held-out questions with the seeds of their scenes: kinds in turn, and the cases of a kind in turn.
-
-    No two questions share a scene, and an equal count gives equal questions.
-    """
-    seeds = iter(HELD_OUT_SEEDS)
-    for index in range(count):
-        turn, place = divmod(index, len(kinds))
-        kind = kinds[place]
-        wanted = BALANCE[kind][turn % len(BALANCE[kind])]
-        while True:
-            seed = next(seeds)
-            rng = np.random.default_rng([seed, index])
-            questions = _ASK[kind](make_scene(seed), _Wording(kind, rng))
-            fitting = [question for question in questions if (question.balance or question.answer) == wanted]
-            if fitting:
-                yield seed, fitting[int(rng.integers(len(fitting)))]
-                break
+def ask(scene: Scene, rng: Generator, kinds: tuple[QuestionKind, ...] = KINDS) -> list[Question]:
+    """All questions of some kinds about a scene that have one right answer, each worded at random by `rng`."""
+    return [question for kind in kinds for question in _ASK[kind](scene, _Wording(kind, rng))]
 
 
 @dataclass(frozen=True)

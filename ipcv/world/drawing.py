@@ -95,6 +95,12 @@ def paint(frame: Floats, cover: Cover, rgb: tuple[float, float, float]) -> None:
     patch += share[..., None] * (np.asarray(rgb, np.float32) - patch)
 
 
+def add_noise(frame: Floats, deviation: float, time: float) -> None:
+    """Add a sensor's noise to a float32 frame, in place; equal times, in milliseconds, have equal noise."""
+    if deviation:
+        frame += deviation * np.random.default_rng(round(1000 * time)).standard_normal(frame.shape, np.float32)
+
+
 def _bitmap(code: str) -> Floats:
     """Draw a code as a bitmap [7, 6 n - 1]: glyphs with a pixel of space between them."""
     rows = [

@@ -7,8 +7,9 @@ from typing import Literal
 import numpy as np
 from numpy.random import Generator
 
+from ipcv.world.camera import Camera
 from ipcv.world.drawing import Floats
-from ipcv.world.scene import Camera, Path2D, Pillar, Tag, Thing
+from ipcv.world.scene import Path2D, Pillar, Tag, Thing
 
 MOMENTS = 13  # at which places are checked
 EDGE = 0.015  # of the frame that stays free around everything

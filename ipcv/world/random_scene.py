@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.random import Generator
 
+from ipcv.world.camera import Camera, CameraKind
 from ipcv.world.drawing import GLYPHS, SHAPES, Floats
 from ipcv.world.layout import lay_out
 from ipcv.world.scene import (
@@ -13,7 +14,6 @@ from ipcv.world.scene import (
     MOTIONS,
     SIZES,
     TAGS,
-    Camera,
     EventName,
     Path2D,
     Pillar,
@@ -28,20 +28,23 @@ FRAMES = (4, 6, 8, 10, 12, 14, 16)  # of a clip at two per second
 PIXELS = (112, 140, 168, 196, 224)  # per side of a clip
 MOST = 4  # objects in a scene
 LAYOUTS = 12  # before other items are drawn
+NOISE = 2.0  # of the sensor of a still camera, at most
 
 
-def make_scene(seed: int) -> Scene:
+def make_scene(seed: int, camera: CameraKind | None = None) -> Scene:
     """Make the scene of a seed.
 
     One to four objects of different colours, up to two tags, and now and then a pillar that hides what passes behind.
+    `camera` says whether the camera moves or stands still, as a real one does, with a little noise; without it the seed
+    says so: one in four stands still, free of noise. The choice changes the rest of the scene as well.
     """
     rng = np.random.default_rng(seed)
     seconds = float(rng.choice(FRAMES, p=(0.08, 0.16, 0.28, 0.16, 0.14, 0.09, 0.09))) / FPS
-    camera = _camera(rng, seconds)
+    filming = _camera(rng, seconds, camera)
     paths = None
     while paths is None:  # a crowd that does not fit makes room for another one
         things, tags, pillar = _things(rng, seconds), _tags(rng), _pillar(rng)
-        layouts = (lay_out(rng, seconds, camera, things, tags, pillar) for _ in range(LAYOUTS))
+        layouts = (lay_out(rng, seconds, filming, things, tags, pillar) for _ in range(LAYOUTS))
         paths = next(filter(None, layouts), None)
     level = rng.uniform(35, 115) + rng.uniform(-22, 22, 3)
     return Scene(
@@ -50,29 +53,36 @@ def make_scene(seed: int) -> Scene:
         things=tuple(replace(thing, path=path) for thing, path in zip(things, paths, strict=False)),
         tags=tuple(replace(tag, path=path) for tag, path in zip(tags, paths[len(things) :], strict=True)),
         pillar=pillar,
-        camera=camera,
+        camera=filming,
         textures=_textures(rng, level),
         blots=_blots(rng, float(level.mean())),
     )
 
 
-def make_clip(seed: int, *, size: int | None = None, fps: float = FPS) -> SceneClip:
-    """Render the scene of `seed` at `fps` frames per second, `size` × `size` pixels (`None`: the scene's own size).
+def make_clip(seed: int, *, camera: CameraKind | None = None, size: int | None = None, fps: float = FPS) -> SceneClip:
+    """Render a scene at `fps` frames per second, `size` × `size` pixels (`None`: its own size).
 
     >>> make_clip(7, size=112).frames.shape[1:]
     (112, 112, 3)
     """
-    scene = make_scene(seed)
+    scene = make_scene(seed, camera)
     return scene.render((i / fps for i in range(round(scene.seconds * fps))), size or scene.size)
 
 
-def _camera(rng: Generator, seconds: float) -> Camera:
-    angle, length = rng.uniform(0, 2 * np.pi), rng.choice((0.0, 1.0)) * rng.uniform(0.03, 0.1) / seconds
+def _camera(rng: Generator, seconds: float, kind: CameraKind | None) -> Camera:
+    """Draw a camera: that pans or not, shakes or not, unless `kind` says that it stands still or moves."""
+    angle, pans, length = rng.uniform(0, 2 * np.pi), rng.choice((0.0, 1.0)), rng.uniform(0.03, 0.1) / seconds
+    shakes, shake = rng.choice((0.0, 1.0)), rng.uniform(0.002, 0.01)
+    if kind == "still":
+        pans, shakes = 0.0, 0.0
+    elif kind == "moving" and not shakes:
+        pans = 1.0
     return Camera(
-        pan=(float(length * np.cos(angle)), float(length * np.sin(angle))),
-        shake=float(rng.choice((0.0, 1.0)) * rng.uniform(0.002, 0.01)),
+        pan=(float(pans * length * np.cos(angle)), float(pans * length * np.sin(angle))),
+        shake=float(shakes * shake),
         frequencies=(float(rng.uniform(1, 4)), float(rng.uniform(1, 4))),
         phases=(float(rng.uniform()), float(rng.uniform())),
+        noise=float(rng.uniform(0, NOISE)) if kind == "still" else 0.0,
     )
 
 

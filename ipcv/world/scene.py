@@ -3,7 +3,7 @@
 One number, the seed, fixes a scene; a scene renders at any moment and any size, so the same motion can be sampled at
 2 frames per second for a model or written at 16 frames per second to a real file. Coordinates and speeds are in
 fractions of the frame's side and per second, with y pointing down. Motion is told against the background: the camera
-pans and shakes.
+may pan and shake.
 """
 
 from collections.abc import Iterable, Iterator
@@ -13,11 +13,13 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from ipcv.world.camera import Camera
 from ipcv.world.drawing import (
     BORDER,
     REACH,
     Cover,
     Floats,
+    add_noise,
     box_cover,
     code_cover,
     code_half,
@@ -153,24 +155,6 @@ class Pillar:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Camera:
-    """A camera that pans and shakes: it shifts everything in the frame."""
-
-    pan: tuple[float, float]  # per second
-    shake: float  # largest shift
-    frequencies: tuple[float, float]  # of the shaking, per second, along each axis
-    phases: tuple[float, float]
-
-    def at(self, time: float) -> tuple[float, float]:
-        """The shift at `time` seconds."""
-        x, y = (
-            pan * time + self.shake * np.sin(2 * np.pi * (frequency * time + phase))
-            for pan, frequency, phase in zip(self.pan, self.frequencies, self.phases, strict=True)
-        )
-        return float(x), float(y)
-
-
-@dataclass(frozen=True, kw_only=True)
 class SceneClip:
     """Rendered frames of a scene."""
 
@@ -206,6 +190,7 @@ class Scene:
                     paint_tag(frame, item, time, shift)
                 else:
                     paint(frame, cover, item.rgb_at(time) if isinstance(item, Thing) else item.rgb)
+            add_noise(frame, self.camera.noise, time)
             frames[index] = np.clip(frame + 0.5, 0, 255)
         return SceneClip(frames=frames, times=times)
 

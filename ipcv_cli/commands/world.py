@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from ipcv.world.camera import CameraKind
 from ipcv_cli import options as opt
 from ipcv_cli.exit import UsageError, leaving_at_once, reported
 
@@ -15,6 +16,10 @@ def world(
     seed: Annotated[
         int, typer.Option("--seed", metavar="N", min=0, help="Another number, other clips; the same one, the same.")
     ] = 0,
+    camera: Annotated[
+        CameraKind | None,
+        typer.Option("--camera", help="Whether the camera stands still or moves. Without this, three in four move."),
+    ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace clips and questions that are there.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Only errors.")] = False,
     debug: opt.Debug = False,
@@ -24,7 +29,7 @@ def world(
 
     The clips are mp4 files; questions.jsonl has a line per question. No training has seen these scenes.
 
-    Example: ipcv world out/ --clips 20 --seed 7
+    Example: ipcv world out/ --clips 20 --seed 7 --camera still
     """
     with reported(debug=debug, no_color=no_color):
         from ipcv_cli.display.ask_view import count_bar
@@ -36,7 +41,7 @@ def world(
             with leaving_at_once():
                 from ipcv.benchmark.dataset import write_world
             task = bar.add_task("clips", total=clips)
-            for done in write_world(folder, clips, seed, overwrite=overwrite):
+            for done in write_world(folder, clips, seed, camera=camera, overwrite=overwrite):
                 bar.update(task, completed=done)
         if not quiet:
             stderr_console(no_color=no_color).print(line("wrote", f"{clips} clips to {folder}"), soft_wrap=True)

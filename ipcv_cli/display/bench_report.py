@@ -2,7 +2,7 @@
 
 import io
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from itertools import cycle
@@ -18,7 +18,7 @@ from ipcv.text import visible
 from ipcv_cli.exit import UsageError
 
 if TYPE_CHECKING:
-    from ipcv.benchmark.benchmark import Report, Score
+    from ipcv.benchmark.report import Measured, Report, Score
 
 WIDTH = 118  # at most: narrower on a narrower terminal
 NAME = 17  # characters for the names of settings, at least; longer ones take two lines
@@ -40,7 +40,7 @@ class Column:
 
 
 def report_table(report: "Report", width: int | None = None) -> str:
-    """Tables of accuracy and costs per setting, and of accuracy per kind of question, and what their columns mean.
+    """Tables of accuracy and costs, also by camera, and of accuracy by kind of question, and what their columns mean.
 
     They are split where they are wider than `width`; None: the terminal's, or `WIDTH` if that is less.
     """
@@ -51,7 +51,8 @@ def report_table(report: "Report", width: int | None = None) -> str:
     first = visible(report.scores[0].name)
     parts = (
         visible(f"{report.questions} questions, {model}"),
-        *_tables("", names, _costs(report), console.width),
+        *_tables("", names, _costs(report.scores), console.width),
+        *_halves(report, names, console.width),
         *_tables("right, in %", ["questions", "constant", *names], _kinds(report), console.width),
         f"right: score of the answers; gained: against {first}, on the same questions; both with 95 % intervals",
         f"changed: answers other than {first}'s; time (measured) and FLOPs (computed): shares of {first}'s",
@@ -70,20 +71,28 @@ def shown_name(score: "Score") -> str:
     return visible(score.name) + (" (default)" if score.default else "")
 
 
-def _costs(report: "Report") -> list[Column]:
-    """Columns with a cell per setting: accuracy, paired difference, changed answers, shares of time and FLOPs."""
-    first = report.scores[0]
+def _costs(measured: "Sequence[Measured]") -> list[Column]:
+    """Columns with a cell per setting: accuracy, paired difference, changed answers, shares of FLOPs and time."""
+    first = measured[0]
     columns = [
-        Column("right, in %", [_right(each) for each in report.scores]),
-        Column("gained", [_gained(each) for each in report.scores]),
-        Column("changed", ["" if each is first else f"{1 - each.same_answers:.1%}" for each in report.scores]),
+        Column("right, in %", [_right(each) for each in measured]),
+        Column("gained", [_gained(each) for each in measured]),
+        Column("changed", ["" if each is first else f"{1 - each.same_answers:.1%}" for each in measured]),
     ]
     for stage in ("encode", "prefill"):
         for what in ("flops", "seconds"):
-            shares = [getattr(each, what)[stage] / getattr(first, what)[stage] for each in report.scores]
+            shares = [getattr(each, what)[stage] / getattr(first, what)[stage] for each in measured]
             heading = f"{stage}\n{'FLOPs' if what == 'flops' else 'time'}"
             columns.append(Column(heading, [f"{share:.2f}" for share in shares]))
     return columns
+
+
+def _halves(report: "Report", names: list[str], width: int) -> Iterator[Table]:
+    """For each kind of camera, if there are both, its accuracy, costs and visual tokens in the prompt."""
+    for camera in report.by_camera if len(report.by_camera) > 1 else ():
+        halves = [score.by_camera[camera] for score in report.scores]
+        tokens = Column("visual\ntokens", [f"{half.visual_tokens:.0f}" for half in halves])
+        yield from _tables(f"{camera} camera", names, [*_costs(halves), tokens], width)
 
 
 def _kinds(report: "Report") -> list[Column]:
@@ -117,12 +126,12 @@ def _percent(*shares: float) -> Iterator[str]:
     return (f"{100 * share:.1f}" for share in shares)
 
 
-def _right(score: "Score") -> str:
+def _right(score: "Measured") -> str:
     interval = score.interval
     return f"{100 * score.accuracy:.1f} ({100 * interval.low:.1f}–{100 * interval.high:.1f})"
 
 
-def _gained(score: "Score") -> str:
+def _gained(score: "Measured") -> str:
     if not (interval := score.difference_interval):
         return ""
     return f"{100 * score.difference:+.1f} ({100 * interval.low:+.1f} to {100 * interval.high:+.1f})"

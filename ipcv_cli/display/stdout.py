@@ -18,7 +18,7 @@ from ipcv_cli.display.stdio import check_stdout
 
 if TYPE_CHECKING:  # these import torch, which not every command needs
     from ipcv.answer import Event
-    from ipcv.benchmark.benchmark import Report
+    from ipcv.benchmark.report import Report
     from ipcv.compression.catalog import MethodListing
     from ipcv.media.frame_files import ShownFrames
     from ipcv.models.catalog import Listing
@@ -64,7 +64,7 @@ def json_object(event: "Event") -> str:
 
 def report_object(report: "Report") -> str:
     """A benchmark as one JSON object."""
-    from ipcv.benchmark.benchmark import Report
+    from ipcv.benchmark.report import Report
 
     return json_text(_adapter(Report).dump_python(report, mode="json"), 2)
 
@@ -113,7 +113,7 @@ def caption_schema() -> dict[str, Any]:
 
 def report_schema() -> dict[str, Any]:
     """The JSON schema of a benchmark."""
-    from ipcv.benchmark.benchmark import Report
+    from ipcv.benchmark.report import Report
 
     return _schema(Report)
 

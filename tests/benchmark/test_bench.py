@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 
 from ipcv import TimedFrames
-from ipcv.benchmark.benchmark import Report, bench
-from ipcv.benchmark.questions import benchmark
+from ipcv.benchmark.benchmark import bench
+from ipcv.benchmark.cases import benchmark
+from ipcv.benchmark.report import Report
 from ipcv.benchmark.scoring import normalized, points
 from ipcv.benchmark.settings import parse_settings
 from ipcv.benchmark.wordings import KINDS
 from ipcv.world.mp4 import write_clip
-from ipcv.world.random_scene import make_clip
 
 COUNT = 22
 
@@ -28,23 +28,24 @@ def report(demo):
 def asked(demo, options, change=lambda clip, _: clip.frames):
     """The benchmark's questions, asked one by one."""
     drawn = list(benchmark(COUNT + 1))
-    for (seed, question), (other, _) in pairwise(drawn):
-        clip = make_clip(seed)
-        frames = change(clip, make_clip(other))
+    for case, other in pairwise(drawn):
+        frames = change(case.clip(), other.clip())
         times = [i / 2 for i in range(len(frames))]
-        yield question, demo.ask(TimedFrames(frames, times), question.text, options)
+        yield case, demo.ask(TimedFrames(frames, times), case.question.text, options)
 
 
 def test_scores_are_those_of_asking_one_by_one(demo, report):
     for score in report.scores[:2]:
-        results = [
-            (question, points(question, answer.answer)) for question, answer in asked(demo, score.settings.options)
-        ]
+        results = [(case, points(case.question, answer.answer)) for case, answer in asked(demo, score.settings.options)]
         assert score.accuracy == pytest.approx(sum(right for _, right in results) / COUNT)
         for kind in KINDS:
-            of_kind = [right for question, right in results if question.kind == kind]
+            of_kind = [right for case, right in results if case.question.kind == kind]
             assert score.by_kind[kind] == pytest.approx(sum(of_kind) / len(of_kind))
+        for camera, half in score.by_camera.items():
+            of_camera = [right for case, right in results if case.camera == camera]
+            assert half.accuracy == pytest.approx(sum(of_camera) / len(of_camera))
     assert report.by_kind == dict.fromkeys(KINDS, 2)
+    assert report.by_camera == {"still": 11, "moving": 11}
     few = "22 questions say little, with fewer than 5 of a kind: use 110 or more"
     assert report.warnings == (*demo.warnings, few)
 
@@ -60,6 +61,23 @@ def test_changed_answers_and_differences_are_against_the_first_setting(report):
         assert score.difference_interval.low < score.difference < score.difference_interval.high
 
 
+def test_all_questions_are_those_of_both_cameras(report):
+    for score in report.scores:
+        still, moving = score.by_camera["still"], score.by_camera["moving"]
+        for name in ("accuracy", "difference", "same_answers"):
+            assert getattr(score, name) == pytest.approx((getattr(still, name) + getattr(moving, name)) / 2)
+        for stage in ("encode", "prefill"):
+            assert score.flops[stage] == pytest.approx((still.flops[stage] + moving.flops[stage]) / 2)
+            assert score.seconds[stage] == pytest.approx((still.seconds[stage] + moving.seconds[stage]) / 2)
+
+
+def test_the_visual_tokens_are_those_in_the_prompt(demo):
+    *_, report = bench(demo, len(KINDS), parse_settings("dense,evs@0.5"))
+    dense, evs = report.scores
+    for camera, half in dense.by_camera.items():
+        assert evs.by_camera[camera].visual_tokens == pytest.approx(half.visual_tokens / 2, rel=0.02)
+
+
 def test_less_to_see_costs_less(report):
     dense, paper, frames, pixels, *_ = (score.flops["encode"] for score in report.scores)
     assert paper < dense
@@ -71,9 +89,10 @@ def test_less_to_see_costs_less(report):
 def test_a_file_is_the_same_clip_written_and_read_back(demo, report, tmp_path):
     file = report.scores[4]
     results = []
-    for seed, question in list(benchmark(COUNT)):
-        write_clip(tmp_path / "clip.mp4", make_clip(seed, fps=16))
-        results.append(points(question, demo.ask(tmp_path / "clip.mp4", question.text, file.settings.options).answer))
+    for case in benchmark(COUNT):
+        write_clip(tmp_path / "clip.mp4", case.clip(fps=16))
+        answer = demo.ask(tmp_path / "clip.mp4", case.question.text, file.settings.options).answer
+        results.append(points(case.question, answer))
     assert file.accuracy == pytest.approx(sum(results) / COUNT)
     assert file.flops["encode"] == report.scores[0].flops["encode"]
 
@@ -86,7 +105,9 @@ def test_grey_and_other_clips_are_shown_as_such(demo, report):
     }
     for score in (grey, other):
         results = asked(demo, score.settings.options, shown[score.name])
-        assert score.accuracy == pytest.approx(np.mean([points(q, answer.answer) for q, answer in results]))
+        assert score.accuracy == pytest.approx(
+            np.mean([points(case.question, answer.answer) for case, answer in results])
+        )
 
 
 def test_too_few_questions_are_refused(demo):

@@ -46,6 +46,17 @@ def test_the_same_seed_writes_the_same_and_another_one_does_not(tmp_path):
     assert (tmp_path / "a/clip-0000.mp4").read_bytes() == (tmp_path / "b/clip-0000.mp4").read_bytes()
 
 
+def test_a_line_says_which_camera_films_its_scene(tmp_path):
+    for camera in (None, "still"):
+        list(write_world(tmp_path, 1, 3, camera=camera, overwrite=True))
+        line = written(tmp_path)[0]
+        assert line["camera"] == camera
+        with av.open(str(tmp_path / line["video"])) as container:
+            first = next(container.decode(video=0)).to_ndarray(format="rgb24").astype(float)
+        scene = make_scene(line["seed"], line["camera"])
+        assert np.abs(first - scene.render([0.0], scene.size).frames[0]).mean() < 6
+
+
 def test_what_is_there_is_kept_unless_it_is_to_be_overwritten(tmp_path):
     (tmp_path / "clip-0000.mp4").write_text("mine")
     with pytest.raises(ValueError, match=r"has a clip-0000\.mp4 already"):

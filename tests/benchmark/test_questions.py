@@ -2,15 +2,16 @@
 
 import re
 from collections import Counter
-from itertools import islice
+from itertools import islice, product
 
 import numpy as np
 import pytest
 
-from ipcv.benchmark.questions import ask, benchmark, plural
+from ipcv.benchmark.cases import benchmark
+from ipcv.benchmark.questions import ask, plural
 from ipcv.benchmark.reference_captions import caption, fact_score, facts
 from ipcv.benchmark.wordings import BALANCE, KINDS, NUMBERS, WORDINGS
-from ipcv.world.random_scene import make_scene
+from ipcv.world.random_scene import make_clip, make_scene
 from ipcv.world.scene import COLOURS, HELD_OUT_SEEDS
 
 SHAPES = ("circle", "square", "triangle", "cross", "ring")
@@ -181,14 +182,24 @@ def test_benchmark_questions_are_held_out_repeatable_and_on_scenes_of_their_own(
     drawn = list(benchmark(44))
     assert drawn == list(benchmark(44))
     assert drawn[:20] == list(islice(benchmark(1000), 20))
-    seeds = [seed for seed, _ in drawn]
+    seeds = [case.seed for case in drawn]
     assert len(set(seeds)) == 44
     assert all(seed in HELD_OUT_SEEDS for seed in seeds)
-    assert [question.kind for _, question in drawn] == [*KINDS] * 4
+    assert [case.question.kind for case in drawn] == [*KINDS] * 4
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_benchmark_answers_are_balanced_within_each_kind(kind):
+def test_benchmark_answers_are_balanced_within_each_kind_and_camera(kind):
     wanted = BALANCE[kind]
-    counts = Counter(question.balance or question.answer for _, question in benchmark(2 * len(wanted), kinds=(kind,)))
-    assert counts == dict.fromkeys(wanted, 2)
+    drawn = list(benchmark(2 * len(wanted), kinds=(kind,)))
+    counts = Counter((case.question.balance or case.question.answer, case.camera) for case in drawn)
+    assert counts == dict.fromkeys(product(wanted, ("still", "moving")), 1)
+
+
+def test_half_of_the_cameras_stand_still_and_each_scene_is_filmed_by_its_own():
+    drawn = list(benchmark(44))
+    assert Counter((case.question.kind, case.camera) for case in drawn) == dict.fromkeys(
+        product(KINDS, ("still", "moving")), 2
+    )
+    assert all(make_scene(case.seed, case.camera).camera.kind == case.camera for case in drawn)
+    assert np.array_equal(drawn[1].clip().frames, make_clip(drawn[1].seed, camera="moving").frames)

@@ -2,7 +2,8 @@
 
 import pytest
 
-from ipcv.benchmark.questions import Question, benchmark
+from ipcv.benchmark.cases import benchmark
+from ipcv.benchmark.questions import Question
 from ipcv.benchmark.scoring import accuracy_interval, constant_baseline, difference_interval, normalized, points
 
 COLOURS = ("red", "blue")
@@ -46,7 +47,7 @@ def test_the_constant_baseline_is_the_best_answer_or_place_in_hindsight():
 
 
 def test_constant_answers_are_weak_on_the_benchmark():
-    baseline = constant_baseline([question for _, question in benchmark(330)])
+    baseline = constant_baseline([case.question for case in benchmark(330)])
     limits = {"colour": 0.13, "shape": 0.2, "size": 0.34, "count": 0.34, "direction": 0.2, "position": 0.5}
     limits |= {"order": 0.5, "event": 0.3, "existence": 0.5, "reading": 0.07, "caption": 0.3}
     assert all(baseline[kind] <= limit + 0.04 for kind, limit in limits.items()), baseline

@@ -6,7 +6,7 @@ import happenings
 import pytest
 from PIL import Image
 
-from ipcv.benchmark.benchmark import Report, Score
+from ipcv.benchmark.report import Half, Report, Score
 from ipcv.benchmark.scoring import Interval
 from ipcv.benchmark.settings import parse_settings
 from ipcv.benchmark.wordings import KINDS
@@ -27,6 +27,7 @@ def score(setting, accuracy, share):
         difference=accuracy - 0.9,
         difference_interval=None if setting is DENSE else Interval(low=accuracy - 0.95, high=accuracy - 0.85),
         by_kind={"colour": accuracy, "caption": accuracy / 2},
+        by_camera={"still": half(setting, accuracy, share**2), "moving": half(setting, accuracy, share)},
         same_answers=1 - (0.9 - accuracy),
         changed=(),
         seconds={"encode": share, "prefill": 0.5, "generate": 0.1},
@@ -34,10 +35,24 @@ def score(setting, accuracy, share):
     )
 
 
+def half(setting, accuracy, share):
+    return Half(
+        accuracy=accuracy,
+        interval=Interval(low=accuracy - 0.07, high=accuracy + 0.06),
+        difference=accuracy - 0.9,
+        difference_interval=None if setting is DENSE else Interval(low=accuracy - 0.97, high=accuracy - 0.83),
+        same_answers=1 - (0.9 - accuracy),
+        seconds={"encode": share, "prefill": 0.5, "generate": 0.1},
+        flops={"encode": 1e9 * share, "prefill": 1e9, "generate": 1e6},
+        visual_tokens=100 * accuracy,
+    )
+
+
 REPORT = Report(
     model=MODEL,
     questions=40,
     by_kind={"colour": 30, "caption": 10},
+    by_camera={"still": 20, "moving": 20},
     constant={"colour": 0.125, "caption": 0.05},
     scores=(score(DENSE, 0.9, 1.0), score(PAPER, 0.7, 0.46), score(GREY, 0.1, 1.0), score(DEFAULT, 0.8, 0.63)),
     warnings=(),
@@ -54,6 +69,22 @@ dense                  90.0 (85.0–94.0)                                     1.
 paper@0.2:stabilize=3  70.0 (65.0–74.0)  -20.0 (-25.0 to -15.0)    20.0%    0.46    0.46     1.00     1.00
 grey                    10.0 (5.0–14.0)  -80.0 (-85.0 to -75.0)    80.0%    1.00    1.00     1.00     1.00
 coverage (default)     80.0 (75.0–84.0)   -10.0 (-15.0 to -5.0)    10.0%    0.63    0.63     1.00     1.00
+
+                                                                          encode  encode  prefill  prefill  visual
+still camera                right, in %                  gained  changed   FLOPs    time    FLOPs     time  tokens
+──────────────────────────────────────────────────────────────────────────────────────────────────────────────────
+dense                  90.0 (83.0–96.0)                                     1.00    1.00     1.00     1.00      90
+paper@0.2:stabilize=3  70.0 (63.0–76.0)  -20.0 (-27.0 to -13.0)    20.0%    0.21    0.21     1.00     1.00      70
+grey                    10.0 (3.0–16.0)  -80.0 (-87.0 to -73.0)    80.0%    1.00    1.00     1.00     1.00      10
+coverage (default)     80.0 (73.0–86.0)   -10.0 (-17.0 to -3.0)    10.0%    0.40    0.40     1.00     1.00      80
+
+                                                                          encode  encode  prefill  prefill  visual
+moving camera               right, in %                  gained  changed   FLOPs    time    FLOPs     time  tokens
+──────────────────────────────────────────────────────────────────────────────────────────────────────────────────
+dense                  90.0 (83.0–96.0)                                     1.00    1.00     1.00     1.00      90
+paper@0.2:stabilize=3  70.0 (63.0–76.0)  -20.0 (-27.0 to -13.0)    20.0%    0.46    0.46     1.00     1.00      70
+grey                    10.0 (3.0–16.0)  -80.0 (-87.0 to -73.0)    80.0%    1.00    1.00     1.00     1.00      10
+coverage (default)     80.0 (73.0–86.0)   -10.0 (-17.0 to -3.0)    10.0%    0.63    0.63     1.00     1.00      80
 
 right, in %            colour  caption   all
 ────────────────────────────────────────────
@@ -87,7 +118,34 @@ grey                 80.0%    1.00    1.00     1.00     1.00
 coverage             10.0%    0.63    0.63     1.00     1.00
 (default)
 
-right, in %        colour  caption   all
+still camera            right, in %                  gained
+───────────────────────────────────────────────────────────
+dense              90.0 (83.0–96.0)
+paper@0.2:stabili  70.0 (63.0–76.0)  -20.0 (-27.0 to -13.0)
+ze=3
+grey                10.0 (3.0–16.0)  -80.0 (-87.0 to -73.0)
+coverage           80.0 (73.0–86.0)   -10.0 (-17.0 to -3.0)
+(default)
+
+                            encode  encode  prefill  prefill
+still camera       changed   FLOPs    time    FLOPs     time
+────────────────────────────────────────────────────────────
+dense                         1.00    1.00     1.00     1.00
+paper@0.2:stabili    20.0%    0.21    0.21     1.00     1.00
+ze=3
+grey                 80.0%    1.00    1.00     1.00     1.00
+coverage             10.0%    0.40    0.40     1.00     1.00
+(default)
+
+                   visual
+still camera       tokens
+─────────────────────────
+dense                  90
+paper@0.2:stabili      70
+ze=3
+grey                   10
+coverage               80
+(default)
 """
 
 
@@ -111,11 +169,16 @@ def test_the_tables_of_many_kinds_fit_any_terminal(width, monkeypatch):
     assert not any("…" in line for line in lines[: lines.index(next(x for x in lines if x.startswith("right: ")))])
 
 
+def test_one_kind_of_camera_has_no_table_of_its_own():
+    alone = replace(REPORT, by_camera={"still": 40})
+    assert " camera" not in output.report_table(alone)
+
+
 def test_every_one_of_many_settings_has_its_lines():
     names = [f"paper@0.{index}" for index in range(10, 34)]
     many = replace(REPORT, scores=tuple(score(setting, 0.5, 0.5) for setting in parse_settings(",".join(names))))
     lines = output.report_table(many, output.WIDTH).splitlines()
-    assert all(sum(line.startswith(f"{name} ") for line in lines) == 2 for name in names)
+    assert all(sum(line.startswith(f"{name} ") for line in lines) == 4 for name in names)
 
 
 def test_names_that_were_typed_cannot_command_the_terminal():

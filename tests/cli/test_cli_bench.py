@@ -29,8 +29,10 @@ def test_a_benchmark_is_tables_on_stdout_and_a_plot_where_it_was_asked_for(tmp_p
     lines = out.splitlines()
     assert lines[0] == "11 questions, demo on cpu, float32"
     assert [line.split()[0] for line in lines[5:8]] == ["dense", "paper@0.2", "other"]
-    assert lines[9].split() == ["right,", "in", "%", *KINDS, "all"]
-    assert [line.split()[0] for line in lines[11:16]] == ["questions", "constant", "dense", "paper@0.2", "other"]
+    assert [line.partition(" camera ")[0] for line in (lines[10], lines[17])] == ["still", "moving"]
+    assert [line.split()[0] for line in (*lines[12:15], *lines[19:22])] == 2 * ["dense", "paper@0.2", "other"]
+    assert lines[23].split() == ["right,", "in", "%", *KINDS, "all"]
+    assert [line.split()[0] for line in lines[25:30]] == ["questions", "constant", "dense", "paper@0.2", "other"]
     assert "paper@0.2" in plot.read_text()
 
 
@@ -114,6 +116,14 @@ def test_a_world_is_written_and_said_so(tmp_path):
     assert (done.stdout, done.stderr, done.returncode) == ("", f"ipcv: wrote: 2 clips to {tmp_path / 'out'}\n", 0)
     names = sorted(path.name for path in (tmp_path / "out").iterdir())
     assert names == ["clip-0000.mp4", "clip-0001.mp4", "questions.jsonl"]
+
+
+def test_a_world_before_a_still_camera_says_so_in_every_line(tmp_path, capsys):
+    assert main(["world", str(tmp_path / "out"), "--clips", "1", "--camera", "still", "-q"]) == 0
+    lines = (tmp_path / "out/questions.jsonl").read_text().splitlines()
+    assert {json.loads(line)["camera"] for line in lines} == {"still"}
+    assert main(["world", str(tmp_path / "out"), "--camera", "shaky", "-q"]) == 2
+    assert "'shaky' is not one of" in capsys.readouterr().err
 
 
 def test_a_world_overwrites_nothing_unless_told_to(tmp_path, capsys):

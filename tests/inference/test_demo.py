@@ -8,7 +8,8 @@ import pytest
 from transformers import AutoTokenizer, Qwen2VLForConditionalGeneration
 
 import ipcv
-from ipcv.benchmark.questions import ask, benchmark
+from ipcv.benchmark.cases import benchmark
+from ipcv.benchmark.questions import ask
 from ipcv.benchmark.scoring import points
 from ipcv.models.hub import find_folder
 from ipcv.options import Options
@@ -22,8 +23,8 @@ UNKNOWN = "I only know coloured shapes that move."
 FRESH = HELD_OUT_SEEDS[3_000_000:]
 
 
-def film(seed):
-    clip = make_clip(seed)
+def film(case):
+    clip = case.clip()
     return ipcv.TimedFrames(clip.frames, clip.times)
 
 
@@ -91,14 +92,14 @@ def test_it_says_so_when_it_cannot_know(demo):
 
 def test_it_answers_held_out_questions(demo):
     asked = list(benchmark(66))
-    right = [points(question, demo.ask(film(seed), question.text, PLAIN).answer) for seed, question in asked]
+    right = [points(case.question, demo.ask(film(case), case.question.text, PLAIN).answer) for case in asked]
     assert sum(right) >= 0.85 * 66
 
 
 def test_it_looks_at_the_video(demo):
     asked = list(benchmark(67))
     others = [
-        points(question, demo.ask(film(other), question.text, PLAIN).answer)
-        for (_, question), (other, _) in pairwise(asked)
+        points(case.question, demo.ask(film(other), case.question.text, PLAIN).answer)
+        for case, other in pairwise(asked)
     ]
     assert sum(others) <= 0.45 * 66

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from ipcv.benchmark.reference_captions import caption
+from ipcv.world.camera import Camera
 from ipcv.world.random_scene import make_clip, make_scene
-from ipcv.world.scene import COLOURS, FPS, HELD_OUT_SEEDS, MOTIONS, TRAINING_SEEDS, Camera, SceneEvent
+from ipcv.world.scene import COLOURS, FPS, HELD_OUT_SEEDS, MOTIONS, TRAINING_SEEDS, SceneEvent
 
 CALM = Camera(pan=(0.0, 0.0), shake=0.0, frequencies=(1.0, 1.0), phases=(0.0, 0.0))
 
@@ -85,6 +86,26 @@ def test_the_camera_moves_everything_alike():
     assert moved != [0, 0]
     inner = slice(40, 160)
     assert np.array_equal(np.roll(first, moved[::-1], (0, 1))[inner, inner], last[inner, inner])
+
+
+def test_a_still_camera_shows_a_background_that_only_its_noise_changes():
+    for seed in range(4):
+        scene = make_scene(seed, "still")
+        assert scene.camera.kind == "still"
+        assert 0 < scene.camera.noise <= 2
+        empty = replace(scene, things=(), tags=(), pillar=None)
+        first, last = empty.render([0.0, scene.seconds - 0.5], 112).frames.astype(float)
+        assert np.std(first - last) == pytest.approx(2**0.5 * scene.camera.noise, abs=0.3)  # rounding
+        again = empty.render([0.0], 112).frames[0]
+        assert np.array_equal(again, first)
+
+
+def test_a_moving_camera_moves_and_is_the_seeds_own_if_that_one_does():
+    scenes = [(make_scene(seed), make_scene(seed, "moving")) for seed in range(24)]
+    assert all(moving.camera.kind == "moving" for _, moving in scenes)
+    own = [drawn.camera == moving.camera for drawn, moving in scenes if drawn.camera.kind == "moving"]
+    assert all(own)
+    assert 12 < len(own) < 24
 
 
 def test_what_appears_is_not_there_before_and_what_disappears_not_after():
