@@ -28,6 +28,7 @@ from ipcv import Options
 from ipcv.architecture.shapes import TextShape
 from ipcv.architecture.visual import Visual, VisualSpan
 from ipcv.benchmark.settings import parse_settings
+from ipcv.compression.compressors.compressor import PassWork
 from ipcv.compression.compressors.encoder_flops import encoder_flops
 from ipcv.compression.pruners.decoder_flops import prefill_flops
 from ipcv.families import find_encoder, find_language
@@ -80,7 +81,9 @@ class Bench:
         counts = [each.tolist() for each in kept] or [()] * len(batches)
         for grid, count in zip(batches, counts, strict=True):
             parts = self.encoder.divisions([grid])
-            flops += encoder_flops(self.vision, parts[0], options.compressor, count, parts[-1])
+            flops += encoder_flops(
+                self.vision, PassWork(frames=parts[0], windows=parts[-1], kept=count), options.compressor
+            )
         return seconds, flops
 
     def prefill(self, options: Options) -> tuple[float, int]:

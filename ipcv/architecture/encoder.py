@@ -37,6 +37,9 @@ class Encoder:
     attention: Attention
     patch_embedding: nn.Module  # or the encoder around it: called once per pass, before the blocks
     grids: Callable[..., Sequence[Grid]]  # (arguments of `patch_embedding`): the grids of this pass
+    pixels: Callable[..., Tensor]  # (the same): of its patches, [n, channels, frames, height, width]
+    pixel_range: float  # from black to white in these, as the family usually normalises them
+    parts_videos: bool = False  # whether a grid is one video or image; else it may hold several images
     merge: int = 1  # patches per side of the squares in which they come
     window: int = 0  # patches per side of the windows in which they come; 0: there are none
     protected: int = 0  # tokens at the head of each frame that are no patches (CLS, registers): always kept

@@ -16,9 +16,15 @@ ATTENTION = Attention(
 
 def encoder(model: Any) -> Encoder:
     """`model` as an encoder for compression."""
-    grids = framed.grids_of(model.config.patch_size)
+    side = model.config.patch_size
     return Encoder(
-        blocks=model.encoder.layer, attention=ATTENTION, patch_embedding=model.embeddings, grids=grids, protected=1
+        blocks=model.encoder.layer,
+        attention=ATTENTION,
+        patch_embedding=model.embeddings,
+        grids=framed.grids_of(side),
+        pixels=framed.pixels_of(side),
+        pixel_range=framed.IMAGENET_RANGE,
+        protected=1,
     )
 
 

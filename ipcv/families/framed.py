@@ -10,6 +10,9 @@ from ipcv.architecture.grids import Grid
 from ipcv.architecture.internals import encoder_output
 from ipcv.architecture.visual import Visual
 
+HALF_RANGE = 2.0  # of pixels normalised to be between -1 and 1
+IMAGENET_RANGE = 1 / 0.2260  # of pixels normalised as for ImageNet, on the mean of the channels
+
 
 def grids_of(side: int) -> Callable[..., Sequence[Grid]]:
     """The function of an encoder's input `[n, 3, height, width]` that gives its grid, for patches of `side` pixels."""
@@ -19,6 +22,16 @@ def grids_of(side: int) -> Callable[..., Sequence[Grid]]:
         return [(frames, height // side, width // side)]
 
     return grids
+
+
+def pixels_of(side: int) -> Callable[..., Tensor]:
+    """The function of an encoder's input that gives its patches `[n, 3, 1, side, side]`, row by row."""
+
+    def pixels(pixel_values: Tensor, **_: Any) -> Tensor:
+        patches = pixel_values.unfold(2, side, side).unfold(3, side, side)  # [frames, 3, rows, columns, side, side]
+        return patches.permute(0, 2, 3, 1, 4, 5).flatten(0, 2)[:, :, None]
+
+    return pixels
 
 
 def separate(attention: Any, queries: Tensor, states: Tensor) -> Heads:

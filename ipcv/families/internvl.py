@@ -40,9 +40,15 @@ def encoder(model: Any) -> Encoder:
             "models that read the last one"
         )
     tower = model.model.vision_tower
-    grids = framed.grids_of(tower.config.patch_size[0])
+    side = tower.config.patch_size[0]
     return Encoder(
-        blocks=tower.encoder.layer, attention=ATTENTION, patch_embedding=tower.embeddings, grids=grids, protected=1
+        blocks=tower.encoder.layer,
+        attention=ATTENTION,
+        patch_embedding=tower.embeddings,
+        grids=framed.grids_of(side),
+        pixels=framed.pixels_of(side),
+        pixel_range=framed.IMAGENET_RANGE,
+        protected=1,
     )
 
 

@@ -24,6 +24,8 @@ def _project(attention: Any, queries: Tensor, states: Tensor) -> Heads:
     return query, both[:, 0], both[:, 1]
 
 
+CLIP_RANGE = 1 / 0.2686  # of pixels normalised as for CLIP, on the mean of the channels
+
 ATTENTION = Attention(
     module="attn", norm="norm1", project=_project, output=lambda attention, mixed: attention.proj(mixed)
 )
@@ -36,8 +38,20 @@ def encoder(model: Any, **more: Any) -> Encoder:
     def grids(_: Tensor, grid_thw: Tensor, **__: Any) -> Sequence[Grid]:
         return [(frames, rows, columns) for frames, rows, columns in grid_thw.tolist()]
 
-    merge = tower.spatial_merge_size
-    return Encoder(blocks=tower.blocks, attention=ATTENTION, patch_embedding=tower, grids=grids, merge=merge, **more)
+    def pixels(patches: Tensor, *_: Any, **__: Any) -> Tensor:
+        sizes = tower.patch_embed
+        return patches.view(len(patches), sizes.in_channels, sizes.temporal_patch_size, *(sizes.patch_size,) * 2)
+
+    return Encoder(
+        blocks=tower.blocks,
+        attention=ATTENTION,
+        patch_embedding=tower,
+        grids=grids,
+        pixels=pixels,
+        parts_videos=True,
+        merge=tower.spatial_merge_size,
+        **{"pixel_range": CLIP_RANGE, **more},
+    )
 
 
 def shape(vision: Any, **more: Any) -> VisionShape:

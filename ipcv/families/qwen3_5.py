@@ -3,13 +3,20 @@
 from typing import Any
 
 from ipcv.architecture import positions
+from ipcv.architecture.encoder import Encoder
 from ipcv.architecture.shapes import LinearShape, TextShape, VisionShape, linear_layers
 from ipcv.families import packed
 from ipcv.families.family import Family
+from ipcv.families.framed import HALF_RANGE
 from ipcv.families.qwen3_vl import FRAME, TIMED
 
 # Small projections whose errors would grow: strengths and decays of the state, and gates of the experts.
 GATES = ("in_proj_a", "in_proj_b", "shared_expert_gate")
+
+
+def encoder(model: Any) -> Encoder:
+    """The encoder of `model`."""
+    return packed.encoder(model, pixel_range=HALF_RANGE)
 
 
 def shape(config: Any) -> VisionShape:
@@ -45,7 +52,7 @@ def _experts(config: Any) -> dict[str, Any]:
 
 
 FAMILY = Family(
-    encoder=packed.encoder,
+    encoder=encoder,
     language=packed.LANGUAGE(
         placeholder=FRAME,
         frame_format=TIMED,

@@ -7,6 +7,7 @@ from ipcv.architecture.encoder import Encoder
 from ipcv.architecture.shapes import VisionShape
 from ipcv.families import packed
 from ipcv.families.family import Family
+from ipcv.families.framed import HALF_RANGE
 
 # Every temporal patch stands behind its time, in a frame of its own. transformers from 5 on, and not the version that
 # the models came out with, leaves the chat template's frame around all of them.
@@ -18,7 +19,9 @@ def encoder(model: Any) -> Encoder:
     """The encoder of `model`."""
     tower = model.model.visual
     return packed.encoder(
-        model, deepstack=dict(zip(tower.deepstack_visual_indexes, tower.deepstack_merger_list, strict=True))
+        model,
+        deepstack=dict(zip(tower.deepstack_visual_indexes, tower.deepstack_merger_list, strict=True)),
+        pixel_range=HALF_RANGE,
     )
 
 

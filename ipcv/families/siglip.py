@@ -17,8 +17,15 @@ ATTENTION = Attention(
 
 def encoder(tower: Any) -> Encoder:
     """The SigLIP `tower` as an encoder for compression."""
-    grids = framed.grids_of(tower.config.patch_size)
-    return Encoder(blocks=tower.encoder.layers, attention=ATTENTION, patch_embedding=tower.embeddings, grids=grids)
+    side = tower.config.patch_size
+    return Encoder(
+        blocks=tower.encoder.layers,
+        attention=ATTENTION,
+        patch_embedding=tower.embeddings,
+        grids=framed.grids_of(side),
+        pixels=framed.pixels_of(side),
+        pixel_range=framed.HALF_RANGE,
+    )
 
 
 def shape(vision: Any, **more: Any) -> VisionShape:

@@ -9,6 +9,7 @@ from transformers import PretrainedConfig
 from ipcv.answer import Baseline, Savings, Stage, StageName
 from ipcv.architecture.grids import window_sizes
 from ipcv.architecture.shapes import TextShape, VisionShape
+from ipcv.compression.compressors.compressor import PassWork
 from ipcv.compression.compressors.encoder_flops import encoder_flops
 from ipcv.compression.pruners.decoder_flops import cache_share, decode_flops, prefill_flops
 from ipcv.families import find_language
@@ -92,7 +93,7 @@ def _encoder_flops(
 ) -> int:
     compressor = options.compressor if options else None
     windows = window_sizes([(len(frames), *size)], shape.window) if shape.window else ()
-    return encoder_flops(shape, frames, compressor, kept, windows)
+    return encoder_flops(shape, PassWork(frames=frames, windows=windows, kept=kept), compressor)
 
 
 def savings(

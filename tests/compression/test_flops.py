@@ -16,6 +16,7 @@ from transformers import DynamicCache, Qwen2VLForConditionalGeneration
 
 from ipcv import IPCV, Dart, FastV, ToMe, V2Drop
 from ipcv.architecture.shapes import TextShape, VisionShape
+from ipcv.compression.compressors.compressor import PassWork
 from ipcv.compression.compressors.encoder_flops import encoder_flops
 from ipcv.compression.compressors.ipcv_flops import restore_flops, split_flops
 from ipcv.compression.compressors.tensors.features import describe
@@ -89,7 +90,9 @@ class Chat:
 def test_the_dense_encoder_costs_what_torch_counts(model, grid):
     counter, _ = count_encoder(model, grid)
     shape = qwen2_vl.shape(model.config)
-    assert encoder_flops(shape, patches_per_frame(grid)) == pytest.approx(counter.get_total_flops(), rel=0.01)
+    assert encoder_flops(shape, PassWork(frames=patches_per_frame(grid))) == pytest.approx(
+        counter.get_total_flops(), rel=0.01
+    )
 
 
 def test_attention_is_a_large_share_here_so_that_a_wrong_square_would_show(model):
@@ -118,7 +121,7 @@ def test_the_compressed_encoder_costs_what_torch_counts(model, grid, keep, layer
         compressor = IPCV(keep=keep, layer=layer, stabilize=stabilize, **settings)
         counter, kept = count_encoder(model, grid, compressor)
         shape = qwen2_vl.shape(model.config)
-        computed = encoder_flops(shape, patches_per_frame(grid), compressor, kept)
+        computed = encoder_flops(shape, PassWork(frames=patches_per_frame(grid), kept=kept), compressor)
         assert computed == pytest.approx(counter.get_total_flops(), rel=0.015)
 
 
@@ -127,7 +130,7 @@ def test_what_a_quality_tries_is_counted(model, quality):
     compressor = IPCV(quality=quality, layer=1)
     counter, kept = count_encoder(model, CLIP, compressor)
     shape = qwen2_vl.shape(model.config)
-    computed = encoder_flops(shape, patches_per_frame(CLIP), compressor, kept)
+    computed = encoder_flops(shape, PassWork(frames=patches_per_frame(CLIP), kept=kept), compressor)
     assert computed == pytest.approx(counter.get_total_flops(), rel=0.015)
 
 
@@ -137,7 +140,9 @@ def test_kept_tokens_spread_unevenly_here_so_that_an_assumed_spread_would_show(m
     shape, frames = qwen2_vl.shape(model.config), patches_per_frame(CLIP)
     even = [frame // 2 for frame in frames]
     assert 0 in kept
-    assert encoder_flops(shape, frames, compressor, even) < 0.97 * encoder_flops(shape, frames, compressor, kept)
+    assert encoder_flops(shape, PassWork(frames=frames, kept=even), compressor) < 0.97 * encoder_flops(
+        shape, PassWork(frames=frames, kept=kept), compressor
+    )
 
 
 @pytest.mark.parametrize(("layer", "stabilize"), [(1, 0), (2, 3), (3, 7)])
@@ -149,7 +154,7 @@ def test_every_restoration_is_counted(model, layer, stabilize):
         compressor = IPCV.paper(keep=0.4, layer=layer, stabilize=stabilize, neighbors=neighbors)
         counter, kept = count_encoder(model, CLIP, compressor)
         counted.append(counter.get_total_flops())
-        computed.append(encoder_flops(shape, frames, compressor, kept))
+        computed.append(encoder_flops(shape, PassWork(frames=frames, kept=kept), compressor))
     assert computed[1] - computed[0] == counted[1] - counted[0] > 0
 
 
@@ -176,9 +181,9 @@ def test_choosing_and_restoring_cost_about_what_their_operations_add_up_to(setti
 def test_kept_tokens_that_do_not_fit_the_settings_are_refused():
     shape = VisionShape(blocks=6, width=32, heads=2, mlp_width=64, patch_values=96, merge=4, out_width=64)
     with pytest.raises(ValueError, match=r"kept=10 tokens, but keep=0\.5 of 64 keeps 32"):
-        encoder_flops(shape, [32, 32], IPCV(keep=0.5), [5, 5])
+        encoder_flops(shape, PassWork(frames=[32, 32], kept=[5, 5]), IPCV(keep=0.5))
     with pytest.raises(ValueError, match="past the encoder's last block"):
-        encoder_flops(shape, [32, 32], IPCV(keep=0.5, layer=6), [16, 16])
+        encoder_flops(shape, PassWork(frames=[32, 32], kept=[16, 16]), IPCV(keep=0.5, layer=6))
 
 
 @pytest.mark.parametrize("keep", [0.2, 0.5, 0.9, 1])
@@ -186,7 +191,7 @@ def test_kept_tokens_that_do_not_fit_the_settings_are_refused():
 def test_merging_costs_what_torch_counts(model, grid, keep):
     counter, _ = count_encoder(model, grid, ToMe(keep=keep))
     shape = qwen2_vl.shape(model.config)
-    computed = encoder_flops(shape, patches_per_frame(grid), ToMe(keep=keep))
+    computed = encoder_flops(shape, PassWork(frames=patches_per_frame(grid)), ToMe(keep=keep))
     assert computed == pytest.approx(counter.get_total_flops(), rel=0.003)
 
 

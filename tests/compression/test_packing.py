@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ipcv.compression.compressors.tensors.packing import PackedSegments, alike, divide
+from ipcv.compression.compressors.tensors.tokens import mask_of
 
 CPU = torch.device("cpu")
 
@@ -44,7 +45,9 @@ def test_kept_tokens_are_counted_in_frames_and_in_windows(frames, data):
     of_frame = [i for i, size in enumerate(sizes) for _ in range(size)]
     of_window = [i for i, size in enumerate(windows) for _ in range(size)]
 
-    divisions = divide([PackedSegments.of(sizes, CPU), PackedSegments.of(windows, CPU)], torch.tensor(keep))
+    divisions = divide(
+        [PackedSegments.of(sizes, CPU), PackedSegments.of(windows, CPU)], mask_of(torch.tensor(keep), sum(sizes))
+    )
 
     for division, lengths, owner in zip(divisions, (sizes, windows), (of_frame, of_window), strict=True):
         counts = [[owner[token] for token in keep].count(segment) for segment in range(len(lengths))]

@@ -9,7 +9,14 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from ipcv.compression.compressors.tensors import tokens
-from ipcv.compression.compressors.tensors.tokens import TEMPERATURE, Split, distance_weights, kept_bounds, nearest
+from ipcv.compression.compressors.tensors.tokens import (
+    TEMPERATURE,
+    Split,
+    distance_weights,
+    kept_bounds,
+    mask_of,
+    nearest,
+)
 from ipcv.compression.shares import kept_count
 
 seeds = st.integers(0, 2**31)
@@ -73,13 +80,13 @@ def test_kept_bounds_equal_a_loop(choice, data):
     want = [0]
     for start, end in pairwise(borders):
         want.append(want[-1] + sum(start <= token < end for token in keep))
-    got = kept_bounds(torch.tensor(borders, dtype=torch.int32), torch.tensor(keep), length)
+    got = kept_bounds(torch.tensor(borders, dtype=torch.int32), mask_of(torch.tensor(keep), length))
     assert got.tolist() == want
     assert got.dtype == torch.int32
 
 
 def test_the_first_token_of_a_frame_belongs_to_its_own_frame():
-    bounds = kept_bounds(torch.tensor([0, 4, 8, 12]), torch.tensor([0, 3, 4, 5, 8, 11]), 12)
+    bounds = kept_bounds(torch.tensor([0, 4, 8, 12]), mask_of(torch.tensor([0, 3, 4, 5, 8, 11]), 12))
     assert bounds.tolist() == [0, 2, 4, 6]
 
 

@@ -19,6 +19,7 @@ from transformers.models.qwen3_5 import modeling_qwen3_5
 from transformers.models.qwen3_5_moe import modeling_qwen3_5_moe
 
 from ipcv import IPCV, Dart, FastV, V2Drop
+from ipcv.compression.compressors.compressor import PassWork
 from ipcv.compression.compressors.encoder_flops import encoder_flops
 from ipcv.compression.pruners.decoder_flops import cache_tokens, decode_flops, prefill_flops
 from ipcv.families import FAMILIES, find_encoder, find_language
@@ -189,7 +190,9 @@ def test_an_encoder_costs_what_torch_counts(family, compressor):
     shape, encoder = find_language(model.config.model_type).vision(model.config), find_encoder(model)
     with attention(model, "eager"):  # the counter knows no fused kernel
         counter, kept = count_pass(model, lambda: case.encode(model, grids), compressor)
-    computed = encoder_flops(shape, encoder.frames(grids), compressor, kept, encoder.divisions(grids)[-1])
+    computed = encoder_flops(
+        shape, PassWork(frames=encoder.frames(grids), windows=encoder.divisions(grids)[-1], kept=kept), compressor
+    )
     assert computed == pytest.approx(counter.get_total_flops(), rel=0.015)
 
 
@@ -205,7 +208,7 @@ def test_every_restoration_is_counted(family, layer, stabilize):
             counter, kept = count_pass(model, lambda: case.encode(model, case.large), compressor)
         counted.append(counter.get_total_flops())
         frames, parts = encoder.frames(case.large), encoder.divisions(case.large)[-1]
-        computed.append(encoder_flops(shape, frames, compressor, kept, parts))
+        computed.append(encoder_flops(shape, PassWork(frames=frames, windows=parts, kept=kept), compressor))
     assert computed[1] - computed[0] == counted[1] - counted[0] > 0
 
 

@@ -6,30 +6,21 @@ What counts, and what does not, stands in `ipcv.architecture.shapes`.
 from collections.abc import Sequence
 
 from ipcv.architecture.shapes import VisionShape, attention, linear
-from ipcv.compression.compressors.compressor import Compressor
+from ipcv.compression.compressors.compressor import Compressor, PassWork
 
 
-def encoder_flops(
-    shape: VisionShape,
-    frames: Sequence[int],
-    compressor: Compressor | None = None,
-    kept: Sequence[int] = (),
-    windows: Sequence[int] = (),
-) -> int:
+def encoder_flops(shape: VisionShape, work: PassWork, compressor: Compressor | None = None) -> int:
     """FLOPs of one pass of the vision encoder, merger included.
 
-    `frames` are the tokens of each frame (temporal patch), all of the same pass, and `windows` those of each window,
-    which is only read where the encoder has some. `kept` is what `with compressor(model) as kept` collects for the
-    pass: the tokens left of each window, or of each frame where there are no windows. Nothing is compressed with
-    `compressor=None` or `keep=1`; `kept` is then not read. Raises `ValueError` if `kept` is not what `compressor`
-    keeps of `frames`.
+    Without a `compressor`, or with one that leaves nothing out, everything is computed, whatever `work` says of that.
+    Raises `ValueError` if `work` is not what `compressor` leaves.
     """
-    if compressor is not None and compressor.keep != 1:
-        return compressor.flops(shape, frames, kept, windows)
-    tokens = sum(frames)
-    parts = (windows if shape.in_windows(block) else frames for block in range(shape.blocks))
+    if compressor is not None and compressor.compresses:
+        return compressor.flops(shape, work)
+    tokens = sum(work.frames)
+    parts = (work.windows if shape.in_windows(block) else work.frames for block in range(shape.blocks))
     blocks = sum(block_flops(shape, part, tokens) for part in parts)
-    return ends_flops(shape, tokens - shape.head * len(frames)) + blocks
+    return ends_flops(shape, tokens - shape.head * len(work.frames)) + blocks
 
 
 def ends_flops(shape: VisionShape, patches: int) -> int:

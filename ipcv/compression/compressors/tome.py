@@ -15,7 +15,7 @@ from ipcv.architecture.encoder import Encoder
 from ipcv.architecture.hooks import Handle, Override, installed
 from ipcv.architecture.internals import biased_kernel_function, rotary_function
 from ipcv.architecture.shapes import Need, VisionShape, linear
-from ipcv.compression.compressors.compressor import Compressor, Kept
+from ipcv.compression.compressors.compressor import Compressor, Kept, PassWork
 from ipcv.compression.compressors.encoder_flops import block_flops, ends_flops
 from ipcv.compression.compressors.tensors.merging import MergeGroups
 from ipcv.compression.shares import kept_count
@@ -60,13 +60,13 @@ class ToMe(Compressor):
         self._check_share(self.keep)
 
     @contextmanager
-    def __call__(self, model: PreTrainedModel) -> Iterator[Kept]:
+    def __call__(self, model: PreTrainedModel, *, video: bool = False) -> Iterator[Kept]:  # noqa: ARG002
         """Merge in the encoder of `model` for the length of the `with`; yields what is left of each frame, per pass."""
         encoder = find_encoder(model)
         check_needs("ToMe", self.needs, model.config.model_type)
         self._check_depth(len(encoder.blocks))
         hooks = _Hooks(self, encoder)
-        with installed(hooks, encoder.blocks) if self.keep < 1 else nullcontext():
+        with installed(hooks, encoder.blocks) if self.compresses else nullcontext():
             yield hooks.left
 
     def check(self, shape: VisionShape) -> None:
@@ -100,16 +100,15 @@ class ToMe(Compressor):
             )
         return [after - before for before, after in pairwise(ends)]
 
-    def flops(
-        self,
-        shape: VisionShape,
-        frames: Sequence[int],
-        kept: Sequence[int] = (),  # noqa: ARG002 - how many tokens of a frame merge where is settled by its size
-        windows: Sequence[int] = (),  # noqa: ARG002
-    ) -> int:
-        """FLOPs of one pass of the encoder with merging."""
-        total = ends_flops(shape, sum(frames))
-        for patches in frames:
+    @property
+    def compresses(self) -> bool:
+        """Whether any tokens merge."""
+        return self.keep < 1
+
+    def flops(self, shape: VisionShape, work: PassWork) -> int:
+        """FLOPs of one pass of the encoder with merging; how many tokens merge where is settled by a frame's size."""
+        total = ends_flops(shape, sum(work.frames))
+        for patches in work.frames:
             tokens = patches
             for merged in self.merges(patches, shape.blocks):
                 total += block_flops(shape, [tokens], tokens - merged)

@@ -37,3 +37,10 @@ def _described(normed: Tensor, grid: Grid, merge: int) -> Tensor:
     whole = image.mean((2, 3), keepdim=True)
     mixed = (image + around + FRAME * whole).view(frames, -1, rows // merge, merge, columns // merge, merge)
     return mixed.permute(0, 2, 4, 3, 5, 1).reshape(normed.shape)
+
+
+def in_rows(patches: Tensor, grid: Grid, merge: int) -> Tensor:
+    """Values of patches `[frames, rows * columns]`, in squares of `merge` × `merge`, as `[frames, rows, columns]`."""
+    frames, rows, columns = grid
+    squares = patches.view(frames, rows // merge, columns // merge, merge, merge)
+    return squares.permute(0, 1, 3, 2, 4).reshape(frames, rows, columns)

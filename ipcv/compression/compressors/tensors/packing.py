@@ -80,12 +80,12 @@ class Division:
     kept: PackedSegments  # of the kept tokens, in equally many segments
 
 
-def divide(wholes: Sequence[PackedSegments], keep: Tensor) -> list[Division]:
-    """Divide the tokens at the ascending positions `keep` `[k]` in every way that all tokens are divided.
+def divide(wholes: Sequence[PackedSegments], is_kept: Tensor) -> list[Division]:
+    """Divide the tokens where `is_kept` `[n]` is set in every way that all tokens are divided.
 
     The lengths of all segments come from the device in one transfer.
     """
-    kept = [kept_bounds(whole.bounds, keep, whole.rows) for whole in wholes]
+    kept = [kept_bounds(whole.bounds, is_kept) for whole in wholes]
     lengths = iter(torch.cat([each.diff() for each in kept]).tolist())
     return [
         Division(whole, PackedSegments(each, list(islice(lengths, whole.count))))

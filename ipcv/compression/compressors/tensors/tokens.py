@@ -34,19 +34,15 @@ class Split:
         A dropped token is rebuilt from the `neighbors` kept ones that are nearest by `features` `[n, c]`. With
         `blend="mean"` they weigh the same, as in the paper; with `"distance"` nearer ones weigh more.
         """
-        is_dropped = torch.ones(len(states), dtype=torch.bool, device=states.device)
-        is_dropped[keep] = False
-        drop = positions(is_dropped, len(states) - len(keep))
+        drop = positions(~mask_of(keep, len(states)), len(states) - len(keep))
         distances, near = nearest(features[drop], features[keep], neighbors)
         weights = None if blend == "mean" else distance_weights(distances).to(states.dtype)
         return cls(keep, drop, near, weights, states[keep], states[drop])
 
     def among(self, states: Tensor, patches: Tensor) -> "Split":
         """Extend this split of `patches` (positions, ascending) to all of `states` `[n, d]`: other tokens are kept."""
-        is_kept = torch.ones(len(states), dtype=torch.bool, device=states.device)
         drop = patches[self.drop]
-        is_kept[drop] = False
-        keep = positions(is_kept, len(states) - len(drop))
+        keep = positions(~mask_of(drop, len(states)), len(states) - len(drop))
         near = torch.searchsorted(keep, patches[self.keep])[self.neighbors]
         return Split(keep, drop, near, self.weights, states[keep], states[drop])
 
@@ -55,10 +51,21 @@ class Split:
 
         `kept` `[k, d]` are the present states of the kept tokens. Neighbour-Guided Reconstruction, paper, section 3.
         """
+        return self.dropped + self._mean(kept - self.kept)
+
+    def average(self, kept: Tensor) -> Tensor:
+        """Rows of all tokens, such as their keys, from those of the kept ones `[k, ...]`.
+
+        A dropped token has the weighted mean of its nearest kept tokens' rows.
+        """
+        return self.join(kept, self._mean(kept.flatten(1)).view(-1, *kept.shape[1:]))
+
+    def _mean(self, kept: Tensor) -> Tensor:
+        """The weighted mean, for each dropped token, of its neighbours' rows among `kept` `[k, d]`."""
+        if not len(self.drop):
+            return kept[:0]
         mode = "mean" if self.weights is None else "sum"
-        return self.dropped + F.embedding_bag(
-            self.neighbors, kept - self.kept, mode=mode, per_sample_weights=self.weights
-        )
+        return F.embedding_bag(self.neighbors, kept, mode=mode, per_sample_weights=self.weights)
 
     def join(self, kept: Tensor, dropped: Tensor) -> Tensor:
         """Put rows of kept `[k, ...]` and of dropped tokens `[r, ...]` in their order among all tokens, `[n, ...]`."""
@@ -105,8 +112,12 @@ def in_chunks(rows: Tensor, columns: int) -> tuple[Tensor, ...]:
     return rows.split(max(1, CHUNK_BYTES // (4 * max(1, columns))))
 
 
-def kept_bounds(bounds: Tensor, keep: Tensor, length: int) -> Tensor:
-    """Segment bounds (`cu_seqlens`) of the rows `keep` of a packed sequence; a segment may be empty."""
-    is_kept = torch.zeros(length, dtype=bounds.dtype, device=bounds.device).scatter(0, keep, 1)
+def kept_bounds(bounds: Tensor, is_kept: Tensor) -> Tensor:
+    """Segment bounds (`cu_seqlens`) of the rows of a packed sequence where `is_kept` `[n]`; a segment may be empty."""
     kept_before = F.pad(is_kept.cumsum(0, dtype=bounds.dtype), (1, 0))
     return kept_before[bounds]
+
+
+def mask_of(rows: Tensor, count: int) -> Tensor:
+    """A mask `[count]` that is set at `rows`."""
+    return torch.zeros(count, dtype=torch.bool, device=rows.device).index_fill_(0, rows, True)
