@@ -11,10 +11,10 @@ from unittest.mock import patch
 import torch
 from torch.profiler import record_function
 
-from ipcv.compression.compressors import ipcv_compressor
+from ipcv.compression.compressors.ipcv_hooks import IPCVHooks
 from ipcv.compression.compressors.tensors.tokens import Split
 
-OWN = {"choose": (ipcv_compressor._Hooks, "split"), "rebuild": (Split, "rebuild"), "join": (Split, "join")}
+OWN = {"choose": (IPCVHooks, "split"), "rebuild": (Split, "rebuild"), "join": (Split, "join")}
 
 
 def clock(device: torch.device) -> float:

@@ -42,7 +42,7 @@ class FrameEncoder:
 
     def compressed(self) -> AbstractContextManager[Kept]:
         """Install the compressor, if any; yields the kept tokens per frame of each pass, none if all are."""
-        return self.compressor(self.network) if self.compressor else nullcontext(Kept())
+        return self.compressor(self.network, video=True) if self.compressor else nullcontext(Kept())
 
     def encode(
         self, clip: Clip, *, share: Share | None, done: int, total: int
