@@ -14,7 +14,7 @@ from ipcv.architecture.hooks import Handle, Override
 from ipcv.compression.compressors.compressor import Kept
 from ipcv.compression.compressors.reuse import Reuse
 from ipcv.compression.compressors.tensors.attention import attend
-from ipcv.compression.compressors.tensors.features import describe, in_rows
+from ipcv.compression.compressors.tensors.features import describe
 from ipcv.compression.compressors.tensors.packing import Division, PackedSegments, divide
 from ipcv.compression.compressors.tensors.selection import Stream, choose, sufficient
 from ipcv.compression.compressors.tensors.tokens import Split, mask_of, positions
@@ -52,7 +52,7 @@ class IPCVHooks:
         self.is_video = is_video
         self.reuse = Reuse(encoder, settings.rule(encoder.pixel_range), is_video=is_video) if settings.reuse else None
         self.grids: Sequence[Grid]  # of the pass under way
-        self.masks: Sequence[Tensor]  # of its patches that are computed, [slices, patches] per visual input
+        self.masks: Sequence[Tensor]  # of its patches that are computed, per visual input
         self.expected: float  # quality of its output
         self.current: _Pass
         self.kept = Kept()
@@ -205,7 +205,7 @@ class IPCVHooks:
             self.kept.quality.append(self.expected)
         if now.counts is not None:
             self.kept.computed.append(now.counts)
-            self.kept.masks += [in_rows(*each, self.encoder.merge) for each in zip(self.masks, self.grids, strict=True)]
+            self.kept.masks += self.masks
 
     def restored(self, name: str, output: Tensor) -> Tensor:
         """Every token from a block's `output`, which has the present ones; `name` tells this output from others."""

@@ -10,6 +10,7 @@ from torch import Tensor
 from ipcv.architecture.encoder import Encoder
 from ipcv.architecture.grids import Grid
 from ipcv.compression.compressors.tensors.changes import Reference, Rule, computed_patches
+from ipcv.compression.compressors.tensors.features import in_rows, in_squares
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,23 +38,23 @@ class Reuse:
         self.tokens: int  # of the last slice
 
     def begin(self, grids: Sequence[Grid], pixels: Tensor) -> list[Tensor]:
-        """Begin a pass: which patches of each visual input are computed, `[slices, patches]`.
+        """Begin a pass: which patches of each visual input are computed, `[slices, rows, columns]`.
 
         `pixels` are those of all patches, as `Encoder.pixels` gives them.
         """
         self.before = self.after = None
         masks, sizes = [], [frames * rows * columns for frames, rows, columns in grids]
-        for (frames, *picture), part in zip(grids, pixels.split(sizes), strict=True):
-            slices = part.float().unflatten(0, (frames, -1))
+        for grid, part in zip(grids, pixels.split(sizes), strict=True):
             if not self.is_video and not self.encoder.parts_videos:
-                masks.append(torch.ones(slices.shape[:2], dtype=torch.bool, device=pixels.device))
+                masks.append(torch.ones(grid, dtype=torch.bool, device=pixels.device))
                 continue
-            if self.carried is not None and self.carried.picture == tuple(picture):
+            if self.carried is not None and self.carried.picture == grid[1:]:
                 self.before = self.carried
+            slices = in_rows(part.float(), grid, self.encoder.merge)
             mask, last = computed_patches(slices, self.rule, self.before.pixels if self.before else None)
             masks.append(mask)
             if self.is_video:
-                self.after = Carried((picture[0], picture[1]), last)
+                self.after = Carried(grid[1:], last)
         return masks
 
     def computed_tokens(self, masks: Sequence[Tensor], order: Tensor | None) -> Tensor:
@@ -61,7 +62,8 @@ class Reuse:
 
         `order` is `Encoder.order` of this pass. Tokens that are no patches are always computed.
         """
-        tokens = [F.pad(mask, (self.encoder.protected, 0), value=True) for mask in masks]
+        patches = (in_squares(mask, self.encoder.merge) for mask in masks)
+        tokens = [F.pad(each, (self.encoder.protected, 0), value=True) for each in patches]
         sizes = [each.numel() for each in tokens]
         flat = torch.cat([each.flatten() for each in tokens])
         flat = flat if order is None else flat[order]

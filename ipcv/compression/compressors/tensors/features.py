@@ -40,7 +40,14 @@ def _described(normed: Tensor, grid: Grid, merge: int) -> Tensor:
 
 
 def in_rows(patches: Tensor, grid: Grid, merge: int) -> Tensor:
-    """Values of patches `[frames, rows * columns]`, in squares of `merge` × `merge`, as `[frames, rows, columns]`."""
+    """Patches `[n, ...]`, which come in squares of `merge` × `merge`, as `[frames, rows, columns, ...]`."""
     frames, rows, columns = grid
-    squares = patches.view(frames, rows // merge, columns // merge, merge, merge)
-    return squares.permute(0, 1, 3, 2, 4).reshape(frames, rows, columns)
+    squares = patches.view(frames, rows // merge, columns // merge, merge, merge, *patches.shape[1:])
+    return squares.transpose(2, 3).reshape(*grid, *patches.shape[1:])
+
+
+def in_squares(image: Tensor, merge: int) -> Tensor:
+    """Values `[frames, rows, columns]` as those of patches in squares `[frames, rows * columns]`."""
+    frames, rows, columns = image.shape
+    squares = image.view(frames, rows // merge, merge, columns // merge, merge)
+    return squares.transpose(2, 3).reshape(frames, -1)
