@@ -24,6 +24,12 @@ def test_dense_is_the_plain_model():
     [
         ("coverage", IPCV(), None),
         ("coverage@0.2:stabilize=all:select=uniform", IPCV(keep=0.2, select="uniform"), None),
+        ("coverage:stabilizer=states:reuse=0", IPCV(stabilizer="states", reuse=0.0), None),
+        (
+            "coverage@0.2:stabilizer=neighbors:reuse=0.015",
+            IPCV(keep=0.2, stabilizer="neighbors", reuse=0.015),
+            None,
+        ),
         ("paper", IPCV.paper(), None),
         ("paper@0.2", IPCV.paper(keep=0.2), None),
         ("paper@0.2:layer=4:stabilize=1", IPCV.paper(keep=0.2, layer=4, stabilize=1), None),
@@ -102,6 +108,8 @@ def test_settings_have_commas_between_them_and_keep_their_order():
         ("dart:method=3", "'method' is not known"),
         ("paper:layr=3", "'layr' is not known (did you mean 'layer'?); known: keep"),
         ("paper:layer=2.5", "'2.5' is not a whole number"),
+        ("coverage:stabilizer=none", "stabilizer='none' is not known; known: "),
+        ("coverage:reuse=2", "reuse=2.0 must be "),
         ("paper:select=most", "select='most' is not known"),
         ("frames", "frames in the setting 'frames': it takes a share and no more"),
         ("frames@0", "frames in the setting 'frames@0': 0.0 must be more than 0"),
