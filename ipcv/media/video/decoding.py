@@ -11,6 +11,7 @@ from typing import cast
 
 import numpy as np
 from av.packet import Packet
+from av.video.codeccontext import VideoCodecContext
 from av.video.frame import PictureType, VideoFrame
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
@@ -29,8 +30,9 @@ Gaps = list[int]  # positions of frames that could not be decoded
 Ranked = tuple[int, VideoFrame]  # position, picture
 BRIDGED = 8  # packets that are decoded without need, where that is quicker than beginning anew
 TRIES = 2  # times that an earlier key frame may be tried in vain: then the file is damaged
+_LAYERS = 21  # byte of an HEVC header (ISO/IEC 14496-15, version 1) whose bits 3 to 5 count the temporal layers
 _WHOLE = frozenset({PictureType.NONE, PictureType.I, PictureType.SI, PictureType.BI})
-SKIPPING = frozenset({"h264", "mpeg1video", "mpeg2video", "mpeg4"})  # codecs whose decoders pass over unused frames
+SKIPPING = frozenset({"h264", "mpeg1video", "mpeg2video", "mpeg4"})  # codecs whose frames say if others need them
 
 
 @dataclass(frozen=True)
@@ -79,6 +81,16 @@ def start(index: FrameIndex, starts: NDArray[np.int64], packet: int, back: int =
     while before >= 0 and index.rank[starts[before]] > index.rank[packet]:
         before -= 1
     return int(starts[before - back]) if before - back >= 0 else 0
+
+
+def skips_exactly(decoder: VideoCodecContext) -> bool:
+    """Whether the decoder can leave out the frames that no other needs, and those alone.
+
+    HEVC marks frames that none of their own temporal layer needs: the same thing where its header names one layer.
+    """
+    name, header = decoder.codec.canonical_name, decoder.extradata or b""
+    one_layer = len(header) > _LAYERS and header[0] == 1 and header[_LAYERS] >> 3 & 7 == 1
+    return name in SKIPPING or (name == "hevc" and one_layer)
 
 
 class _Decoder:
@@ -141,7 +153,7 @@ class _Decoder:
         packets.reach(run.first)
         decoder = packets.decoder
         decoder.flush_buffers()
-        skips = decoder.codec.canonical_name in SKIPPING and not (index.counted or index.doubtful or self._around)
+        skips = skips_exactly(decoder) and not (index.counted or index.doubtful or self._around)
         wanted = {int(index.packet[position]) for position in run.positions} if skips else set()
         for number in range(run.first, run.last + 1):
             rank = int(index.rank[number])
