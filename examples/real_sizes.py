@@ -48,7 +48,7 @@ SIZES = {
 }
 
 
-def config(name: str, scale: float, layers: int | None) -> Any:
+def config(name: str, scale: float, layers: int | None, special: dict[str, int] = SPECIAL) -> Any:
     """The configuration of a model of `SIZES`: a share `scale` of its blocks, words and, without `layers`, layers."""
     size, blocks = SIZES[name], max(LEAST, int(32 * scale))
     vision: dict[str, Any] = {"depth": blocks, "num_heads": 16, "patch_size": 14, "temporal_patch_size": 2}
@@ -71,13 +71,20 @@ def config(name: str, scale: float, layers: int | None) -> Any:
         "pad_token_id": None,
     }
     family = Qwen2_5_VLConfig if size.windows else Qwen2VLConfig
-    return family(vision_config=vision, text_config=text, tie_word_embeddings=size.tied, **SPECIAL)
+    return family(vision_config=vision, text_config=text, tie_word_embeddings=size.tied, **special)
 
 
-def build(name: str, scale: float, layers: int | None, device: torch.device, dtype: torch.dtype) -> Any:
-    """Build the model on `device`, with random weights and no end token."""
+def build(
+    name: str,
+    scale: float,
+    layers: int | None,
+    device: torch.device,
+    dtype: torch.dtype,
+    special: dict[str, int] = SPECIAL,
+) -> Any:
+    """Build the model on `device`, with random weights, no end token, and the tokens `special`."""
     torch.manual_seed(0)
     with device:
-        model = AutoModelForImageTextToText.from_config(config(name, scale, layers), dtype=dtype)
+        model = AutoModelForImageTextToText.from_config(config(name, scale, layers, special), dtype=dtype)
     model.generation_config.eos_token_id = None
     return model.eval().requires_grad_(False)
