@@ -1,7 +1,7 @@
 """Timing the parts that compression adds to an encoder's pass, and naming them in a trace."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import wraps
@@ -14,7 +14,8 @@ from torch.profiler import record_function
 from ipcv.compression.compressors.ipcv_hooks import IPCVHooks
 from ipcv.compression.compressors.tensors.tokens import Split
 
-OWN = {"choose": (IPCVHooks, "split"), "rebuild": (Split, "rebuild"), "join": (Split, "join")}
+DECIDING = {"compare": (IPCVHooks, "begin"), "choose": (IPCVHooks, "split")}
+OWN = {**DECIDING, "rebuild": (Split, "rebuild"), "mean": (Split, "average"), "join": (Split, "join")}
 
 
 def clock(device: torch.device) -> float:
@@ -27,13 +28,14 @@ class Marks:
     """Start and end of every call of a part that compression adds."""
 
     device: torch.device
+    parts: Mapping[str, tuple[type, str]] = field(default_factory=lambda: OWN)
     spans: list[tuple[Any, Any]] = field(default_factory=list)
 
     @contextmanager
     def on(self) -> Iterator[None]:
         """Mark all calls inside the `with`."""
         with ExitStack() as stack:
-            for name, (owner, method) in OWN.items():
+            for name, (owner, method) in self.parts.items():
                 stack.enter_context(patch.object(owner, method, self.mark(name, getattr(owner, method))))
             yield
 

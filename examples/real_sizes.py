@@ -88,3 +88,16 @@ def build(
         model = AutoModelForImageTextToText.from_config(config(name, scale, layers, special), dtype=dtype)
     model.generation_config.eos_token_id = None
     return model.eval().requires_grad_(False)
+
+
+def tower(blocks: int, device: torch.device, dtype: torch.dtype) -> Any:
+    """Qwen2-VL's encoder at its real width before a tiny language model, with weights that keep their inputs' scale."""
+    settings = config("qwen2-vl-2b", 0, layers=1)
+    settings.vision_config.depth = blocks
+    torch.manual_seed(0)
+    with device:
+        model = AutoModelForImageTextToText.from_config(settings, dtype=dtype)
+    for parameter in model.model.visual.parameters():
+        if parameter.dim() > 1:
+            torch.nn.init.normal_(parameter, std=parameter[0].numel() ** -0.5)
+    return model.eval().requires_grad_(False)
