@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, get_origin
 
-from ipcv.compression.registry import DEFAULTS, maker, settings_of
+from ipcv.compression.registry import DEFAULTS, maker, preset_of, settings_of
 from ipcv_cli.exit import UsageError
 
 if TYPE_CHECKING:
@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 
 COMPRESSION = (
-    *("no_compress", "method", "keep", "quality", "layer", "stabilize", "neighbors"),
+    *("no_compress", "method", "preset", "quality"),
+    *("keep", "layer", "stabilize", "neighbors", "stabilizer", "reuse"),
     *("reducer", "reducer_keep", "llm_pruner", "llm_keep", "llm_layer"),
 )
 
@@ -81,42 +82,48 @@ def sampling(fps: float | None, max_frames: int | None, start: str | None, end: 
 def compression(
     *,
     no_compress: bool,
-    keep: float | None,
-    layer: int | None,
-    stabilize: str | None,
-    neighbors: int | None,
     llm_pruner: str | None,
     llm_keep: float | None,
     llm_layer: int | None,
     method: str | None = None,
-    quality: float | None = None,
+    preset: str | None = None,
     reducer: str | None = None,
     reducer_keep: float | None = None,
+    **in_encoder: Any,
 ) -> dict[str, Any]:
-    """`compressor`, `reducer` and `pruner` for `ipcv.Options`.
+    """`compressor`, `reducer` and `pruner` for `ipcv.Options`; `in_encoder` are the compressor's settings by name.
 
     Raises `ValueError` for bad values, `UsageError` for options that exclude each other.
     """
-    blocks_seen = int(stabilize) if stabilize and stabilize.isdecimal() else stabilize
-    encoder = given(keep=keep, quality=quality, layer=layer, stabilize=blocks_seen, neighbors=neighbors)
-    between, language = given(keep=reducer_keep), given(keep=llm_keep, layer=llm_layer)
+    encoder, between, language = given(**in_encoder), given(keep=reducer_keep), given(keep=llm_keep, layer=llm_layer)
+    if encoder.get("stabilize", "").isdecimal():
+        encoder["stabilize"] = int(encoder["stabilize"])
     if no_compress:
-        methods = [("--method", method), ("--reducer", reducer), ("--llm-pruner", llm_pruner)]
+        methods = [("--method", method), ("--preset", preset), ("--reducer", reducer), ("--llm-pruner", llm_pruner)]
         settings = (*_flags("--", encoder), *_flags("--reducer-", between), *_flags("--llm-", language))
         exclude("--no-compress", *methods, *settings)
         return {"compressor": None, "reducer": None, "pruner": None}
-    if quality is not None:
-        exclude("--quality", ("--keep", keep), ("--method paper", method == "paper"))
+    if "quality" in encoder:
+        exclude("--quality", ("--keep", encoder.get("keep")), ("--method paper", method == "paper"))
     if reducer_keep is not None and reducer in (None, "none"):
         raise UsageError("--reducer-keep says how much --reducer keeps: name one, as in --reducer evs")
     if language and llm_pruner is None:
         first = next(iter(language))
         raise UsageError(f"--llm-{first} is a setting of --llm-pruner: name one, as in --llm-pruner dart")
     return {
-        "compressor": _method("--method", method or DEFAULTS["compressor"], "--", encoder),
+        "compressor": _compressor(method or DEFAULTS["compressor"], preset, encoder),
         "reducer": _method("--reducer", reducer or DEFAULTS["reducer"], "--reducer-", between),
         "pruner": _method("--llm-pruner", llm_pruner or DEFAULTS["pruner"], "--llm-", language),
     }
+
+
+def _compressor(method: str | None, preset: str | None, settings: dict[str, Any]) -> Any:
+    """The method called `method` with these settings; those that are missing are from the preset, if one is named."""
+    if preset is None:
+        return _method("--method", method, "--", settings)
+    others = (f"--method {method}", method != DEFAULTS["compressor"]), ("--quality", settings.get("quality"))
+    exclude(f"--preset {preset}", *others)
+    return preset_of(preset, **settings)
 
 
 def _flags(prefix: str, settings: Mapping[str, Any]) -> list[tuple[str, Any]]:

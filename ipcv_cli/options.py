@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from ipcv.compression.compressors.presets import PRESETS
 from ipcv.compression.registry import names
 from ipcv_cli import completion
 
@@ -14,10 +15,12 @@ if TYPE_CHECKING:
     CompressorName = str
     ReducerName = str
     PrunerName = str
+    PresetName = str
 else:  # the registered methods
     CompressorName = Literal[names("compressor")]
     ReducerName = Literal[(*names("reducer"), "none")]
     PrunerName = Literal[(*names("pruner"), "none")]
+    PresetName = Literal[tuple(PRESETS)]
 
 DEFAULT_MODEL = "Qwen/Qwen2-VL-2B-Instruct"
 INPUT, MODEL, FRAMES, COMPRESSION = "Videos", "Model", "Frames", "Compression"  # panels of the help
@@ -130,11 +133,21 @@ Method = Annotated[
         default="coverage",
     ),
 ]
+Preset = Annotated[
+    PresetName | None,
+    option(
+        COMPRESSION,
+        "How much work the encoder saves: ready-made settings, which the options below can change one by one.",
+        "--preset",
+        metavar=None,
+        default="balanced",
+    ),
+]
 Keep = Annotated[
     float | None,
     option(
         COMPRESSION,
-        "Share of visual tokens that the encoder's later blocks compute. 1: all.",
+        "Of the visual tokens that are not reused, the share that the encoder's later blocks compute. 1: all.",
         "--keep",
         metavar="SHARE",
         default="0.35 (tome: 0.5)",
@@ -170,6 +183,26 @@ Neighbors = Annotated[
         "--neighbors",
         metavar="N",
         default="4 (paper: 10)",
+    ),
+]
+Stabilizer = Annotated[
+    Literal["states", "neighbors"] | None,
+    option(
+        COMPRESSION,
+        "Keys and values of a dropped token: from its rebuilt state, or the mean of its kept neighbours'.",
+        "--stabilizer",
+        metavar=None,
+        default="states",
+    ),
+]
+Reuse = Annotated[
+    float | None,
+    option(
+        COMPRESSION,
+        "In a video, compute a patch only if it changed by this share of black to white. 0: every patch.",
+        "--reuse",
+        metavar="SHARE",
+        default="0",
     ),
 ]
 Reducer = Annotated[

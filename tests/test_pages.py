@@ -125,7 +125,7 @@ def test_the_method_shown_as_an_example_works():
     assert TypeAdapter(names["Halving"]).dump_python(method) == {"keep": 0.5, "method": method.name}
 
 
-def test_the_row_of_a_preset_is_its_own():
+def test_the_row_of_a_variant_is_its_own():
     (row,) = (row for row in reference.methods().splitlines() if "| `paper` |" in row)
     assert "[IPCV.paper](https://arxiv.org/abs/2512.18747): as published: keep the tokens" in row
     (line,) = (line for line in reference.departures().splitlines() if line.startswith("- **IPCV.paper**: "))

@@ -17,7 +17,7 @@ from ipcv.batch.dispatch import Dispatcher
 from ipcv.batch.pending import PendingAnswer, PendingVideo, finished
 from ipcv.batch.plan import FailedStage, Outcome, Plan, Started, WorkItem, failure
 from ipcv.batch.prepared_clip import PreparedClip
-from ipcv.batch.presets import second_try
+from ipcv.batch.prompts import second_try
 from ipcv.encodings.cache import EncodingCache
 from ipcv.errors import OUT_OF_MEMORY, VideoError, memory_errors
 from ipcv.inference.clock import Clock

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from ipcv.batch.pending import PendingVideo
 from ipcv.batch.plan import Plan, WorkItem, failure
-from ipcv.batch.presets import second_try
+from ipcv.batch.prompts import second_try
 from ipcv.encodings import fingerprint
 from ipcv.encodings.cache import EncodingCache
 from ipcv.encodings.reuse import Reuse

@@ -7,7 +7,7 @@ from typing import Any
 
 from ipcv.batch.plan import Captioned, Cause, Failed, Outcome, Part, WorkItem, failure
 from ipcv.batch.prepared_clip import PreparedClip
-from ipcv.batch.presets import parse
+from ipcv.batch.prompts import parse
 from ipcv.encodings.encoded import Encoded
 from ipcv.encodings.reuse import Reuse
 from ipcv.inference.clock import Clock

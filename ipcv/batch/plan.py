@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 from ipcv.answer import SCHEMA_VERSION, Answer
 from ipcv.batch.items import Item
-from ipcv.batch.presets import DEFAULT_PROMPT
+from ipcv.batch.prompts import DEFAULT_PROMPT
 from ipcv.encodings import fingerprint
 from ipcv.errors import ErrorKind, VideoError, error_kind
 from ipcv.media.remote.access import Access
@@ -23,7 +23,7 @@ class Plan:
     """The questions asked about every video, and the options. Bad values raise `ValueError`."""
 
     questions: tuple[str, ...] = (DEFAULT_PROMPT,)  # asked of each video or segment, unless the item has its own
-    structured: bool = False  # whether the first answer must be a JSON object as in `presets.Description`
+    structured: bool = False  # whether the first answer must be a JSON object as in `prompts.Description`
     segments: Segments | None = None  # None: the whole video at once
     options: Options = field(default_factory=Options)
     fit: bool = False  # `ModelSource.fit`, part of the key: options are lowered to the free memory

@@ -24,7 +24,7 @@ class ListedMethod:
     name: str  # on the command line and in `ipcv bench`
     place: Place  # in the encoder, between encoder and language model, or in the language model
     default: bool  # whether it is used where no other was asked for
-    method: str  # in Python, below `ipcv`: the class, or its classmethod for a preset
+    method: str  # in Python, below `ipcv`: the class, or its classmethod for a variant
     summary: str
     arxiv: str  # number of its paper; empty: it has none
     needs: tuple[str, ...]  # that not every model offers

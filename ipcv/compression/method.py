@@ -17,11 +17,11 @@ class Method(ABC):
     none: its fields tell it.
     """
 
-    name: ClassVar[str]  # in JSON, in cache keys and, but for presets, on the command line: never changed
+    name: ClassVar[str]  # in JSON, in cache keys and, but for variants, on the command line: never changed
     place: ClassVar[Place]
     arxiv: ClassVar[str]  # number of its paper; empty: it has none
     departures: ClassVar[str]  # where it differs from its paper, in one line; empty: nowhere that is known
-    presets: ClassVar[Mapping[str, str]] = {}  # classmethods that `registry.py` names: where each differs instead
+    variants: ClassVar[Mapping[str, str]] = {}  # classmethods that `registry.py` names: where each differs instead
     needs: ClassVar[frozenset[Need]] = frozenset()  # that not every model family offers
 
     def _check_share(self, keep: float) -> None:

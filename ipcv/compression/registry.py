@@ -37,7 +37,7 @@ def names(place: Place) -> tuple[str, ...]:
 
 
 def method_class(name: str) -> type[Method]:
-    """The class of the method called `name`; presets share one."""
+    """The class of the method called `name`; variants share one."""
     return _found(name, 1)
 
 
@@ -54,7 +54,7 @@ def maker(name: str) -> Callable[..., Any]:
 def departures_of(name: str) -> str:
     """Where the method called `name` differs from its paper; empty: nowhere that is known."""
     method, made_by = method_class(name), maker(name)
-    return method.departures if made_by is method else method.presets[made_by.__name__]
+    return method.departures if made_by is method else method.variants[made_by.__name__]
 
 
 def settings_of(name: str) -> dict[str, Any]:
@@ -66,6 +66,11 @@ def default(place: Place) -> Any:
     """The method that is used at a place where none was asked for; None: nothing is done there."""
     name = DEFAULTS[place]
     return None if name is None else maker(name)()
+
+
+def preset_of(name: str, **changes: Any) -> Any:
+    """The default compressor with the settings called `name` in `compressors/presets.py`, but for `changes`."""
+    return cast(Any, method_class(DEFAULTS["compressor"] or "")).preset(name, **changes)
 
 
 def _found(name: str, depth: int | None) -> Any:

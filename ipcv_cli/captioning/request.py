@@ -42,20 +42,20 @@ def inputs(
 
 
 def plan(
-    options: "Options", prompt: str | None, preset: str | None, questions: list[str], segments: str | None
+    options: "Options", prompt: str | None, style: str | None, questions: list[str], segments: str | None
 ) -> "Plan":
     """The plan of a run. Raises `UsageError` or `ValueError` for bad options."""
     from ipcv.batch.plan import Plan
-    from ipcv.batch.presets import DEFAULT_PROMPT, JSON, PRESETS
+    from ipcv.batch.prompts import DEFAULT_PROMPT, JSON, READY_MADE
     from ipcv.media.segments import Segments
 
-    first = [PRESETS[preset]] if preset else [] if prompt is None else [prompt]
+    first = [READY_MADE[style]] if style else [] if prompt is None else [prompt]
     for text in (*first, *questions):
         if not text.strip():
             raise UsageError("the question is empty")
     return Plan(
         questions=tuple(dict.fromkeys([*first, *questions])) or (DEFAULT_PROMPT,),
-        structured=preset == JSON,
+        structured=style == JSON,
         segments=Segments.parse(segments) if segments else None,
         options=options,
     )

@@ -52,9 +52,9 @@ def caption(
             opt.ANSWER, "What to ask of every video.", "--prompt", metavar="TEXT", default="Describe the video."
         ),
     ] = None,
-    preset: Annotated[
+    style: Annotated[
         Literal["short", "detailed", "tags", "json"] | None,
-        opt.option(opt.ANSWER, "A ready-made prompt; json also checks the answer.", "--preset", metavar=None),
+        opt.option(opt.ANSWER, "A ready-made prompt; json also checks the answer.", "--style", metavar=None),
     ] = None,
     question: Annotated[
         list[str] | None,
@@ -77,11 +77,14 @@ def caption(
     cache_limit: src.CacheLimit = "10GB",
     no_compress: opt.NoCompress = False,
     method: opt.Method = None,
+    preset: opt.Preset = None,
     keep: opt.Keep = None,
     quality: opt.Quality = None,
     layer: opt.Layer = None,
     stabilize: opt.Stabilize = None,
     neighbors: opt.Neighbors = None,
+    stabilizer: opt.Stabilizer = None,
+    reuse: opt.Reuse = None,
     reducer: opt.Reducer = None,
     reducer_keep: opt.ReducerKeep = None,
     llm_pruner: opt.LlmPruner = None,
@@ -183,7 +186,7 @@ def caption(
     """
     with reported(debug=debug, no_color=no_color):
         if prompt is not None:
-            choices.exclude("--prompt", ("--preset", preset))
+            choices.exclude("--prompt", ("--style", style))
         if segments:
             choices.exclude("--segments", ("--cache", cache != "off"))
         if fail_fast:
@@ -205,7 +208,7 @@ def caption(
                 inputs = request.inputs(
                     sources, nul=nul, glob=glob or [], exclude=exclude or [], limit=limit, shard=shard
                 )
-                plan = request.plan(choices.answer_options(context.params), prompt, preset, question or [], segments)
+                plan = request.plan(choices.answer_options(context.params), prompt, style, question or [], segments)
                 store = choices.encoding_cache(cache, cache_limit, view.warn)
                 settings = EngineSettings(
                     source=choices.model_source(context.params),

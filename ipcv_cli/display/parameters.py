@@ -11,11 +11,15 @@ PARAMETERS = (
         "dtype",
         "fit",
         "fps",
+        "neighbors",
         "offline",
         "quality",
         "quant",
+        "reuse",
         "revision",
         "seed",
+        "stabilize",
+        "stabilizer",
         "temperature",
         "baseline",
         "repeats",
@@ -28,18 +32,20 @@ OPTIONS = {name: f"--{name.replace('_', '-')}" for name in PARAMETERS} | {"name"
 QUOTES = "\"'"
 _NAMES = "|".join(OPTIONS)
 _VALUE = r"""=(?P<value>"[^"]*"|'[^']*'|[^\s,;:`]+)"""
+_OF_BENCH = "in the setting '"
 _PARAMETER = re.compile(rf"(?<![\w./=\\'\"-])(?P<tick>`?)(?P<name>{_NAMES})(?:{_VALUE})?(?P=tick)(?![\w./=\\'\"-])")
 
 
 def as_options(message: str) -> str:
     """`message` with options in place of the library's parameters.
 
-    A parameter is recognised by an underscore, a value or backticks: other words may be plain English.
+    A parameter is recognised by an underscore, a value or backticks: other words may be plain English. The settings of
+    `ipcv bench` have the library's own names, as in `coverage:reuse=0.02`: what is said about one stays.
 
     >>> as_options('lower max_pixels, try `quant="4bit"`, or do without `fit`: batch_size=0 must be at least 1')
     'lower --max-pixels, try --quant 4bit, or do without --fit: --batch-size 0 must be at least 1'
     """
-    return _PARAMETER.sub(_option, message)
+    return message if _OF_BENCH in message else _PARAMETER.sub(_option, message)
 
 
 def _option(found: re.Match[str]) -> str:

@@ -15,7 +15,7 @@ from ipcv.batch.captioner import Captioner
 from ipcv.batch.inputs import collect
 from ipcv.batch.items import Item
 from ipcv.batch.plan import Captioned, Failed, Plan, Started, describe
-from ipcv.batch.presets import PRESETS, parse
+from ipcv.batch.prompts import READY_MADE, parse
 from ipcv.encodings import fingerprint
 from ipcv.encodings.cache import EncodingCache
 from ipcv.files import parse_size
@@ -179,13 +179,13 @@ def test_json_that_is_none_is_asked_for_again_and_recorded(demo, clips, monkeypa
         return render(tokenizer, messages, *given, **values)
 
     monkeypatch.setattr(prompt, "render", listen)
-    plan = Plan(questions=(PRESETS["json"],), structured=True, options=OPTIONS)
+    plan = Plan(questions=(READY_MADE["json"],), structured=True, options=OPTIONS)
     *_, done = run(demo, [item], plan)
     (part,) = done.parts
     assert part.data is None
     assert part.problem == "there is no JSON object in it"
     *measured, first, second = prompts
-    assert all(text.startswith(PRESETS["json"]) for text in prompts)
+    assert all(text.startswith(READY_MADE["json"]) for text in prompts)
     assert len(measured) == 2
     assert "was not valid" not in first
     assert "was not valid (there is no JSON object in it)" in second
@@ -321,7 +321,7 @@ def test_sizes_are_written_as_people_write_them(text, size):
 def test_a_second_try_that_fails_is_that_videos_failure(demo, clips):
     items = collect([str(clips)])[:2]
     captioner = Captioner(
-        demo, Plan(questions=(PRESETS["json"],), structured=True, options=OPTIONS), Readers(0, 1), batch_size=2
+        demo, Plan(questions=(READY_MADE["json"],), structured=True, options=OPTIONS), Readers(0, 1), batch_size=2
     )
     seen = []
 

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+from dataclasses import asdict
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import IO
@@ -20,6 +21,7 @@ import jsonschema
 import pytest
 from terminals import Terminal
 
+from ipcv import IPCV
 from ipcv.models.hub import find_folder
 from ipcv.models.loading import DEMO_NOTICE
 from ipcv_cli.display.stdout import answer_schema
@@ -105,6 +107,8 @@ def test_options_reach_the_model(clip, capsys):
         "0.5",
         "--stabilize",
         "1",
+        "--reuse",
+        "0",
     ]
     options += ["--llm-pruner", "fastv", "--llm-keep", "0.25", "--llm-layer", "1", "--system", "You are terse."]
     options += ["--max-new-tokens", "1", "--temperature", "0.5", "--seed", "7", "--layer", "2", "--neighbors", "3"]
@@ -126,6 +130,14 @@ def test_options_reach_the_model(clip, capsys):
     assert found["finish_reason"] == "length"
 
 
+def test_a_preset_is_told_by_its_settings_and_options_win(clip, capsys):
+    options = ["--preset", "fast", "--keep", "0.3", "--stabilizer", "neighbors"]
+    assert main(["ask", str(clip), COLOUR, "-m", "demo", "--json", *options]) == 0
+    found = json.loads(capsys.readouterr().out)
+    jsonschema.validate(found, answer_schema(stream=False))
+    assert found["settings"]["compressor"] == asdict(IPCV.preset("fast", keep=0.3, stabilizer="neighbors"))
+
+
 def test_other_methods_answer_and_say_what_they_were(clip, capsys):
     options = ["--method", "tome", "--keep", "0.6", "--reducer", "vidcom2", "--reducer-keep", "0.5"]
     options += ["--llm-pruner", "v2drop"]
@@ -145,6 +157,11 @@ def test_other_methods_answer_and_say_what_they_were(clip, capsys):
     ("options", "message"),
     [
         (["--method", "tome", "--layer", "2"], "--method tome and --layer exclude each other"),
+        (["--preset", "fast", "--method", "tome"], "--preset fast and --method tome exclude each other"),
+        (["--preset", "fast", "--quality", "0.9"], "--preset fast and --quality exclude each other"),
+        (["--no-compress", "--preset", "fast"], "--no-compress and --preset exclude each other"),
+        (["--reuse", "1"], "--reuse 1.0 must be at least 0 and less than 1"),
+        (["--reuse", "0.03", "--stabilize", "3"], "--reuse 0.03 needs --stabilize all, not 3"),
         (["--reducer-keep", "0.5"], "--reducer-keep says how much --reducer keeps: name one, as in --reducer evs"),
         (["--reducer", "evs", "--reducer-keep", "0"], "EVS keep=0.0 must be more than 0 and at most 1"),
         (["--llm-pruner", "v2drop", "--llm-keep", "0.5"], "--llm-pruner v2drop and --llm-keep exclude each other"),

@@ -338,7 +338,7 @@ def test_two_runs_on_one_output_exclude_each_other(videos, capsys):
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (["--prompt", "x", "--preset", "short"], "--prompt and --preset exclude each other"),
+        (["--prompt", "x", "--style", "short"], "--prompt and --style exclude each other"),
         (["--prompt", " "], "the question is empty"),
         (["--segments", "often"], "segments 'often' are not known"),
         (["--shard", "1of2"], "--shard 1of2 makes no sense"),

@@ -48,7 +48,7 @@ def test_no_line_is_wider_than_the_terminal_or_100_columns(words, width, capsys,
     assert min(width, 100) - 20 < widest <= min(width, 100)
 
 
-def test_a_preset_is_described_as_itself(capsys):
+def test_a_variant_is_described_as_itself(capsys):
     main(["methods", "paper"])
     out = " ".join(capsys.readouterr().out.split())
     assert "does As published (arXiv 2512.18747): keep the tokens that a block changed most." in out

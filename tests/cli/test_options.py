@@ -2,11 +2,11 @@
 
 import inspect
 import re
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
-from ipcv.compression.compressors.ipcv_compressor import IPCV
+from ipcv.compression.compressors.ipcv_compressor import IPCV, Stabilizer
 from ipcv.compression.compressors.tome import ToMe
 from ipcv.compression.pruners.dart import Dart
 from ipcv.compression.pruners.fastv import FastV
@@ -24,11 +24,14 @@ from ipcv_cli.exit import UsageError
 NOTHING: dict[str, Any] = {
     "no_compress": False,
     "method": None,
+    "preset": None,
     "quality": None,
     "keep": None,
     "layer": None,
     "stabilize": None,
     "neighbors": None,
+    "stabilizer": None,
+    "reuse": None,
     "reducer": None,
     "reducer_keep": None,
     "llm_pruner": None,
@@ -42,10 +45,13 @@ PLACES = {  # where the library keeps the default of each option that has one
     "frame_batch": Options().frame_batch,
     "method": "coverage" if Options().compressor == IPCV() else "",
     "reducer": "none" if Options().reducer is None else "",
+    "preset": "balanced" if Options().compressor == IPCV.preset("balanced") else "",
     "keep": IPCV().keep,
     "layer": IPCV().layer,
     "stabilize": IPCV().stabilize,
     "neighbors": IPCV().neighbors,
+    "stabilizer": IPCV().stabilizer,
+    "reuse": IPCV().reuse,
     "llm_pruner": "none" if Options().pruner is None else "",
     "max_new_tokens": Options().max_new_tokens,
     "temperature": Options().temperature,
@@ -79,9 +85,9 @@ def test_without_options_everything_is_as_in_the_library():
 
 
 def test_options_reach_the_settings():
-    given = {"keep": 0.5, "layer": 1, "stabilize": "2", "neighbors": 4, "llm_keep": 0.25, "llm_layer": 2}
+    given = {"keep": 0.5, "layer": 1, "stabilize": "2", "neighbors": 4, "reuse": 0.0, "llm_keep": 0.25, "llm_layer": 2}
     assert choices.compression(**NOTHING | given | {"llm_pruner": "fastv"}) == {
-        "compressor": IPCV(keep=0.5, layer=1, stabilize=2, neighbors=4),
+        "compressor": IPCV(keep=0.5, layer=1, stabilize=2, neighbors=4, reuse=0.0),
         "reducer": None,
         "pruner": FastV(keep=0.25, layer=2),
     }
@@ -99,6 +105,11 @@ def test_options_reach_the_settings():
     [
         ({"method": "paper", "stabilize": "all"}, IPCV.paper(stabilize="all"), None),
         ({"quality": 0.9}, IPCV(quality=0.9), None),
+        ({"preset": "fast"}, IPCV.preset("fast"), None),
+        ({"preset": "fast", "method": "coverage"}, IPCV.preset("fast"), None),
+        ({"preset": "fast", "keep": 0.3, "reuse": 0.0}, IPCV.preset("fast", keep=0.3, reuse=0.0), None),
+        ({"preset": "balanced"}, IPCV(), None),
+        ({"stabilizer": "neighbors", "reuse": 0.03}, IPCV(stabilizer="neighbors", reuse=0.03), None),
         ({"method": "tome"}, ToMe(), None),
         ({"method": "tome", "keep": 0.7}, ToMe(keep=0.7), None),
         ({"reducer": "evs"}, IPCV(), EVS()),
@@ -128,10 +139,25 @@ def test_the_help_repeats_the_shares_of_the_other_methods():
     assert "without, 3 (Qwen3.5: 4)" in llm_layer
 
 
-@pytest.mark.parametrize("name", ["layer", "stabilize", "neighbors"])
+@pytest.mark.parametrize("name", ["layer", "stabilize", "neighbors", "stabilizer", "reuse"])
 def test_merging_has_a_share_and_no_more(name):
     with pytest.raises(UsageError, match=f"^--method tome and --{name} exclude each other"):
         choices.compression(**NOTHING | {"method": "tome", name: "1" if name == "stabilize" else 1})
+
+
+@pytest.mark.parametrize(
+    ("given", "other"),
+    [({"method": "tome"}, "--method tome"), ({"method": "paper"}, "--method paper"), ({"quality": 0.9}, "--quality")],
+    ids=str,
+)
+def test_a_preset_has_a_method_and_a_share_of_its_own(given, other):
+    with pytest.raises(UsageError, match=f"^--preset fast and {other} exclude each other"):
+        choices.compression(**NOTHING | {"preset": "fast"} | given)
+
+
+def test_the_stabilizers_are_those_of_the_library():
+    annotation = get_args(inspect.signature(ask).parameters["stabilizer"].annotation)[0]
+    assert get_args(get_args(annotation)[0]) == get_args(Stabilizer)
 
 
 @pytest.mark.parametrize(("given", "other"), [({"keep": 0.5}, "--keep"), ({"method": "paper"}, "--method paper")])
@@ -157,7 +183,14 @@ def test_a_setting_of_a_pruner_needs_one(name):
 
 @pytest.mark.parametrize("name", [name for name in NOTHING if name != "no_compress"])
 def test_the_plain_model_has_nothing_to_set(name):
-    value = {"llm_pruner": "dart", "method": "tome", "reducer": "evs", "stabilize": "1"}.get(name, 1)
+    value = {
+        "llm_pruner": "dart",
+        "method": "tome",
+        "preset": "fast",
+        "reducer": "evs",
+        "stabilize": "1",
+        "stabilizer": "states",
+    }.get(name, 1)
     with pytest.raises(UsageError, match=f"^--no-compress and --{name.replace('_', '-')} exclude each other"):
         choices.compression(**NOTHING | {"no_compress": True, name: value})
 
@@ -169,7 +202,9 @@ def test_no_pruner_and_one_as_published_have_nothing_to_set(name, pruner):
         choices.compression(**NOTHING | {"llm_pruner": pruner, name: 1})
 
 
-@pytest.mark.parametrize("given", [{"keep": 0.0}, {"llm_pruner": "dart", "llm_keep": 0.0}], ids=str)
+@pytest.mark.parametrize(
+    "given", [{"keep": 0.0}, {"preset": "fast", "keep": 0.0}, {"llm_pruner": "dart", "llm_keep": 0.0}], ids=str
+)
 def test_zero_is_a_value_and_not_an_option_left_out(given):
     with pytest.raises(ValueError, match="keep=0"):
         choices.compression(**NOTHING | given)

@@ -22,6 +22,8 @@ SOURCES = [*Path(ipcv.__file__).parent.rglob("*.py")]
         ("give `overwrite=True`", "give --overwrite"),
         ("batch_size=0 must be at least 1", "--batch-size 0 must be at least 1"),
         ('is bundled (name="demo")', "is bundled (--model demo)"),
+        ("reuse=0.02 needs stabilize='all', not 3", "--reuse 0.02 needs --stabilize all, not 3"),
+        ("stabilizer='none' is not known", "--stabilizer none is not known"),
     ],
 )
 def test_a_parameter_becomes_its_option(message, shown):
@@ -36,6 +38,7 @@ def test_a_parameter_becomes_its_option(message, shown):
         "the repository has no revision 'v9'",
         "these videos fit, seed by seed",
         "lower --max-pixels",
+        "coverage in the setting 'coverage:reuse=2': reuse=2.0 must be at least 0 and less than 1",
         "keep=2 must be at most 1",  # of which of the methods?
         "`ipcv models pull owner/model --revision v1` fetches it",
     ],

@@ -17,6 +17,7 @@ from ipcv import DTD, EVS, IPCV, Dart, FastV, Options, ToMe, V2Drop, VidCom2
 from ipcv.architecture.shapes import NEEDS
 from ipcv.compression import registry
 from ipcv.compression.compressors.compressor import Compressor
+from ipcv.compression.compressors.presets import PRESETS
 from ipcv.compression.pruners.pruner import Pruner
 from ipcv.compression.reducers.reducer import Reducer
 
@@ -119,6 +120,16 @@ def test_every_method_says_what_it_is(name):
     assert (
         method.name == name or len([other for other in registry.METHODS if registry.method_class(other) is method]) > 1
     )
+
+
+def test_a_preset_is_a_few_settings_of_the_default_method():
+    assert registry.preset_of("fast") == IPCV(**PRESETS["fast"])
+    assert IPCV.preset("fast", keep=0.3) == IPCV(**{**PRESETS["fast"], "keep": 0.3})
+    assert IPCV.preset("balanced") == IPCV()
+    shares = [IPCV.preset(name).keep or 0 for name in ("fast", "balanced", "careful")]
+    assert shares == sorted(set(shares))
+    with pytest.raises(ValueError, match="preset 'quick' is not known; known: fast, balanced, careful"):
+        IPCV.preset("quick")
 
 
 def test_no_two_methods_have_one_name():

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
 from ipcv.batch.items import read_manifest
-from ipcv.batch.presets import parse
+from ipcv.batch.prompts import parse
 from ipcv.files import parse_size
 from ipcv.media.sampling import parse_time
 from ipcv.media.segments import Segments

@@ -12,6 +12,7 @@ from ipcv.architecture.shapes import VisionShape
 from ipcv.compression.compressors.compressor import Compressor, Kept, PassWork
 from ipcv.compression.compressors.ipcv_flops import pass_flops
 from ipcv.compression.compressors.ipcv_hooks import IPCVHooks
+from ipcv.compression.compressors.presets import PRESETS
 from ipcv.compression.compressors.tensors.changes import Rule
 from ipcv.compression.compressors.tensors.selection import Select
 from ipcv.compression.compressors.tensors.tokens import Blend
@@ -31,7 +32,8 @@ class IPCV(Compressor):
     their nearest kept neighbours. After the last block every token is rebuilt, so that the encoder's output keeps its
     shape. Attention stays within frames or windows, as in the model. Each forward pass chooses once, among the computed
     tokens of all its frames. With `quality`, a pass keeps as many tokens as it needs: few of a still scene, more of a
-    busy one. `IPCV.paper()` has the paper's settings.
+    busy one. `IPCV.preset("fast")` and `IPCV.preset("careful")` save more and less, `IPCV.paper()` has the paper's
+    settings.
 
     >>> with IPCV(keep=0.35)(model):
     ...     model.generate(**inputs)
@@ -46,7 +48,7 @@ class IPCV(Compressor):
         "coverage chooses tokens by how well they cover all others, weighs neighbours by distance and lets every later "
         "block attend to all tokens; IPCV.paper() has the paper's own rules"
     )
-    presets: ClassVar[Mapping[str, str]] = {
+    variants: ClassVar[Mapping[str, str]] = {
         "paper": "queries and outputs of dropped tokens, which the paper's code computes and throws away, are left out"
     }
 
@@ -61,6 +63,16 @@ class IPCV(Compressor):
     reuse: float = 0.0  # change of a patch, as a share of black to white, from which on it is computed; 0: always
     cut: float = 0.5  # share of changed patches above which a whole slice (frame or frame pair) is computed
     refresh: int = 64  # slices after which the next one is computed whole
+
+    @classmethod
+    def preset(cls, name: str, **changes: Any) -> "IPCV":
+        """The settings called `name`: fast, balanced (the default) or careful.
+
+        Any field can be changed by name.
+        """
+        if name not in PRESETS:
+            raise ValueError(f"preset {name!r} is not known; known: {', '.join(PRESETS)}")
+        return cls(**{**PRESETS[name], **changes})
 
     @classmethod
     def paper(cls, **changes: Any) -> "IPCV":

@@ -9,7 +9,7 @@ JSON = "json"
 
 
 class Description(BaseModel):
-    """The JSON object that the preset `json` asks for."""
+    """The JSON object that the ready-made prompt `json` asks for."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
@@ -20,7 +20,7 @@ class Description(BaseModel):
     text: list[str]  # what can be read in the picture
 
 
-PRESETS = {
+READY_MADE = {
     "short": "Describe the video in one sentence.",
     "detailed": "Describe the video in detail: what can be seen, what happens and in which order, where, and any text.",
     "tags": "List up to ten tags for the video: single words or short phrases, separated by commas, nothing else.",
@@ -47,4 +47,4 @@ def parse(answer: str) -> tuple[Description | None, str | None]:
 
 def second_try(problem: str) -> str:
     """The prompt that follows an answer with this problem."""
-    return f"{PRESETS[JSON]} An earlier answer was not valid ({problem}): write correct JSON."
+    return f"{READY_MADE[JSON]} An earlier answer was not valid ({problem}): write correct JSON."

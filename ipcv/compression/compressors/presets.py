@@ -1,0 +1,10 @@
+"""IPCV's presets: how careful it is, by a name. Imports no torch, so that the command line can name them cheaply."""
+
+from collections.abc import Mapping
+from typing import Any
+
+PRESETS: Mapping[str, Mapping[str, Any]] = {  # settings in which each differs from the default
+    "fast": {"keep": 0.2, "reuse": 0.04},
+    "balanced": {},
+    "careful": {"keep": 0.5, "reuse": 0.02},
+}
