@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 import typer
 
 from ipcv_cli import choices, startup
+from ipcv_cli import compression_options as com
 from ipcv_cli import options as opt
 from ipcv_cli import source_options as src
 from ipcv_cli.display.stdio import check_stdout
@@ -51,24 +52,24 @@ def ask(
     max_pixels: opt.MaxPixels = None,
     max_visual_tokens: opt.MaxVisualTokens = None,
     frame_batch: opt.FrameBatch = None,
-    no_compress: opt.NoCompress = False,
-    method: opt.Method = None,
-    preset: opt.Preset = None,
-    keep: opt.Keep = None,
-    quality: opt.Quality = None,
-    layer: opt.Layer = None,
-    stabilize: opt.Stabilize = None,
-    neighbors: opt.Neighbors = None,
-    stabilizer: opt.Stabilizer = None,
-    reuse: opt.Reuse = None,
-    reducer: opt.Reducer = None,
-    reducer_keep: opt.ReducerKeep = None,
-    llm_pruner: opt.LlmPruner = None,
-    llm_keep: opt.LlmKeep = None,
-    llm_layer: opt.LlmLayer = None,
+    no_compress: com.NoCompress = False,
+    method: com.Method = None,
+    preset: com.Preset = None,
+    keep: com.Keep = None,
+    quality: com.Quality = None,
+    layer: com.Layer = None,
+    stabilize: com.Stabilize = None,
+    neighbors: com.Neighbors = None,
+    stabilizer: com.Stabilizer = None,
+    reuse: com.Reuse = None,
+    reducer: com.Reducer = None,
+    reducer_keep: com.ReducerKeep = None,
+    llm_pruner: com.LlmPruner = None,
+    llm_keep: com.LlmKeep = None,
+    llm_layer: com.LlmLayer = None,
     cache: src.CacheAt = "off",
     cache_limit: src.CacheLimit = "10GB",
-    baseline: opt.WithBaseline = False,
+    baseline: com.WithBaseline = False,
     repeats: Annotated[
         int | None,
         opt.option(
