@@ -59,6 +59,12 @@ class Family:
         return self.case.one[0][1:] if self.is_framed else (4, 6)
 
     @property
+    def places(self) -> list[tuple[int, int]]:
+        """Row and column of each patch of a slice, in the order of `patches`."""
+        encoder = self.case.encoder(self.model, self.grids(1))
+        return [place for token, place in enumerate(encoder.places) if token not in encoder.protected]
+
+    @property
     def range(self) -> float:
         """From black to white."""
         return find_encoder(self.model).pixel_range
@@ -116,23 +122,29 @@ class Family:
 
 
 def changing(family: Family) -> Tensor:
-    """A clip in which every rule of reuse has something to do.
+    """A clip in which every rule of reuse has something to do; the changes are for a threshold of `THRESHOLD`.
 
-    Every slice has a little noise. In slices 1 and 2 a quarter of the patches is new, and another patch drifts so
-    slowly that it is to be computed in slice 3 only. Slice 4 is another scene; in slice 5 one pixel of one frame
-    differs from it.
+    Every slice has a little noise. Up to slice 3, half of the patches in the upper half are new each time, and the one
+    in the last corner drifts so slowly that it is to be computed in slice 3 only. In slice 2 all others of the lower
+    half change by less than the threshold and more than its half, which counts for those next to a new one. Slice 4 is
+    another scene; in slice 5 one colour of one pixel of one frame differs from it.
     """
     generator, random = torch.Generator().manual_seed(1), family.patches(SLICES, seed=2)
+    rows, columns = family.size
+    upper = [index for index, (row, _) in enumerate(family.places) if row < rows // 2]
+    lower = [index for index, (row, _) in enumerate(family.places) if row >= rows // 2]
+    corner = family.places.index((rows - 1, columns - 1))
     slices = [random[0]]
-    count = len(random[0])
     for number in range(1, SLICES - 2):
         now = slices[-1].clone()
-        new = torch.randperm(count - 1, generator=generator)[: count // 4]
-        now[new] = random[number][new]
-        now[-1] = random[0][-1] + 0.04 * number * family.range
+        if number == 2:
+            now[lower] += 0.07 * family.range
+        for index in torch.randperm(len(upper), generator=generator)[: len(upper) // 2].tolist():
+            now[upper[index]] = random[number][upper[index]]
+        now[corner] = random[0][corner] + 0.04 * number * family.range
         slices.append(now)
     slices += [random[-1], random[-1].clone()]
-    slices[-1][3, :, -1, 2, 1] += 0.3 * family.range
+    slices[-1][3, 0, -1, 2, 1] += 0.25 * family.range
     noise = torch.rand(SLICES, *random[0].shape, generator=generator) - 0.5
     return torch.stack(slices) + 0.01 * family.range * noise
 

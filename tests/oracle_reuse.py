@@ -12,6 +12,7 @@ from typing import Any
 
 import oracle
 import torch
+from oracle import Place
 from oracle_styles import style_of
 from torch import Tensor
 
@@ -68,16 +69,19 @@ class Result:
 
 
 def change(new: Tensor, old: Tensor, pixel_range: float) -> float:
-    """How much a patch `[channels, frames, side, side]` changed: the largest of 4 × 4 parts of any of its frames."""
-    difference = (new - old).abs().mean(0) / pixel_range
-    side, most = difference.shape[-1], 0.0
-    for frame in difference:
+    """How much a patch `[channels, frames, side, side]` changed: the largest of 4 × 4 parts of any of its frames.
+
+    Of each part the root of the mean square, over its pixels and their channels.
+    """
+    squares = ((new - old) / pixel_range).square().mean(0)
+    side, most = squares.shape[-1], 0.0
+    for frame in squares:
         for row in range(4):
             for column in range(4):
                 top, left = row * side // 4, column * side // 4
                 bottom, right = -(-(row + 1) * side // 4), -(-(column + 1) * side // 4)
                 most = max(most, float(frame[top:bottom, left:right].mean()))
-    return most
+    return most**0.5
 
 
 def patches_of(encoder: Any) -> list[list[int]]:
@@ -90,19 +94,23 @@ def patches_of(encoder: Any) -> list[list[int]]:
     return list(slices.values())
 
 
-def look(new: list[Tensor], before: Memory | None, settings: Settings) -> tuple[list[Known | None], Memory]:
+def look(
+    new: list[Tensor], places: list[Place], before: Memory | None, settings: Settings
+) -> tuple[list[Known | None], Memory]:
     """For each patch of a slice the older one in its place, or None: it is to be computed. And what comes of it."""
-    fresh = [Known(pixels) for pixels in new]
-    if before is None or before.size != len(new) or not settings.reuse:
+    fresh, limit = [Known(pixels) for pixels in new], settings.reuse
+    if before is None or before.size != len(new) or not limit:
         return [None] * len(new), Memory(len(new), new, 0, fresh)
     changes = [change(a, b, settings.pixel_range) for a, b in zip(new, before.whole, strict=True)]
-    share = sum(each >= settings.reuse for each in changes) / len(new)
+    share = sum(each >= limit for each in changes) / len(new)
     if share > settings.cut or before.since + 1 >= settings.refresh:
         return [None] * len(new), Memory(len(new), new, 0, fresh)
-    older = [
-        old if change(a, old.pixels, settings.pixel_range) < settings.reuse else None
-        for a, old in zip(new, before.patches, strict=True)
-    ]
+    changes = [change(a, old.pixels, settings.pixel_range) for a, old in zip(new, before.patches, strict=True)]
+    far = [place for place, each in zip(places, changes, strict=True) if each >= limit]
+    older = []
+    for (row, column), each, old in zip(places, changes, before.patches, strict=True):
+        is_beside = any(max(abs(row - r), abs(column - c)) == 1 for r, c in far)
+        older.append(None if each >= limit or (is_beside and each >= limit / 2) else old)
     now = [old or mine for old, mine in zip(older, fresh, strict=True)]
     return older, Memory(len(new), before.whole, before.since + 1, now)
 
@@ -120,7 +128,8 @@ def run(
         memory, before = before, None
         for number in numbers:
             new = [style.pixels(pixels, token).double() for token in slices[number]]
-            older, memory = look(new, memory, settings)
+            places = [encoder.places[token] for token in slices[number]]
+            older, memory = look(new, places, memory, settings)
             for token, old, now in zip(slices[number], older, memory.patches, strict=True):
                 known[token] = now
                 computed += [token] if old is None else []
