@@ -4,10 +4,12 @@ from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
+from functools import partial
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, cast, get_args, get_origin
 
 from ipcv.compression import registry
+from ipcv.compression.compressors.presets import PRESETS
 from ipcv.options import Options
 
 ClipVariant = Literal["frames", "file", "grey", "other"]
@@ -15,6 +17,7 @@ ClipVariant = Literal["frames", "file", "grey", "other"]
 PLACES = (  # what each part of a setting changes: no two parts may change the same
     {"dense": "compressor"}
     | {method: registry.place_of(method) for method in registry.METHODS}
+    | dict.fromkeys(PRESETS, "compressor")
     | {"frames": "frames", "pixels": "pixels", "file": "clip", "grey": "clip", "other": "clip"}
 )
 
@@ -38,7 +41,8 @@ class Setting:
 def parse_settings(text: str) -> tuple[Setting, ...]:
     """The settings in `text`, with commas between them. Raises `ValueError` for what makes no sense.
 
-    A setting is `dense`, or parts joined by `+`: at most one registered compressor, reducer and pruner by its name;
+    A setting is `dense`, or parts joined by `+`: at most one compressor, reducer and pruner by its registered name, or
+    that of a preset;
     `frames` and `pixels` (fewer of them); `file` (through an mp4 file), `grey` or `other` (a grey clip, or that of
     another question). `@0.35` after a part is the share that it keeps, `:layer=4` sets any other setting of the method;
     several values of one setting have slashes between them, as in `v2drop@0.5/0.3:layers=2/4`.
@@ -87,7 +91,7 @@ def _read_part(part: str, name: str) -> tuple[str, dict[str, str]]:
 
 
 def _with_part(setting: Setting, method: str, values: dict[str, str]) -> Setting:
-    if method in registry.METHODS:
+    if method in PRESETS or method in registry.METHODS:
         changed: dict[str, Any] = {PLACES[method]: _build(method, values)}
         return replace(setting, options=replace(setting.options, **changed))
     if method in ("frames", "pixels"):
@@ -103,12 +107,14 @@ def _with_part(setting: Setting, method: str, values: dict[str, str]) -> Setting
 
 
 def _build(method: str, values: dict[str, str]) -> Any:
-    """The method of this name with the settings in `values`, each read as its type."""
-    kinds = registry.settings_of(method)
+    """The method or preset of this name with the settings in `values`, each read as its type."""
+    preset = method in PRESETS
+    kinds = registry.settings_of("coverage" if preset else method)
     unknown = [key for key in values if key not in kinds]
     if unknown:
         raise ValueError(_unknown(unknown[0], kinds))
-    return registry.maker(method)(**{key: _read(value, kinds[key]) for key, value in values.items()})
+    make = partial(registry.preset_of, method) if preset else registry.maker(method)
+    return make(**{key: _read(value, kinds[key]) for key, value in values.items()})
 
 
 def _unknown(word: str, known: Iterable[str], where: str = "") -> str:

@@ -9,6 +9,7 @@ from transformers import CONFIG_MAPPING
 from ipcv.architecture.shapes import NEEDS, TextShape, VisionShape
 from ipcv.compression import registry
 from ipcv.compression.compressors.compressor import Compressor
+from ipcv.compression.compressors.presets import PRESETS
 from ipcv.compression.method import Method, Place
 from ipcv.compression.pruners.pruner import Pruner
 from ipcv.errors import ModelError
@@ -30,6 +31,7 @@ class ListedMethod:
     needs: tuple[str, ...]  # that not every model offers
     departures: str  # where it differs from its paper; empty: nowhere that is known
     settings: dict[str, Any]  # all of them, as they are unless others are asked for
+    presets: dict[str, dict[str, Any]]  # by name, the settings in which each preset differs from these
     families: tuple[str, ...]  # on which it runs with these settings, in a model of the family's usual sizes
     refused: dict[str, str]  # the other families, and why
 
@@ -71,6 +73,7 @@ def _listed(name: str, shapes: dict[str, tuple[VisionShape, TextShape]]) -> List
         needs=tuple(NEEDS[need] for need in sorted(method.needs)),
         departures=registry.departures_of(name),
         settings={each: settings[each] for each in registry.settings_of(name)},
+        presets={each: dict(changes) for each, changes in PRESETS.items()} if name == "coverage" else {},
         families=tuple(family for family, problem in problems.items() if problem is None),
         refused={family: problem for family, problem in problems.items() if problem is not None},
     )

@@ -69,8 +69,8 @@ def default(place: Place) -> Any:
 
 
 def preset_of(name: str, **changes: Any) -> Any:
-    """The default compressor with the settings called `name` in `compressors/presets.py`, but for `changes`."""
-    return cast(Any, method_class(DEFAULTS["compressor"] or "")).preset(name, **changes)
+    """The method `coverage` with the settings called `name` in `compressors/presets.py`, but for `changes`."""
+    return cast(Any, method_class("coverage")).preset(name, **changes)
 
 
 def _found(name: str, depth: int | None) -> Any:

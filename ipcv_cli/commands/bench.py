@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from ipcv.compression.compressors.presets import PRESETS
 from ipcv.compression.method import Place
 from ipcv.compression.registry import names
 from ipcv_cli import choices, startup
@@ -55,7 +56,8 @@ def bench(
             "-s",
             metavar="LIST",
             help="What to compare, with commas between; the first is what the others are compared with. dense, or "
-            f"parts joined by +: {_any_of('compressor')} in the encoder; {_any_of('reducer')} after it; "
+            f"parts joined by +: {_any_of('compressor')} in the encoder, or a preset of coverage "
+            f"({', '.join(PRESETS)}); {_any_of('reducer')} after it; "
             f"{_any_of('pruner')} in the language model; frames or pixels (fewer of them); file (through an mp4 "
             "file); grey or other (a grey clip, or another one). coverage@0.2 keeps a fifth, coverage:layer=4 sets "
             "another of its settings.",

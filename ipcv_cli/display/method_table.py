@@ -1,7 +1,8 @@
 """The methods that save work, as a table of plain text, and one of them in full."""
 
 import io
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console, RenderableType
 from rich.table import Table
@@ -47,15 +48,16 @@ def _families(method: "ListedMethod") -> str:
 
 def method_page(method: "ListedMethod") -> str:
     """All that is known about a method."""
-    settings = ", ".join(f"{name}={value!r}" for name, value in method.settings.items())
     rows = [
         ("does", method.summary),
         ("place", PLACES[method.place] + (", the default" if method.default else "")),
         ("paper", f"https://arxiv.org/abs/{method.arxiv}" if method.arxiv else "none"),
         ("in Python", f"ipcv.{method.method}()"),
-        ("settings", settings),
+        ("settings", _assigned(method.settings)),
         ("needs", "; ".join(method.needs) or "nothing that not every family has"),
     ]
+    if method.presets:
+        rows.insert(5, ("presets", "; ".join(f"{name}: {_assigned(each)}" for name, each in method.presets.items())))
     if method.arxiv:
         rows.append(("departs", method.departures or "nowhere from its paper that is known"))
     rows.append(("runs on", ", ".join(method.families) or "no family"))
@@ -67,6 +69,11 @@ def method_page(method: "ListedMethod") -> str:
     for heading, told in rows:
         grid.add_row(f"  {heading}", told)
     return _text(method.name, grid)
+
+
+def _assigned(settings: Mapping[str, Any]) -> str:
+    """Settings as Python writes them."""
+    return ", ".join(f"{name}={value!r}" for name, value in settings.items()) or "these settings"
 
 
 def _grid() -> Table:

@@ -30,6 +30,8 @@ def test_dense_is_the_plain_model():
             IPCV(keep=0.2, stabilizer="neighbors", reuse=0.015),
             None,
         ),
+        ("fast", IPCV.preset("fast"), None),
+        ("careful@0.6:reuse=0+dart", IPCV.preset("careful", keep=0.6, reuse=0.0), Dart()),
         ("paper", IPCV.paper(), None),
         ("paper@0.2", IPCV.paper(keep=0.2), None),
         ("paper@0.2:layer=4:stabilize=1", IPCV.paper(keep=0.2, layer=4, stabilize=1), None),

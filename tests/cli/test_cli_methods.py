@@ -7,6 +7,7 @@ import pytest
 
 from ipcv import Dart
 from ipcv.compression import registry
+from ipcv.compression.compressors.presets import PRESETS
 from ipcv.families import FAMILIES
 from ipcv_cli.display.stdout import methods_schema
 from ipcv_cli.main import main
@@ -59,6 +60,17 @@ def test_a_variant_is_described_as_itself(capsys):
     assert paper["method"] == "IPCV.paper"
     assert paper["summary"] == "As published (arXiv 2512.18747): keep the tokens that a block changed most."
     assert "throws away" in paper["departures"]
+
+
+def test_the_presets_of_the_default_are_told(capsys):
+    main(["methods", "coverage"])
+    out = " ".join(capsys.readouterr().out.split())
+    assert f"presets fast: keep={PRESETS['fast']['keep']}, " in out
+    assert "balanced: these settings" in out
+    main(["methods", "--json"])
+    listed = {method["name"]: method["presets"] for method in json.loads(capsys.readouterr().out)["methods"]}
+    assert listed.pop("coverage") == PRESETS
+    assert not any(listed.values())
 
 
 def test_a_method_without_a_paper_has_no_link(capsys, monkeypatch):
