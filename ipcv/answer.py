@@ -30,6 +30,7 @@ class Stage:
     seconds: float  # measured; reading overlaps with the stages after it
     tokens_in: int  # measured; read and preprocess: frames; encode: patches; prefill: whole prompt; generate: answer
     tokens_computed: int  # measured; those of them that went through the feed-forward part of every layer
+    tokens_reused: int = 0  # measured; encode: patches that no block computed, because they hardly changed
     flops: int | None = None  # computed; multiply and add count as two
     flops_dense: int | None = None  # computed; the same work uncompressed
     peak_memory: int | None = None  # measured; on CUDA alone, null elsewhere
@@ -109,6 +110,7 @@ class VisualInput:
     frames: Frames
     patches: int  # measured; given to the encoder
     patches_computed: int  # measured; those of them that went through the feed-forward part of every block
+    patches_reused: int = 0  # measured; those of them that no block computed, because they hardly changed
     reused: bool = False  # whether its encoding comes from the cache: nothing of it was read or encoded now
     budget: Share | None  # of the visual tokens
 
@@ -153,6 +155,7 @@ class FrameBatch:
     frames: int  # in all, of all videos
     tokens_in: int  # patches of this batch
     tokens_computed: int  # those of them that went through the feed-forward part of every block
+    tokens_reused: int = 0  # those of them that no block computed, because they hardly changed
     seconds: float  # measured; encoding of this batch
 
 

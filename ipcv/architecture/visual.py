@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from ipcv.architecture.grids import Grid
@@ -51,3 +52,13 @@ class Visual:
     def to(self, device: torch.device) -> "Visual":
         """These tokens on `device`."""
         return Visual(self.tokens.to(device), self.deepstack.to(device))
+
+
+def reused_tokens(computed: Tensor, side: int) -> Tensor:
+    """Which visual tokens, `[n]`, stand for patches that were all reused: they are those of the slice before.
+
+    `computed` `[slices, rows, columns]` says which patches were not. A token stands for `side` × `side` patches, for
+    fewer at the edges where patches are pooled.
+    """
+    rows, columns = (-(-count // side) for count in computed.shape[1:])
+    return F.adaptive_max_pool2d(computed.float(), (rows, columns)).flatten() == 0

@@ -12,7 +12,7 @@ from ipcv.media.remote.access import Access
 from ipcv.media.segments import Segments
 from ipcv.options import Options
 
-RECORD_VERSION = 3  # of what is asked and kept beside the answer
+RECORD_VERSION = 4  # of what is asked and kept beside the answer
 
 Cause = Literal["budget", "memory"]
 FailedStage = Literal["open", "read", "encode", "generate", "write"]

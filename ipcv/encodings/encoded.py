@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from torch import Tensor
+
 from ipcv.answer import StageName
 from ipcv.architecture.visual import Visual, VisualSpan
 from ipcv.limits.budget import Share
@@ -20,6 +22,8 @@ class Encoded:
     size: tuple[int, int]  # height and width of the frames, after resizing
     passes: tuple[tuple[int, ...], ...]  # per encoder pass, tokens of each of its frames
     kept: tuple[tuple[int, ...], ...]  # tokens left of each frame, or window; empty if nothing was pruned
+    computed: tuple[tuple[int, ...], ...]  # tokens of each frame, or window, that were not reused; empty: none can be
+    reused_tokens: Tensor  # [n] on the CPU, whether each visual token is that of the temporal patch before, reused
     warnings: tuple[str, ...]  # about reading
     expected: tuple[float, ...] = ()  # per encoder pass, estimated fidelity of its output; empty if none was asked for
     reused: bool = False  # from the cache: nothing was read or encoded

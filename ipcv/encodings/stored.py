@@ -1,8 +1,10 @@
 """An encoding as the bytes of a file: its tensors, and all else as JSON; taken back only if it is whole."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict
 from hashlib import blake2b
+from operator import gt
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,12 +14,14 @@ from safetensors import safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from ipcv.answer import StageName
 from ipcv.architecture.visual import Visual
 from ipcv.encodings.encoded import Encoded
 from ipcv.limits.budget import Share
 from ipcv.media.frames import MediaKind, VideoFacts
 
-VERSION = 5
+VERSION = 6
+TENSORS = ("visual", "deepstack", "reused_tokens")
 
 Time = Annotated[FiniteFloat, Field(ge=0)]
 
@@ -31,6 +35,7 @@ class About(BaseModel, extra="forbid"):
     size: tuple[PositiveInt, PositiveInt]
     passes: tuple[tuple[NonNegativeInt, ...], ...]
     kept: tuple[tuple[NonNegativeInt, ...], ...]
+    computed: tuple[tuple[NonNegativeInt, ...], ...]
     warnings: tuple[str, ...]
     expected: tuple[FiniteFloat, ...]
     frame_batch: PositiveInt
@@ -40,8 +45,9 @@ class About(BaseModel, extra="forbid"):
 
 def packed(encoded: Encoded, key: str) -> bytes:
     """The bytes of a safetensors file with the encoding, to be called `key`."""
-    parts = {"visual": encoded.visual.tokens, "deepstack": encoded.visual.deepstack}
-    tensors = {name: part.detach().cpu().contiguous() for name, part in parts.items()}
+    visual = encoded.visual
+    parts = {"visual": visual.tokens, "deepstack": visual.deepstack, "reused_tokens": encoded.reused_tokens}
+    tensors = {name: parts[name].detach().cpu().contiguous() for name in TENSORS}
     fields: dict[str, Any] = {name: getattr(encoded, name) for name in About.model_fields}
     for name in ("video", "share"):
         fields[name] = fields[name] and asdict(fields[name])
@@ -56,12 +62,15 @@ def unpacked(path: Path) -> Encoded:
     """
     with safe_open(path, "pt") as file:
         about = _metadata(file)
-        visual = Visual(file.get_tensor("visual"), file.get_tensor("deepstack"))
-        if file.metadata()["hash"] != _hash(path.stem, about, visual.tokens, visual.deepstack):
+        tensors = [file.get_tensor(name) for name in TENSORS]
+        if file.metadata()["hash"] != _hash(path.stem, about, *tensors):
             raise ValueError("its checksum is another one")
-    _check_shape(visual)
+    visual, reused = Visual(*tensors[:2]), tensors[2]
+    _check_shape(visual, reused)
     fields = dict(About.model_validate_json(about))
-    return Encoded(visual=visual, seconds={"read": 0.0, "preprocess": 0.0, "encode": 0.0}, **fields)
+    _check_counts(fields)
+    seconds: dict[StageName, float] = {"read": 0.0, "preprocess": 0.0, "encode": 0.0}
+    return Encoded(visual=visual, reused_tokens=reused, seconds=seconds, **fields)
 
 
 def stored_path(path: Path) -> str:
@@ -77,11 +86,22 @@ def _metadata(file: Any) -> str:
     return str(found["about"])
 
 
-def _check_shape(visual: Visual) -> None:
+def _check_shape(visual: Visual, reused: Tensor) -> None:
     tokens, deepstack = visual.tokens, visual.deepstack
     fits = tokens.ndim == 2 and deepstack.ndim == 3 and deepstack.shape[1:] == tokens.shape
+    fits = fits and reused.dtype == torch.bool and reused.shape == tokens.shape[:1]
     if not fits or not len(tokens) or not tokens.is_floating_point() or deepstack.dtype != tokens.dtype:
         raise ValueError("its tensors have another shape")
+
+
+def _check_counts(fields: Mapping[str, Any]) -> None:
+    """Raise `ValueError` unless of each pass no more tokens are kept than computed, nor more computed than it has."""
+    passes, computed, kept = ([sum(each) for each in fields[name]] for name in ("passes", "computed", "kept"))
+    computed = computed or passes
+    kept = kept or computed
+    fits = len(passes) == len(computed) == len(kept)
+    if not fits or any(map(gt, computed, passes)) or any(map(gt, kept, computed)):
+        raise ValueError("its numbers of tokens do not fit each other")
 
 
 def _hash(key: str, about: str, *tensors: Tensor) -> str:

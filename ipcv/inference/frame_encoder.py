@@ -1,17 +1,18 @@
 """The vision encoder's part of an answer: a clip's frames become visual embeddings, batch by batch."""
 
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from itertools import chain
 
 import numpy as np
 import torch
+from torch import Tensor
 from transformers import PreTrainedModel
 
 from ipcv.answer import FrameBatch, StageName, Warned
 from ipcv.architecture.grids import Grid
 from ipcv.architecture.preprocess import FrameSettings
-from ipcv.architecture.visual import Visual
+from ipcv.architecture.visual import Visual, reused_tokens
 from ipcv.compression.compressors.compressor import Compressor, Kept
 from ipcv.encodings.encoded import Encoded
 from ipcv.errors import is_about_memory
@@ -68,16 +69,18 @@ class FrameEncoder:
                 now = self.clock.seconds["encode"]
                 yield self._progress(grids[-1], kept, done=done, total=total, seconds=now - before)
                 before = now
-            counts = tuple(tuple(each.tolist()) for each in kept)
+        visual = Visual.cat(embeddings)
         self.clock.seconds["read"] += clip.read_seconds
         return Encoded(
-            visual=Visual.cat(embeddings),
+            visual=visual,
             grid=(sum(time for time, _, _ in grids), *grids[0][1:]),
             video=clip.facts,
             times=clip.times if clip.kind == "video" else clip.times[:1],
             size=clip.size,
             passes=tuple(self._frames(grid) for grid in grids),
-            kept=counts,
+            kept=_counts(kept),
+            computed=_counts(kept.computed),
+            reused_tokens=self._reused(kept.masks, len(visual)),
             expected=tuple(kept.quality),
             warnings=(*clip.warnings, *self.warnings),
             seconds={name: self.clock.seconds[name] - at for name, at in spent.items()},
@@ -85,6 +88,12 @@ class FrameEncoder:
             kind=clip.kind,
             share=share,
         )
+
+    def _reused(self, masks: Sequence[Tensor], tokens: int) -> Tensor:
+        """Which of so many visual `tokens` were reused: none, or as the `masks` of all passes say."""
+        side = self.patches.factor // self.patches.patch_size
+        parts = [reused_tokens(mask, side).cpu() for mask in masks]
+        return torch.cat(parts) if parts else torch.zeros(tokens, dtype=torch.bool)
 
     def _shortage(self, clip: Clip) -> ShortageError:
         return ShortageError(frame_batch=self.frame_batch, size=clip.size)
@@ -101,6 +110,7 @@ class FrameEncoder:
             frames=total,
             tokens_in=tokens,
             tokens_computed=int(kept[-1].sum()) if kept else tokens,
+            tokens_reused=tokens - int(kept.computed[-1].sum()) if kept.computed else 0,
             seconds=seconds,
         )
 
@@ -169,3 +179,7 @@ class FrameEncoder:
             picture = (size[0] // side) * (size[1] // side)
             shape = self.language.vision(self.network.config)
             self.compressor.check_pass(shape, [picture] * (frames // self.patches.temporal_patch_size))
+
+
+def _counts(passes: Sequence[Tensor]) -> tuple[tuple[int, ...], ...]:
+    return tuple(tuple(each.tolist()) for each in passes)

@@ -128,6 +128,7 @@ def counted(
         "reused": [part.reused for part in parts for _ in part.passes],
         "passes": [each for part in parts for each in part.passes],
         "sizes": [part.grid[1:] for part in parts for _ in part.passes],
+        "computed": [each for part in parts for each in part.computed or ((),) * len(part.passes)],
         "kept": [each for part in parts for each in part.kept or part.passes],
     }
     if contents is None:
@@ -161,6 +162,7 @@ def _visual_input(part: Encoded, visual: int) -> VisualInput:
         frames=Frames(times=part.times, height=height, width=width, visual_tokens=visual),
         patches=sum(map(sum, part.passes)),
         patches_computed=sum(map(sum, part.kept or part.passes)),
+        patches_reused=sum(map(sum, part.passes)) - sum(map(sum, part.computed or part.passes)),
         reused=part.reused,
         budget=part.share,
     )

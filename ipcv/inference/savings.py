@@ -26,6 +26,7 @@ class WorkCounts:
     frames: int
     passes: Sequence[Sequence[int]]  # per encoder pass, tokens of each of its frames
     sizes: Sequence[tuple[int, int]]  # per pass, rows and columns of patches in a frame
+    computed: Sequence[Sequence[int]]  # per pass, tokens of each frame or window that were not reused; (): all
     kept: Sequence[Sequence[int]]  # tokens left of each frame or window once some are dropped
     reused: Sequence[bool]  # per pass, whether it was done before, and nothing of it now
     frames_reused: int
@@ -56,7 +57,7 @@ def _counted(config: PretrainedConfig, options: Options, work: WorkCounts) -> di
     pruner, length, visual, chosen = options.pruner, work.length, work.visual, work.chosen
     whole = length + work.left_out
     kept = work.kept or work.passes
-    passes = list(zip(work.sizes, work.passes, kept, strict=True))
+    passes = list(zip(work.sizes, work.passes, work.computed, kept, strict=True))
     later = pruner.counts(visual)[-1] if pruner and pruner.prunes else visual
     now = [one for one, before in zip(passes, work.reused, strict=True) if not before]
     frames = {"tokens_in": work.frames, "tokens_computed": work.frames - work.frames_reused}
@@ -65,9 +66,10 @@ def _counted(config: PretrainedConfig, options: Options, work: WorkCounts) -> di
         "preprocess": frames,
         "encode": {
             "tokens_in": sum(map(sum, work.passes)),
-            "tokens_computed": sum(sum(after) for _, _, after in now),
-            "flops": sum(_encoder_flops(vision, options, size, before, after) for size, before, after in now),
-            "flops_dense": sum(_encoder_flops(vision, None, size, before) for size, before, _ in passes),
+            "tokens_computed": sum(sum(after) for *_, after in now),
+            "tokens_reused": sum(sum(before) - sum(computed or before) for _, before, computed, _ in now),
+            "flops": sum(_encoder_flops(vision, options, *counts) for counts in now),
+            "flops_dense": sum(_encoder_flops(vision, None, size, before) for size, before, *_ in passes),
         },
         "prefill": {
             "tokens_in": whole,
@@ -89,11 +91,12 @@ def _encoder_flops(
     options: Options | None,
     size: tuple[int, int],
     frames: Sequence[int],
+    computed: Sequence[int] = (),
     kept: Sequence[int] = (),
 ) -> int:
     compressor = options.compressor if options else None
     windows = window_sizes([(len(frames), *size)], shape.window) if shape.window else ()
-    return encoder_flops(shape, PassWork(frames=frames, windows=windows, kept=kept), compressor)
+    return encoder_flops(shape, PassWork(frames=frames, windows=windows, computed=computed, kept=kept), compressor)
 
 
 def savings(

@@ -1,7 +1,8 @@
 """Tables and lines for people on stderr. Imports Rich, but not torch."""
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, TextIO
 
 from rich.box import SIMPLE_HEAD
@@ -158,10 +159,18 @@ def savings(answer: "Answer") -> Iterable[str]:
         f"computed: {saved.total_flops:.0%} of the uncompressed FLOPs in all, "
         f"{saved.cache_share:.0%} of the key-value cache"
     )
+    yield from _reuse([video for video in answer.videos if not video.reused])
     if answer.quality:
         yield from _fidelity(answer.quality)
     if saved.baseline:
         yield from comparison(saved.baseline)
+
+
+def _reuse(encoded: Sequence["VisualInput"]) -> Iterable[str]:
+    """How many patches of what was `encoded` were taken over from earlier frames, if any."""
+    if reused := sum(video.patches_reused for video in encoded):
+        patches, computed = (sum(map(attrgetter(name), encoded)) for name in ("patches", "patches_computed"))
+        yield f"{patches:,} patches: {reused:,} reused, {computed:,} computed to the end"
 
 
 def _fidelity(quality: "Quality") -> Iterable[str]:

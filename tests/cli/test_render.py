@@ -62,6 +62,14 @@ def test_what_was_reused_is_called_so_and_saves_nothing_by_compression():
     assert "of 1 of 2 inputs nothing was read or encoded: the cache had it" in shown(summary(both))
 
 
+def test_patches_that_hardly_changed_are_counted():
+    video = replace(happenings.VIDEO_INPUT, patches=12288, patches_reused=9100, patches_computed=1120)
+    rows = shown(summary(replace(happenings.answer(), videos=(video, video)))).splitlines()
+    assert "24,576 patches: 18,200 reused, 2,240 computed to the end" in rows
+    cached = shown(summary(replace(happenings.answer(), videos=(replace(video, reused=True),))))
+    assert "computed to the end" not in cached
+
+
 def test_a_quality_is_shown_as_asked_expected_and_measured():
     quality = Quality(asked=0.9, expected=0.94, kept=0.05, measured=None, missed_by=None)
     shown_alone = shown(summary(replace(happenings.answer(), quality=quality)))

@@ -11,6 +11,7 @@ from safetensors.torch import save_file
 import ipcv
 from ipcv.architecture.visual import Visual
 from ipcv.encodings.cache import EncodingCache
+from ipcv.encodings.stored import TENSORS
 
 OPTIONS = ipcv.Options(sampling=ipcv.Sampling(max_frames=4), max_new_tokens=8)
 QUESTION = "What colour is the circle?"
@@ -55,6 +56,10 @@ def ways(encoded):
         "no grid": replace(encoded, grid=(0, 0, 0)),
         "too few times": replace(encoded, times=encoded.times[:1]),
         "times that are none": replace(encoded, times=(float("nan"),) * len(encoded.times)),
+        "marks of other tokens": replace(encoded, reused_tokens=encoded.reused_tokens[1:]),
+        "marks that are numbers": replace(encoded, reused_tokens=encoded.reused_tokens.float()),
+        "more computed than there are": replace(encoded, computed=tuple((10**6,) for _ in encoded.passes)),
+        "more kept than computed": replace(encoded, computed=tuple((0,) for _ in encoded.passes)),
         "other size": replace(encoded, size=(encoded.size[0] * 2, encoded.size[1])),
         "text for a size": replace(encoded, size=("x", "y")),
         "unknown kind": replace(encoded, kind="sound"),
@@ -66,6 +71,7 @@ def ways(encoded):
     [
         *("too few tokens", "narrow tokens", "flat tokens", "no tokens", "whole numbers", "other grid", "no grid"),
         *("too few times", "times that are none", "other size", "text for a size", "unknown kind"),
+        *("marks of other tokens", "marks that are numbers", "more computed than there are", "more kept than computed"),
     ],
 )
 def test_an_entry_of_another_shape_is_made_again_with_a_warning(way, demo, clip, encoded, tmp_path):
@@ -87,7 +93,7 @@ def test_metadata_of_every_kind_are_told_as_damage(spoil, demo, clip, encoded, t
     cache.store("0" * 32, encoded)
     (entry,) = cache.entries()
     with safe_open(entry.path, "pt") as file:
-        metadata, tensors = file.metadata(), {name: file.get_tensor(name) for name in ("visual", "deepstack")}
+        metadata, tensors = file.metadata(), {name: file.get_tensor(name) for name in TENSORS}
     changes = {
         "deep": {"about": "[" * 100_000 + "]" * 100_000},
         "hash": {"about": metadata["about"].replace('"frame_batch": 16', '"frame_batch": 17')},

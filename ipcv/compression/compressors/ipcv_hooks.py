@@ -82,7 +82,8 @@ class IPCVHooks:
         if self.is_video:
             self.grids = [_of_one_video(self.grids)]
         if self.reuse:
-            self.masks = self.reuse.begin(self.grids, self.encoder.pixels(*args, **kwargs))
+            pixels, forgotten = self.encoder.pixels(*args, **kwargs), self.kept.forgotten
+            self.masks, self.kept.forgotten = self.reuse.begin(self.grids, pixels, forgotten), 0
 
     def narrow(self, _: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...] | None:
         """Before the first block: hand on only the tokens that are computed."""
