@@ -38,11 +38,12 @@ from ipcv.compression.compressors.tensors.tokens import Blend
 
 PAPER = IPCV.paper(stabilize=3)
 KEEPS = (0.35, 0.20, 0.10)  # the paper's; what each needs is what all others may need
-RULES = tuple(IPCV(layer=2, select=s, blend=b) for s, b in product(get_args(Select), get_args(Blend)))
-UNSTABLE = {"paper": IPCV.paper(stabilize=0), "coverage+distance": IPCV(layer=2, stabilize=0)}
+PICTURES: dict[str, Any] = {"reuse": 0, "stabilizer": "states"}  # frames are taken as pictures: nothing is reused
+RULES = tuple(IPCV(layer=2, select=s, blend=b, **PICTURES) for s, b in product(get_args(Select), get_args(Blend)))
+UNSTABLE = {"paper": IPCV.paper(stabilize=0), "coverage+distance": IPCV(layer=2, stabilize=0, **PICTURES)}
 UNSTABLE_AT = 0.20  # the budget of these two
 SHARES = (0.46, 0.30, 0.20)  # of the plain model's FLOPs: for each, the better of two rules' best settings among these
-TUNED = {"paper, tuned": IPCV.paper(), "coverage, tuned": IPCV()}
+TUNED = {"paper, tuned": IPCV.paper(), "coverage, tuned": IPCV(**PICTURES)}
 PLACES = tuple(product((1, 2, 3), (0, 3, "all")))  # layer, stabilize
 
 JSON = Path(__file__).with_name("fidelity.json")

@@ -9,6 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from ipcv import IPCV
+from ipcv.architecture.shapes import VisionShape
+from ipcv.compression.compressors.compressor import PassWork
+from ipcv.compression.compressors.encoder_flops import block_flops, encoder_flops, ends_flops
 from ipcv.compression.compressors.ipcv_flops import restore_flops, split_flops
 from ipcv.compression.shares import kept_count
 
@@ -21,72 +24,62 @@ class OverBudgetError(ValueError):
 class Cost:
     """FLOPs of one pass over `frames` frames of `patches` patches each, and one CLS token."""
 
-    blocks: int
-    width: int
-    mlp_width: int
-    patch_values: int  # pixel values in one patch
+    shape: VisionShape
     frames: int
     patches: int
 
     @classmethod
     def of(cls, config: Any, frames: int, patches: int) -> "Cost":
         """Of a pass of the model with this `config` of DINOv2."""
-        width, values = config.hidden_size, config.num_channels * config.patch_size**2
-        return cls(config.num_hidden_layers, width, int(width * config.mlp_ratio), values, frames, patches)
+        shape = VisionShape(
+            blocks=config.num_hidden_layers,
+            width=config.hidden_size,
+            heads=config.num_attention_heads,
+            mlp_width=int(config.hidden_size * config.mlp_ratio),
+            patch_values=config.num_channels * config.patch_size**2,
+            merge=1,
+            hidden_width=0,  # nothing is merged behind the blocks
+            out_width=0,
+            head=1,
+        )
+        return cls(shape, frames, patches)
+
+    @property
+    def tokens(self) -> list[int]:
+        """Tokens of each frame."""
+        return [1 + self.patches] * self.frames
 
     @property
     def dense(self) -> int:
         """Nothing is dropped."""
-        return self._entrance + self.blocks * self._block
+        return encoder_flops(self.shape, PassWork(frames=self.tokens))
 
-    def compressed(self, compressor: IPCV, kept: Sequence[int]) -> int:
-        """Dropped tokens are only keys and values; `kept` of each frame, CLS included, as `IPCV` counts them.
+    def compressed(self, compressor: IPCV, kept: Sequence[int], computed: Sequence[int] = ()) -> int:
+        """FLOPs with `kept` and `computed` tokens of each frame, CLS included, as `IPCV` counts them."""
+        return encoder_flops(self.shape, PassWork(frames=self.tokens, computed=computed, kept=kept), compressor)
 
-        Frames attend side by side, padded to the one that keeps most: padding counts as work.
-        """
-        tokens, stable = self.frames * (1 + self.patches), compressor.stable(self.blocks)
-        most, every = max(kept), sum(kept)
-        stabilized = self._linear(every, tokens) + self._attention(most * (1 + self.patches))
-        shrunken = self._linear(every, every) + self._attention(most**2)
-        return self._around(compressor) + stable * stabilized + (self.blocks - compressor.layer - stable) * shrunken
+    def alone(self, tokens: Sequence[int]) -> int:
+        """FLOPs where all blocks have only so many tokens of each frame, CLS included, and these only each other."""
+        ends = ends_flops(self.shape, self.frames * self.patches)
+        return ends + self.shape.blocks * block_flops(self.shape, tokens, sum(tokens))
 
     def published(self, compressor: IPCV) -> int:
         """Count the FLOPs of the paper's code, which computes queries and outputs of dropped tokens as well.
 
-        Kept tokens are taken to be spread evenly, which costs least, and nothing is padded.
+        Kept tokens are taken to be spread evenly, which costs least.
         """
-        tokens, stable = self.frames * (1 + self.patches), compressor.stable(self.blocks)
-        each = 1 + kept_count(self.frames * self.patches, compressor.keep) / self.frames
-        mlp = 4 * self.frames * each * self.width * self.mlp_width
-        stabilized = 8 * tokens * self.width**2 + self._attention((1 + self.patches) ** 2) + mlp
-        shrunken = 8 * self.frames * each * self.width**2 + self._attention(each**2) + mlp
-        later = stable * stabilized + (self.blocks - compressor.layer - stable) * shrunken
-        return self._around(compressor) + round(later)
-
-    def _around(self, compressor: IPCV) -> int:
-        """Count everything but the blocks on fewer tokens."""
-        patches, stable = self.frames * self.patches, compressor.stable(self.blocks)
-        kept = kept_count(patches, compressor.keep)
-        choice = split_flops(self.width, patches, kept, compressor)
-        rebuilding = (stable + 1) * restore_flops(self.width, patches, kept, compressor)
-        return self._entrance + compressor.layer * self._block + choice + rebuilding
-
-    @property
-    def _entrance(self) -> int:
-        return 2 * self.frames * self.patches * self.patch_values * self.width
-
-    @property
-    def _block(self) -> int:
-        tokens = self.frames * (1 + self.patches)
-        return self._linear(tokens, tokens) + self._attention((1 + self.patches) ** 2)
-
-    def _linear(self, queries: int, keys: int) -> int:
-        """Queries, outputs and feed-forward part of some tokens; keys and values of others."""
-        return 4 * (queries + keys) * self.width**2 + 4 * queries * self.width * self.mlp_width
-
-    def _attention(self, pairs: float) -> int:
-        """Attention in all frames, of so many pairs of a query and a key in each."""
-        return round(4 * self.frames * pairs * self.width)
+        width, patches = self.shape.width, self.frames * self.patches
+        tokens, stable = self.frames * (1 + self.patches), compressor.stable(self.shape.blocks)
+        count = kept_count(patches, compressor.keep or 0.0)
+        each = 1 + count / self.frames
+        mlp = 4 * self.frames * each * width * self.shape.mlp_width
+        stabilized = 8 * tokens * width**2 + 4 * self.frames * (1 + self.patches) ** 2 * width + mlp
+        shrunken = 8 * self.frames * each * width**2 + 4 * self.frames * each**2 * width + mlp
+        later = stable * stabilized + (self.shape.blocks - compressor.layer - stable) * shrunken
+        choice = split_flops(width, patches, count, compressor)
+        rebuilding = (stable + 1) * restore_flops(width, tokens, count + self.frames, compressor)
+        first = compressor.layer * block_flops(self.shape, self.tokens, tokens)
+        return ends_flops(self.shape, patches) + first + choice + rebuilding + round(later)
 
 
 def most_within(budget: float, cost: Callable[[int], float], most: int) -> int:
