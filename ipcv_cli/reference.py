@@ -17,6 +17,7 @@ from typing import Any
 
 import typer
 
+from ipcv.compression.compressors.presets import PRESETS
 from ipcv.compression.method import Place
 from ipcv.compression.registry import DEFAULTS, METHODS, departures_of, maker, method_class, place_of
 from ipcv_cli.main import app
@@ -39,7 +40,7 @@ def pages(root: Path) -> dict[Path, dict[str, Callable[[], str]]]:
             "methods": methods,
             "families": partial(families, root),
         },
-        root / "ipcv/compression/README.md": {"departures": departures},
+        root / "ipcv/compression/README.md": {"presets": presets, "departures": departures},
     }
     for name in dict.fromkeys(words[0] for words in commands()):
         found[root / f"ipcv_cli/commands/{name}.md"] = {"help": partial(_help_of, name)}
@@ -131,6 +132,18 @@ def methods() -> str:
         source = f"[{source}](https://arxiv.org/abs/{arxiv})" if arxiv else source
         chosen = "the default" if name in DEFAULTS.values() else f"`{option} {name}`"
         rows.append(f"| {place} | `{name}` | {source}: {_summary(maker(name))} | {chosen} |")
+    return "\n".join(rows)
+
+
+def presets() -> str:
+    """A row for each preset of IPCV, with the settings in which they differ."""
+    from ipcv import IPCV
+
+    fields = dict.fromkeys(field for changes in PRESETS.values() for field in changes)
+    rows = [f"| preset | {' | '.join(f'`{field}`' for field in fields)} |", f"|---|{'---|' * len(fields)}"]
+    for name in PRESETS:
+        preset = IPCV.preset(name)
+        rows.append(f"| `{name}` | {' | '.join(str(getattr(preset, field)) for field in fields)} |")
     return "\n".join(rows)
 
 
