@@ -29,7 +29,8 @@ Grids = list[tuple[int, int, int]]
 ONE_VIDEO = [(3, 4, 6)]
 MIXED = [(2, 4, 4), (1, 6, 4), (3, 2, 4)]  # videos and an image of different sizes in one pass
 MANY_FRAMES = [(12, 2, 2), (1, 4, 4)]
-PAPER = {"select": "change", "blend": "mean", "layer": 2, "stabilize": 2, "neighbors": 3}  # in six blocks
+WITHOUT_REUSE = {"stabilizer": "states", "reuse": 0.0}
+PAPER = {"select": "change", "blend": "mean", "layer": 2, "stabilize": 2, "neighbors": 3}
 
 
 def encode(model: Qwen2VLForConditionalGeneration, grids: Grids, seed: int = 0) -> Any:
@@ -81,7 +82,7 @@ CASES = [
 def test_compression_equals_the_method_written_naively(qwen2_vl, settings, grids, select, blend):
     settings = settings | {"select": select, "blend": blend}
     want = oracle.Encoder(qwen2_vl, grids).compressed(tiny.patches(grids), **settings)
-    with IPCV(**settings)(qwen2_vl) as kept:
+    with IPCV(**WITHOUT_REUSE, **settings)(qwen2_vl) as kept:
         got = encode(qwen2_vl, grids)
     assert counts(kept) == [want.lengths]
     assert error(got.last_hidden_state, want.tokens) < 1e-5
@@ -96,7 +97,7 @@ def test_a_family_with_a_class_token_equals_the_method_written_naively(stabilize
     settings = {"keep": 0.3, "layer": 2, "stabilize": stabilize, "neighbors": 3, "select": select, "blend": blend}
     entering = model.embeddings(pixels)
     want = oracle.Dinov2(model, frames, rows, columns).compressed(entering, **settings)
-    with IPCV(**settings)(model) as kept:
+    with IPCV(**WITHOUT_REUSE, **settings)(model) as kept:
         got = model(pixels).last_hidden_state
     assert counts(kept) == [want.lengths]
     assert sum(want.lengths) == frames + int(0.3 * frames * rows * columns)
@@ -105,9 +106,9 @@ def test_a_family_with_a_class_token_equals_the_method_written_naively(stabilize
 
 
 def test_stabilising_all_is_stabilising_to_the_last_block(qwen2_vl):
-    with IPCV(keep=0.4, stabilize="all")(qwen2_vl):
+    with IPCV(keep=0.4, reuse=0, stabilize="all")(qwen2_vl):
         got = encode(qwen2_vl, MIXED)
-    with IPCV(keep=0.4, stabilize=3)(qwen2_vl):
+    with IPCV(keep=0.4, stabilize=4)(qwen2_vl):
         assert torch.equal(encode(qwen2_vl, MIXED).pooler_output, got.pooler_output)
 
 
@@ -203,7 +204,7 @@ def test_kept_tokens_never_see_another_frame(qwen2_vl):
     encoder = oracle.Encoder(qwen2_vl, ONE_VIDEO)
     keep = encoder.compressed(pixels, **settings).keep
     assert encoder.compressed(nudged, **settings).keep == keep
-    with IPCV(**settings)(qwen2_vl):
+    with IPCV(**WITHOUT_REUSE, **settings)(qwen2_vl):
         first, second = (
             qwen2_vl.model.visual(p, grid_thw=torch.tensor(ONE_VIDEO)).last_hidden_state for p in (pixels, nudged)
         )
@@ -323,7 +324,7 @@ def test_flash_attention_is_given_the_bounds_of_the_tokens_that_it_gets(qwen2_vl
     settings = {"keep": 0.15, **PAPER}
     want = oracle.Encoder(qwen2_vl, grids).compressed(tiny.patches(grids), **settings)
     frames = [h * w for t, h, w in grids for _ in range(t)]
-    with IPCV(**settings)(qwen2_vl), attention(qwen2_vl, "flash_by_hand"):
+    with IPCV(**WITHOUT_REUSE, **settings)(qwen2_vl), attention(qwen2_vl, "flash_by_hand"):
         got = encode(qwen2_vl, grids)
     # two blocks ahead, two stabilised ones whose keys are everything, two that see only what is kept
     assert varlen == [(frames, frames)] * 2 + [(want.lengths, frames)] * 2 + [(want.lengths, want.lengths)] * 2
@@ -370,6 +371,13 @@ def test_the_gpu_gives_what_the_cpu_gives(qwen2_vl, dtype, tolerance):
         ({"stabilize": "some"}, "stabilize='some' must be a number of blocks, or 'all'"),
         ({"select": "attention"}, "select='attention' is not known; known: coverage, change, uniform, random"),
         ({"blend": "median"}, "blend='median' is not known; known: distance, mean"),
+        ({"stabilizer": "queries"}, "stabilizer='queries' is not known; known: states, neighbors"),
+        ({"reuse": -0.1}, "reuse=-0.1 must be at least 0 and less than 1"),
+        ({"reuse": 1.0}, "reuse=1.0 must be at least 0 and less than 1"),
+        ({"reuse": float("nan")}, "reuse=nan must be at least 0 and less than 1"),
+        ({"reuse": 0.1, "stabilize": 3}, "reuse=0.1 needs stabilize='all', not 3.*use reuse=0 with it"),
+        ({"cut": 0}, "cut=0 must be more than 0 and at most 1"),
+        ({"refresh": 0}, "refresh=0 must be at least 1 slice"),
     ],
 )
 def test_settings_that_make_no_sense_are_refused_at_once(settings, message):
@@ -378,10 +386,24 @@ def test_settings_that_make_no_sense_are_refused_at_once(settings, message):
 
 
 def test_settings_are_frozen_and_by_name_only():
-    assert IPCV() == IPCV(keep=0.35, layer=3, stabilize="all", neighbors=4, select="coverage", blend="distance")
-    paper = IPCV(keep=0.35, layer=3, stabilize=7, neighbors=10, select="change", blend="mean")
+    assert IPCV() == IPCV(
+        keep=0.25,
+        layer=2,
+        stabilize="all",
+        neighbors=4,
+        select="coverage",
+        blend="distance",
+        stabilizer="neighbors",
+        reuse=0.1,
+        cut=0.2,
+        refresh=8,
+    )
+    paper = IPCV(
+        keep=0.35, layer=3, stabilize=7, neighbors=10, select="change", blend="mean", stabilizer="states", reuse=0.0
+    )
     assert IPCV.paper() == paper
     assert IPCV.paper(keep=0.2, layer=4) == replace(paper, keep=0.2, layer=4)
+    assert IPCV(stabilize=3).reuse == 0
     with pytest.raises(AttributeError):
         IPCV().keep = 0.5
     with pytest.raises(TypeError):

@@ -21,8 +21,9 @@ def with_method(name: str, **settings: Any) -> Options:
 
 def keep_all(name: str) -> dict[str, Any]:
     """Settings with which a method keeps every token."""
-    if get_origin(registry.settings_of(name)["keep"]) is not tuple:
-        return {"keep": 1}
+    known = registry.settings_of(name)
+    if get_origin(known["keep"]) is not tuple:
+        return {"keep": 1} | ({"reuse": 0.0} if "reuse" in known else {})
     return {"keep": (1.0,) * len(registry.maker(name)().keep)}  # a share per step
 
 

@@ -127,7 +127,7 @@ def test_the_compressed_encoder_costs_what_torch_counts(model, grid, keep, layer
 
 @pytest.mark.parametrize("quality", [0.3, 0.9])
 def test_what_a_quality_tries_is_counted(model, quality):
-    compressor = IPCV(quality=quality, layer=1)
+    compressor = IPCV(quality=quality, layer=1, reuse=0)
     counter, kept = count_encoder(model, CLIP, compressor)
     shape = qwen2_vl.shape(model.config)
     computed = encoder_flops(shape, PassWork(frames=patches_per_frame(CLIP), kept=kept), compressor)

@@ -21,6 +21,8 @@ from ipcv.families import find_encoder
 
 Stabilizer = Literal["states", "neighbors"]
 
+REUSE = 0.1  # change of a patch from which on it is computed, unless asked for otherwise
+
 
 @dataclass(frozen=True, kw_only=True)
 class IPCV(Compressor):
@@ -52,17 +54,18 @@ class IPCV(Compressor):
         "paper": "queries and outputs of dropped tokens, which the paper's code computes and throws away, are left out"
     }
 
-    keep: float | None = 0.35  # share of visual tokens the later blocks compute; None with `quality`
+    keep: float | None = 0.25  # share of computed visual tokens that the later blocks compute; None with `quality`
     quality: float | None = None  # in place of `keep`: an expected fidelity for which as few as needed are kept
-    layer: int = 3  # first block that runs on kept tokens
+    layer: int = 2  # first block that runs on kept tokens
     stabilize: int | Literal["all"] = "all"  # blocks whose attention still sees every token
     neighbors: int = 4  # kept tokens that rebuild a dropped one
     select: Select = "coverage"  # how the kept tokens are chosen
     blend: Blend = "distance"  # how neighbours are weighted
-    stabilizer: Stabilizer = "states"  # keys and values of a dropped token: from its rebuilt state, or its neighbours'
-    reuse: float = 0.0  # change of a patch, as a share of black to white, from which on it is computed; 0: always
-    cut: float = 0.5  # share of changed patches above which a whole slice (frame or frame pair) is computed
-    refresh: int = 64  # slices after which the next one is computed whole
+    stabilizer: Stabilizer = "neighbors"  # keys and values of a dropped token: by its rebuilt state, or its neighbours'
+    reuse: float | None = None  # change of a patch from which on it is computed, 1: from black to white; 0: always;
+    #                             None: `REUSE`, or 0 where `stabilize` is a number
+    cut: float = 0.2  # share of changed patches above which a whole slice (frame or frame pair) is computed
+    refresh: int = 8  # slices after which the next one is computed whole
 
     @classmethod
     def preset(cls, name: str, **changes: Any) -> "IPCV":
@@ -111,7 +114,9 @@ class IPCV(Compressor):
         self._check_reuse()
 
     def _check_reuse(self) -> None:
-        if not 0 <= self.reuse < 1:
+        if self.reuse is None:
+            object.__setattr__(self, "reuse", REUSE if self.stabilize == "all" else 0.0)
+        if not 0 <= self.threshold < 1:
             raise ValueError(f"reuse={self.reuse} must be at least 0 and less than 1")
         if self.reuse and self.stabilize != "all":
             raise ValueError(
@@ -152,13 +157,18 @@ class IPCV(Compressor):
             )
 
     @property
+    def threshold(self) -> float:
+        """`reuse` as a number."""
+        return self.reuse or 0.0
+
+    @property
     def compresses(self) -> bool:
         """Whether these settings leave anything out."""
-        return self.keep != 1 or self.reuse > 0
+        return self.keep != 1 or self.threshold > 0
 
     def rule(self, pixel_range: float) -> Rule:
         """When a patch or a whole slice is computed; `pixel_range` is from black to white in the encoder's input."""
-        return Rule(self.reuse * pixel_range, self.cut, self.refresh)
+        return Rule(self.threshold * pixel_range, self.cut, self.refresh)
 
     def count(self, patches: int) -> int:
         """How many of the computed patches of a pass are kept; only without `quality`."""
