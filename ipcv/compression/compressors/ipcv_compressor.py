@@ -54,7 +54,7 @@ class IPCV(Compressor):
         "paper": "queries and outputs of dropped tokens, which the paper's code computes and throws away, are left out"
     }
 
-    keep: float | None = 0.25  # share of computed visual tokens that the later blocks compute; None with `quality`
+    keep: float | None = 0.35  # share of computed visual tokens that the later blocks compute; None with `quality`
     quality: float | None = None  # in place of `keep`: an expected fidelity for which as few as needed are kept
     layer: int = 2  # first block that runs on kept tokens
     stabilize: int | Literal["all"] = "all"  # blocks whose attention still sees every token
