@@ -61,7 +61,10 @@ class IPCV(Compressor):
     neighbors: int = 4  # kept tokens that rebuild a dropped one
     select: Select = "coverage"  # how the kept tokens are chosen
     blend: Blend = "distance"  # how neighbours are weighted
-    stabilizer: Stabilizer = "neighbors"  # keys and values of a dropped token: by its rebuilt state, or its neighbours'
+    stabilizer: Stabilizer | None = (
+        None  # keys and values of a dropped token: by its rebuilt state, or its neighbours';
+    )
+    #                                       None: by its neighbours', or by its state where `stabilize` is a number
     reuse: float | None = None  # change of a patch from which on it is computed, 1: from black to white; 0: always;
     #                             None: `REUSE`, or 0 where `stabilize` is a number
     cut: float = 0.2  # share of changed patches above which a whole slice (frame or frame pair) is computed
@@ -84,7 +87,7 @@ class IPCV(Compressor):
         Any field can be changed by name.
         """
         paper = {"keep": 0.35, "layer": 3, "stabilize": 7, "neighbors": 10, "select": "change", "blend": "mean"}
-        return cls(**{**paper, "stabilizer": "states", "reuse": 0.0, **changes})
+        return cls(**{**paper, **changes})
 
     def __post_init__(self) -> None:
         if self.quality is not None:
@@ -109,13 +112,16 @@ class IPCV(Compressor):
             raise ValueError(f"select={self.select!r} is not known; known: {', '.join(get_args(Select))}")
         if self.blend not in get_args(Blend):
             raise ValueError(f"blend={self.blend!r} is not known; known: {', '.join(get_args(Blend))}")
+        is_whole = self.stabilize == "all"  # else the method is the paper's, unless asked for otherwise
+        if self.stabilizer is None:
+            object.__setattr__(self, "stabilizer", "neighbors" if is_whole else "states")
+        if self.reuse is None:
+            object.__setattr__(self, "reuse", REUSE if is_whole else 0.0)
         if self.stabilizer not in get_args(Stabilizer):
             raise ValueError(f"stabilizer={self.stabilizer!r} is not known; known: {', '.join(get_args(Stabilizer))}")
         self._check_reuse()
 
     def _check_reuse(self) -> None:
-        if self.reuse is None:
-            object.__setattr__(self, "reuse", REUSE if self.stabilize == "all" else 0.0)
         if not 0 <= self.threshold < 1:
             raise ValueError(f"reuse={self.reuse} must be at least 0 and less than 1")
         if self.reuse and self.stabilize != "all":
