@@ -36,6 +36,7 @@ class Encoder:
     blocks: Sequence[nn.Module]
     attention: Attention
     patch_embedding: nn.Module  # or the encoder around it: called once per pass, before the blocks
+    embedding: nn.Module | None = None  # the convolution in it, if it gets every patch by itself
     grids: Callable[..., Sequence[Grid]]  # (arguments of `patch_embedding`): the grids of this pass
     pixels: Callable[..., Tensor]  # (the same): of its patches, [n, channels, frames, height, width]
     pixel_range: float  # from black to white in these, as the family usually normalises them

@@ -46,6 +46,7 @@ def encoder(model: Any, **more: Any) -> Encoder:
         blocks=tower.blocks,
         attention=ATTENTION,
         patch_embedding=tower,
+        embedding=tower.patch_embed.proj,
         grids=grids,
         pixels=pixels,
         parts_videos=True,

@@ -6,6 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ipcv.architecture.encoder import Encoder, Heads, Rotation, rotate
@@ -63,6 +64,8 @@ class IPCVHooks:
         last = settings.layer + settings.stable(depth)
         first = 0 if self.reuse else settings.layer  # block from which on not all tokens are present
         yield self.encoder.patch_embedding.register_forward_pre_hook(self.begin, with_kwargs=True)
+        if self.encoder.embedding is not None:
+            yield Override(self.encoder.embedding, partial(_embed, self.encoder.embedding))
         yield self.blocks[0].register_forward_pre_hook(self.narrow)
         if settings.keep != 1:
             yield self.blocks[settings.layer - 1].register_forward_hook(self.split)
@@ -98,6 +101,7 @@ class IPCVHooks:
         divisions = divide(wholes, is_computed)
         computed = positions(is_computed, divisions[0].kept.rows)
         self.current = _Pass(states.shape, wholes, computed, computed, divisions)
+        self.reuse.place(computed, divisions[0])
         self.current.counts = torch.tensor(divisions[-1].kept.lengths)
         return (self.shaped(states.reshape(-1, states.shape[-1])[computed]), *args[1:])
 
@@ -166,11 +170,14 @@ class IPCVHooks:
         rotations: Rotation = named.get("position_embeddings")
         query = rotate(query, _at(rotations, now.present))
         key = rotate(key, _at(rotations, now.computed if everything else now.present))
+        division, mix = (
+            now.division(named.get("cu_seqlens")),
+            partial(attend, attention, scale=getattr(attention, style.scale)),
+        )
         if self.reuse:
-            key, value = self.reuse.spread(f"keys {number}", key), self.reuse.spread(f"values {number}", value)
-        division = now.division(named.get("cu_seqlens"))
-        keys = division.whole if everything else division.kept
-        mixed = attend(attention, (query, key, value), division.kept, keys, scale=getattr(attention, style.scale))
+            mixed = self.reuse.attend(str(number), (query, key, value), division, mix)
+        else:
+            mixed = mix((query, key, value), division.kept, division.whole if everything else division.kept)
         return style.output(attention, self.shaped(mixed))
 
     def project(self, number: int, normed: Tensor) -> Heads:
@@ -213,6 +220,11 @@ class IPCVHooks:
         states, split = output.view(-1, output.shape[-1]), self.current.split
         computed = states if split is None else split.restore(states)
         return (self.reuse.spread(name, computed) if self.reuse else computed).view(self.current.shape)
+
+
+def _embed(convolution: Any, patches: Tensor) -> Tensor:
+    """What a convolution makes of `patches` that are each as large as its kernel, many times faster on a CPU."""
+    return F.linear(patches.flatten(1), convolution.weight.flatten(1), convolution.bias)
 
 
 def _at(rotations: Rotation, rows: Tensor) -> Rotation:

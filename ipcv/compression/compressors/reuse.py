@@ -1,16 +1,20 @@
 """Reuse over time: which tokens of a pass are computed, and whose rows the others have."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ipcv.architecture.encoder import Encoder
+from ipcv.architecture.encoder import Encoder, Heads
 from ipcv.architecture.grids import Grid
 from ipcv.compression.compressors.tensors.changes import Reference, Rule, computed_patches
 from ipcv.compression.compressors.tensors.features import in_rows, in_squares
+from ipcv.compression.compressors.tensors.packing import Division, PackedSegments
+
+Attend = Callable[[Heads, PackedSegments, PackedSegments], Tensor]  # (heads, queries' segments, keys'): mixed values
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,6 +41,9 @@ class Reuse:
         self.after: Carried | None  # what it will leave behind
         self.row: Tensor  # [n] of each token among the rows carried over, then those of the computed tokens
         self.tokens: int  # of the last slice
+        self.firsts: set[int]  # slices with which a video begins
+        self.slices: Sequence[int]  # tokens of each
+        self.places: Sequence[Tensor]  # [c] where in its slice each computed token is, slice by slice
 
     def begin(self, grids: Sequence[Grid], pixels: Tensor, forgotten: int = 0) -> list[Tensor]:
         """Begin a pass: which patches of each visual input are computed, `[slices, rows, columns]`.
@@ -78,7 +85,40 @@ class Reuse:
             parts.append(source_rows(part.view(each.shape), carried + ahead))
             ahead = ahead + part.sum()
         self.row, self.tokens = torch.cat(parts), tokens[-1].shape[1]
+        self.firsts = {0, *accumulate(len(each) for each in tokens)} - ({0} if self.before else set())
         return flat
+
+    def place(self, computed: Tensor, slices: Division) -> None:
+        """Take note of where the computed tokens are: at the positions `computed` `[c]` of all, and in which slices."""
+        self.slices = slices.whole.lengths
+        found = zip(computed.split(list(slices.kept.lengths)), slices.whole.starts, strict=True)
+        self.places = [places - start for places, start in found]
+
+    def attend(self, name: str, heads: Heads, division: Division, attend: Attend) -> Tensor:
+        """Mixed values of queries `[k, heads, c]` over the keys and values of all tokens in their segments.
+
+        Given are those `[c, heads, c]` of the computed tokens. On a CPU, where moving rows takes longer than attending
+        to them, one slice's keys and values are kept, and in every slice only those of its computed tokens replaced.
+        """
+        query, *given = heads
+        names = [f"keys {name}", f"values {name}"]
+        if query.device.type != "cpu" or len(given[0]) == len(self.row):
+            key, value = (self.spread(*each) for each in zip(names, given, strict=True))
+            return attend((query, key, value), division.kept, division.whole)
+        parts, counts = list(division.parts(self.slices)), [len(places) for places in self.places]
+        queries = query.split([part.kept.rows for part in parts])
+        held = [self.before.rows[name].clone() for name in names] if self.before else []
+        mixed = []
+        for number, rows in enumerate(zip(*(each.split(counts) for each in given), strict=True)):
+            if number in self.firsts:
+                held = [each.clone() for each in rows]
+            else:
+                for each, new in zip(held, rows, strict=True):
+                    each.index_copy_(0, self.places[number], new)
+            mixed.append(attend((queries[number], held[0], held[1]), parts[number].kept, parts[number].whole))
+        if self.after is not None:
+            self.after.rows.update(zip(names, held, strict=True))
+        return torch.cat(mixed)
 
     def spread(self, name: str, computed: Tensor) -> Tensor:
         """Rows `[n, ...]` of all tokens from those of the computed ones `[c, ...]`, in their order.

@@ -1,9 +1,9 @@
 """Divide the tokens of a pass, all of them and the kept ones, into frames or windows of attention."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import accumulate, islice
+from itertools import accumulate, islice, pairwise
 
 import torch
 from torch import Tensor
@@ -48,6 +48,10 @@ class PackedSegments:
         """The segment of each row in `places`."""
         return torch.searchsorted(self.bounds, places, right=True) - 1
 
+    def part(self, first: int, end: int) -> "PackedSegments":
+        """The segments from `first` up to `end`, as those of their own rows."""
+        return PackedSegments(self.bounds[first : end + 1] - self.bounds[first], self.lengths[first:end])
+
     def stacked(self, rows: Tensor, members: Sequence[int]) -> Tensor:
         """Rows of equally long segments, those at the positions `members`, as `[members, length, ...]`.
 
@@ -78,6 +82,13 @@ class Division:
 
     whole: PackedSegments  # of all tokens
     kept: PackedSegments  # of the kept tokens, in equally many segments
+
+    def parts(self, sizes: Sequence[int]) -> Iterator["Division"]:
+        """The division of each of these numbers of tokens, which follow each other and are made of whole segments."""
+        number = {start: segment for segment, start in enumerate([*self.whole.starts, self.whole.rows])}
+        for start, end in pairwise([0, *accumulate(sizes)]):
+            bounds = number[start], number[end]
+            yield Division(self.whole.part(*bounds), self.kept.part(*bounds))
 
 
 def divide(wholes: Sequence[PackedSegments], is_kept: Tensor) -> list[Division]:
