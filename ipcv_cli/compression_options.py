@@ -63,7 +63,8 @@ Quality = Annotated[
     ),
 ]
 Layer = Annotated[
-    int | None, opt.option(opt.COMPRESSION, "First encoder block on fewer tokens.", "--layer", metavar="N", default="3")
+    int | None,
+    opt.option(opt.COMPRESSION, "First encoder block on fewer tokens.", "--layer", metavar="N", default="2 (paper: 3)"),
 ]
 Stabilize = Annotated[
     str | None,
@@ -92,7 +93,7 @@ Stabilizer = Annotated[
         "Keys and values of a dropped token: from its rebuilt state, or the mean of its kept neighbours'.",
         "--stabilizer",
         metavar=None,
-        default="states",
+        default="neighbors (with a number of --stabilize: states)",
     ),
 ]
 Reuse = Annotated[
@@ -102,7 +103,7 @@ Reuse = Annotated[
         "In a video, compute a patch only if it changed by this share of black to white. 0: every patch.",
         "--reuse",
         metavar="SHARE",
-        default="0",
+        default="0.1 (with a number of --stabilize: 0)",
     ),
 ]
 Reducer = Annotated[

@@ -47,8 +47,9 @@ class IPCV(Compressor):
     name: ClassVar[str] = "ipcv"
     arxiv: ClassVar[str] = "2512.18747"
     departures: ClassVar[str] = (
-        "coverage chooses tokens by how well they cover all others, weighs neighbours by distance and lets every later "
-        "block attend to all tokens; IPCV.paper() has the paper's own rules"
+        "a patch of a video is reused while it hardly changes; coverage chooses tokens by how well they cover all "
+        "others, weighs neighbours by distance, takes keys and values from them, and lets every later block attend to "
+        "all tokens; IPCV.paper() has the paper's own rules"
     )
     variants: ClassVar[Mapping[str, str]] = {
         "paper": "queries and outputs of dropped tokens, which the paper's code computes and throws away, are left out"
