@@ -121,6 +121,17 @@ class Family:
         return self.is_framed or isinstance(self.case, FrameCase)
 
 
+def resized(family: Family, size: tuple[int, int]) -> Family:
+    """The family with slices of another size in patches."""
+
+    class Other(Family):
+        @property
+        def size(self) -> tuple[int, int]:
+            return size
+
+    return Other(family.name, family.case, family.model)
+
+
 def changing(family: Family) -> Tensor:
     """A clip in which every rule of reuse has something to do; the changes are for a threshold of `THRESHOLD`.
 

@@ -19,6 +19,7 @@ from moving_patches import (
     changing,
     counts,
     passes,
+    resized,
     still,
 )
 from probes import BombError, bomb, error, hooks
@@ -170,7 +171,7 @@ def test_images_are_computed_whole(family):
 def test_slices_of_another_size_begin_anew():
     family = Family.of("qwen2_vl")
     clip = changing(family)[:2]
-    other = replace_size(family, (6, 4))
+    other = resized(family, (6, 4))
     with compressor()(family.model, video=True) as kept:
         family.encode(clip)
         first = other.encode(clip)
@@ -180,17 +181,6 @@ def test_slices_of_another_size_begin_anew():
         assert torch.equal(other.encode(clip).pooler_output, again.pooler_output)
     assert [mask.shape[1:] for mask in kept.masks] == [(4, 6), (6, 4), (6, 4)]
     assert [bool(mask[0].all()) for mask in kept.masks] == [True, True, False]
-
-
-def replace_size(family: Family, size: tuple[int, int]) -> Family:
-    """The family with slices of another size."""
-
-    class Other(Family):
-        @property
-        def size(self) -> tuple[int, int]:
-            return size
-
-    return Other(family.name, family.case, family.model)
 
 
 @pytest.mark.parametrize("keep", [1, 0.4])
