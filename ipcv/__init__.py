@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from ipcv.compression.pruners.v2drop import V2Drop
     from ipcv.compression.reducers.dtd import DTD
     from ipcv.compression.reducers.evs import EVS
+    from ipcv.compression.reducers.reused import Reused
     from ipcv.compression.reducers.vidcom2 import VidCom2
     from ipcv.encodings.encoded import Encoded
     from ipcv.errors import IPCVError, MemoryExhaustedError, ModelError, VideoError
@@ -49,6 +50,7 @@ __all__ = [
     "ModelSource",
     "Options",
     "Plan",
+    "Reused",
     "Sampling",
     "TimedFrames",
     "ToMe",

@@ -75,6 +75,11 @@ class Options:
             raise ValueError(f"max_visual_tokens={self.max_visual_tokens} must be at least 1")
         if self.repeats is not None and self.repeats < 1:
             raise ValueError(f"repeats={self.repeats} must be at least 1")
+        if self.reducer and self.reducer.needs_reuse and not (self.compressor and self.compressor.reuses):
+            raise ValueError(
+                f"{type(self.reducer).__name__} drops the tokens that the encoder reused, and this one reuses none: "
+                "use IPCV with a reuse above 0, or another reducer"
+            )
         if self.repeats and not self.baseline:
             raise ValueError(f"repeats={self.repeats} is about a baseline: ask for `baseline` as well")
         if self.max_new_tokens < 1:

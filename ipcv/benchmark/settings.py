@@ -61,7 +61,8 @@ def parse_settings(text: str) -> tuple[Setting, ...]:
 def _parse(name: str) -> Setting:
     setting = Setting(name=name, options=Options(compressor=None, pruner=None))
     taken: set[str] = set()
-    for part in name.split("+"):
+    parts = sorted(name.split("+"), key=lambda part: PLACES.get(_read_part(part, name)[0]) == "reducer")
+    for part in parts:  # a reducer comes last: it may need what the compressor does
         method, values = _read_part(part, name)
         if method not in PLACES:
             raise ValueError(_unknown(method, PLACES, "" if method == name else f" in the setting {name!r}"))

@@ -15,6 +15,7 @@ METHODS = {  # name on the command line: module below this folder, and the class
     "evs": "reducers.evs:EVS",
     "vidcom2": "reducers.vidcom2:VidCom2",
     "dtd": "reducers.dtd:DTD",
+    "reused": "reducers.reused:Reused",
     "dart": "pruners.dart:Dart",
     "fastv": "pruners.fastv:FastV",
     "v2drop": "pruners.v2drop:V2Drop",

@@ -145,7 +145,8 @@ class Pipeline:
         if reducer is None or not reducer.reduces:
             return _ReducedPart(visual, stays, 0, ())
         (count, width), pictures = visual.tokens.shape, part.grid[0]
-        left = reducer(visual.tokens.view(pictures, -1, width))
+        reused = part.reused_tokens.to(self.network.device)
+        left = reducer(visual.tokens.view(pictures, -1, width), reused.view(pictures, -1))
         stays = torch.zeros_like(stays).index_fill(0, left.donor.cpu(), True)
         return _ReducedPart(
             visual=Visual(left.tokens, visual.deepstack[:, left.donor]),

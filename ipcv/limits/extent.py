@@ -110,6 +110,8 @@ def _fewer_kept(extent: Extent, limit: Limit) -> Extent:
     """The largest share that fits, in hundredths, but `KEEP` at least."""
     now = _amount(extent, "keep")
     reducer = reducer_or_default(extent.reducer)
+    if not reducer.has_share:
+        return extent
     for hundredths in range(min(99, math.ceil(100 * now) - 1), round(100 * KEEP) - 1, -1):
         fewer = replace(extent, reducer=reducer.at(hundredths / 100))
         if fewer.fits(limit):

@@ -53,7 +53,7 @@ def method_page(method: "ListedMethod") -> str:
         ("place", PLACES[method.place] + (", the default" if method.default else "")),
         ("paper", f"https://arxiv.org/abs/{method.arxiv}" if method.arxiv else "none"),
         ("in Python", f"ipcv.{method.method}()"),
-        ("settings", _assigned(method.settings)),
+        ("settings", _assigned(method.settings) if method.settings else "none"),
         ("needs", "; ".join(method.needs) or "nothing that not every family has"),
     ]
     if method.presets:

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from ipcv import DTD, EVS, IPCV, Dart, FastV, ToMe, V2Drop, VidCom2
+from ipcv import DTD, EVS, IPCV, Dart, FastV, Reused, ToMe, V2Drop, VidCom2
 from ipcv.benchmark.settings import parse_settings
 
 
@@ -60,6 +60,8 @@ def test_methods_stand_for_their_classes(text, compressor, pruner):
         ("dtd@0.3", None, DTD(keep=0.3), None),
         ("dtd:threshold=0.8", None, DTD(threshold=0.8), None),
         ("paper+evs@0.3+dart", IPCV.paper(), EVS(keep=0.3), Dart()),
+        ("reused+coverage:reuse=0.03", IPCV(reuse=0.03), Reused(), None),
+        ("coverage:reuse=0.03+reused", IPCV(reuse=0.03), Reused(), None),
     ],
 )
 def test_between_encoder_and_language_model_is_a_place_of_its_own(text, compressor, reducer, pruner):

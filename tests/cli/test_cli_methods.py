@@ -87,7 +87,8 @@ def test_a_page_says_all_about_one_method(name, capsys):
     assert main(["methods", name]) == 0
     out = " ".join(capsys.readouterr().out.split())
     method = registry.method_class(name)
-    assert f"https://arxiv.org/abs/{method.arxiv}" in out
+    assert (f"https://arxiv.org/abs/{method.arxiv}" if method.arxiv else "paper none") in out
+    assert ("settings none" in out) == (not registry.settings_of(name))
     assert registry.departures_of(name) in out
     assert all(f"{setting}=" in out for setting in registry.settings_of(name))
 

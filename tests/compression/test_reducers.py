@@ -215,7 +215,7 @@ class Averaging(Reducer):
 
     keep: float = 0.25
 
-    def __call__(self, tokens: Tensor) -> Reduced:
+    def __call__(self, tokens: Tensor, _: Tensor | None = None) -> Reduced:
         return Reduced(tokens.mean(0), torch.arange(tokens.shape[1]))
 
     def most(self, _: int, tokens: int) -> int:

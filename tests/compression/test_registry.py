@@ -1,6 +1,7 @@
 """The registry of methods: all that a new method needs is its file and its line there."""
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -102,7 +103,8 @@ print(json.dumps(seen))
 @pytest.fixture(scope="module")
 def seen() -> dict[str, Any]:
     """What a new process sees in which the registry has one more line."""
-    done = subprocess.run([sys.executable, "-c", NEW], capture_output=True, encoding="utf-8", check=False)
+    wide = os.environ | {"COLUMNS": "200"}  # or choices are parted where a line ends
+    done = subprocess.run([sys.executable, "-c", NEW], capture_output=True, encoding="utf-8", env=wide, check=False)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 

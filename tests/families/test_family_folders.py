@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from typer.testing import CliRunner
 
 import ipcv
-from ipcv import EVS, IPCV, Dart, Encoded, FastV, Options, TimedFrames, ToMe, V2Drop
+from ipcv import EVS, IPCV, Dart, Encoded, FastV, Options, Reused, TimedFrames, ToMe, V2Drop
 from ipcv.answer import Final, StageDone, Token
 from ipcv.encodings.cache import EncodingCache
 from ipcv.errors import ModelError
@@ -123,6 +123,18 @@ def test_a_compressed_answer_is_streamed_and_says_what_it_saved(model, video, co
     assert 0 < answer.savings.prefill_flops < 1
     assert 0 < answer.savings.cache_share < 1
     assert -1 < answer.savings.baseline.similarity < 1
+
+
+def test_of_a_still_video_the_prompt_has_the_first_picture_and_what_changed(model, video):
+    pictures = np.repeat(video.frames[:1], 6, axis=0)
+    still = TimedFrames(pictures, video.times[:6])
+    options = replace(PLAIN, compressor=IPCV(keep=1, reuse=0.03))
+    whole, left = (model.ask(still, QUESTION, replace(options, reducer=each)) for each in (None, Reused()))
+    taken = len(pictures) // model.loaded.patches.temporal_patch_size
+    assert left.frames.visual_tokens * taken == whole.frames.visual_tokens
+    assert left.finish_reason == whole.finish_reason
+    moving = model.ask(video, QUESTION, replace(options, reducer=Reused()))
+    assert moving.frames.visual_tokens > left.frames.visual_tokens
 
 
 def test_settings_can_be_fitted_to_the_memory_that_is_free(folder, video):

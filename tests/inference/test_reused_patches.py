@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from ipcv import IPCV, Options, Sampling, TimedFrames
+from ipcv import IPCV, Options, Reused, Sampling, TimedFrames, ToMe
 from ipcv.answer import FrameBatch
 from ipcv.compression.compressors.compressor import PassWork
 from ipcv.encodings.cache import EncodingCache
@@ -107,3 +107,63 @@ def test_nothing_of_an_image_or_without_reuse_is_reused(demo, still):
     for found in (demo.encode(still, Options(compressor=IPCV(reuse=0.0))), demo.encode(image, REUSING)):
         assert found.reused_tokens.shape == (len(found.visual),)
         assert not found.reused_tokens.any()
+
+
+def seen(demo, clip, options):
+    """An answer, and the positions and embeddings that the language model was given for it."""
+    calls = []
+
+    def look(_, __, kwargs):
+        calls.append((kwargs["position_ids"][:, 0].T.tolist(), kwargs["inputs_embeds"][0].clone()))
+
+    handle = demo.loaded.network.model.language_model.register_forward_pre_hook(look, with_kwargs=True)
+    try:
+        return demo.ask(clip, COLOUR, options), *calls[0]
+    finally:
+        handle.remove()
+
+
+def test_reused_tokens_can_be_left_out_and_all_others_keep_their_places(demo, still):
+    options = replace(REUSING, frame_batch=8)
+    _, whole, embeddings = seen(demo, still, options)
+    answer, places, given = seen(demo, still, replace(options, reducer=Reused()))
+    reused = demo.encode(still, options).reused_tokens.tolist()
+    before = next(at for at, place in enumerate(whole) if len(set(place)) > 1) - 1
+    rows = [at for at in range(len(whole)) if not before <= at < before + len(reused) or not reused[at - before]]
+    assert places == [whole[at] for at in rows]
+    assert torch.equal(given, embeddings[rows])
+    assert answer.frames.visual_tokens == reused.count(False) < len(reused) // 3
+    prefill = answer.stages[3]
+    assert prefill.tokens_in - prefill.tokens_computed == reused.count(True)
+    assert prefill.flops < prefill.flops_dense / 2
+
+
+def test_the_first_slice_stays_whatever_was_reused():
+    tokens, reused = torch.randn(3, 4, 2), torch.ones(3, 4, dtype=torch.bool)
+    reused[2, 1] = False
+    left = Reused()(tokens, reused)
+    assert left.donor.tolist() == [0, 1, 2, 3, 9]
+    assert torch.equal(left.tokens, tokens.flatten(0, 1)[left.donor])
+    assert Reused()(tokens).donor.tolist() == list(range(12))
+
+
+@pytest.mark.parametrize("compressor", [None, IPCV(keep=0.5, reuse=0.0), ToMe()])
+def test_reused_tokens_cannot_be_left_out_where_none_are_reused(compressor):
+    with pytest.raises(ValueError, match="Reused drops the tokens that the encoder reused, and this one reuses none"):
+        Options(compressor=compressor, reducer=Reused())
+
+
+def test_a_limit_counts_all_tokens_as_nobody_knows_how_many_will_be_reused(demo, still):
+    limited = replace(REUSING, reducer=Reused(), max_visual_tokens=100)
+    (video,) = demo.ask(still, COLOUR, limited).videos
+    assert {each.what for each in video.budget.lowered} == {"frames"}
+    assert video.frames.visual_tokens < video.budget.lowered[-1].visual_tokens <= 100
+    with pytest.raises(ValueError, match="100 visual tokens are too few"):
+        demo.ask(demo.encode(still, REUSING), COLOUR, limited)
+
+
+def test_the_encoding_for_it_is_found_in_the_cache(demo, clip, tmp_path):
+    cache, options = EncodingCache(tmp_path), replace(REUSING, reducer=Reused())
+    (*_, first), (*_, second) = (demo.stream(clip, COLOUR, options, cache=cache) for _ in range(2))
+    assert second.answer.videos == (replace(first.answer.videos[0], reused=True),)
+    assert second.answer.answer == first.answer.answer

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import ipcv
-from ipcv import DTD, EVS, Options, Sampling, TimedFrames, VidCom2
+from ipcv import DTD, EVS, Options, Reused, Sampling, TimedFrames, VidCom2
 from ipcv.answer import FrameBatch
 from ipcv.architecture.preprocess import PatchSettings
 from ipcv.encodings.cache import EncodingCache
@@ -91,6 +91,14 @@ def test_a_reducer_of_ones_own_is_lowered_and_not_replaced(reducer):
     less, lowered = meet(replace(HOUR, reducer=reducer), 50_000, 3599.0, may_reduce=True)
     assert type(less.reducer) is type(reducer)
     assert all(each.before > each.after for each in lowered)
+
+
+def test_a_reducer_that_goes_by_the_video_alone_is_not_lowered():
+    less, lowered = meet(replace(HOUR, reducer=Reused()), 50_000, 3599.0, may_reduce=True)
+    assert (steps(lowered), less.reducer) == (["pixels", "frames"], Reused())
+    assert less.tokens == less.pictures * less.of_picture <= 50_000
+    same, lowered = meet(replace(HOUR, reducer=Reused()), 50_000, 3599.0, may_reduce=True, only_reduce=True)
+    assert (same.tokens, lowered) == (HOUR.tokens, ())
 
 
 @given(

@@ -77,6 +77,11 @@ class Compressor(Method):
     def compresses(self) -> bool:
         """Whether these settings leave anything out."""
 
+    @property
+    def reuses(self) -> bool:
+        """Whether patches that hardly changed are taken over from earlier frames."""
+        return False
+
     @abstractmethod
     def flops(self, shape: VisionShape, work: PassWork) -> int:
         """FLOPs of one compressed pass of the encoder, choosing, rebuilding and merging included.

@@ -171,7 +171,12 @@ class IPCV(Compressor):
     @property
     def compresses(self) -> bool:
         """Whether these settings leave anything out."""
-        return self.keep != 1 or self.threshold > 0
+        return self.keep != 1 or self.reuses
+
+    @property
+    def reuses(self) -> bool:
+        """Whether patches that hardly changed are taken over from earlier frames."""
+        return self.threshold > 0
 
     def rule(self, pixel_range: float) -> Rule:
         """When a patch or a whole slice is computed; `pixel_range` is from black to white in the encoder's input."""

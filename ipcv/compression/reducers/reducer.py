@@ -1,7 +1,7 @@
 """The base class of methods between the encoder and the language model.
 
-A reducer sees the embeddings of a whole video and nothing else, and returns the visual tokens for the prompt. Each of
-these has the rotary position that it would have in the full prompt, and so has the text behind them.
+A reducer sees the embeddings of a whole video, and which of them the encoder reused. It returns the visual tokens for
+the prompt: each has the rotary position that it would have in the full prompt, and so has the text behind them.
 """
 
 from abc import abstractmethod
@@ -21,11 +21,19 @@ class Reduced:
     tokens: "Tensor"  # [k, d] for the prompt
     donor: "Tensor"  # [k] the token, 0 to n - 1, whose place in the grid (position ids, DeepStack) each has; ascending
 
+    @classmethod
+    def of(cls, tokens: "Tensor", stays: "Tensor") -> Self:
+        """Those of a video's `tokens` `[t, m, d]` that stay, by a mask `[t, m]`, as they are."""
+        donor = stays.flatten().nonzero()[:, 0]
+        return cls(tokens.flatten(0, 1)[donor], donor)
+
 
 class Reducer(Method):
     """A method that puts fewer visual tokens into the prompt."""
 
     place: ClassVar[Place] = "reducer"
+    needs_reuse: ClassVar[bool] = False  # whether it goes by what the compressor reused
+    has_share: ClassVar[bool] = True  # whether `at` can make it leave fewer tokens
     keep: float | None  # share of the visual tokens that stays; None: whatever else the settings say
 
     @property
@@ -39,10 +47,12 @@ class Reducer(Method):
         return replace(self, **changes)  # type: ignore[type-var] # methods are dataclasses
 
     @abstractmethod
-    def __call__(self, tokens: "Tensor") -> Reduced:
+    def __call__(self, tokens: "Tensor", reused: "Tensor | None" = None) -> Reduced:
         """Reduce a video's `tokens`: embeddings `[t, m, d]` of `m` visual tokens in each of `t` temporal patches.
 
-        A temporal patch is two frames in most families. Tokens are counted temporal patch by temporal patch.
+        A temporal patch is two frames in most families. Tokens are counted temporal patch by temporal patch. `reused`
+        `[t, m]` says which of them are those of the temporal patch before, because the encoder reused these; None: no
+        token is known to be.
         """
 
     @abstractmethod
@@ -61,10 +71,9 @@ class Reducer(Method):
 class Dropper(Reducer):
     """A reducer that drops tokens and changes none."""
 
-    def __call__(self, tokens: "Tensor") -> Reduced:
+    def __call__(self, tokens: "Tensor", reused: "Tensor | None" = None) -> Reduced:  # noqa: ARG002 - it compares tokens
         """Leave the tokens of `choose`, as they are."""
-        donor = self.choose(tokens).flatten().nonzero()[:, 0]
-        return Reduced(tokens.flatten(0, 1)[donor], donor)
+        return Reduced.of(tokens, self.choose(tokens))
 
     @abstractmethod
     def choose(self, tokens: "Tensor") -> "Tensor":
