@@ -15,7 +15,7 @@ from ipcv.families import find_language
 
 COLOUR = "What colour is the circle?"
 REUSING = Options(
-    compressor=IPCV(keep=0.5, reuse=0.03, stabilizer="neighbors"), sampling=Sampling(fps=8), max_new_tokens=8
+    compressor=IPCV(keep=0.5, reuse=0.03, cut=0.5, refresh=64), sampling=Sampling(fps=8), max_new_tokens=8
 )
 
 
