@@ -8,11 +8,13 @@ The films (still_clip.py) and the model "wide" are made once and kept in the fol
 has its real width, 1,280, with random weights, `--blocks` of its 32 blocks and a language model of 4 layers: its times
 mean something, its words do not. Each answer is a process of its own. "read + encode" goes from the opened video to the
 last encoded frame, "all" from start to end of the process; the stages are the answer's own, and reading runs beside
-encoding. Times are medians. Further options are those of `ipcv ask`, for the compressed runs.
+encoding. "CPU" is what both processes of an answer computed, which other work on the machine does not lengthen. Times
+are medians. Further options are those of `ipcv ask`, for the compressed runs.
 """
 
 import argparse
 import json
+import resource
 import shutil
 import statistics
 import subprocess
@@ -31,7 +33,7 @@ from ipcv.models.hub import find_folder
 
 QUESTIONS = {"street": "Describe the video.", "drawn": "What colour is the circle?"}
 STAGES = ("read", "preprocess", "encode", "prefill")
-COLUMNS = (*STAGES, "read + encode", "all")
+COLUMNS = (*STAGES, "read + encode", "all", "CPU")
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,7 @@ class Run:
     seconds: dict[str, float]
     answer: str
     computed: float  # share of the patches
+    flops: float  # share of the plain encoder's
 
 
 def wide_model(folder: Path, blocks: int) -> Path:
@@ -71,7 +74,7 @@ def wide_model(folder: Path, blocks: int) -> Path:
 def ask(film: Path, question: str, options: list[str]) -> Run:
     """Run `ipcv ask`, and note when its events arrive."""
     command = [sys.executable, "-m", "ipcv_cli", "ask", str(film), question, "--json-stream", "--quiet", *options]
-    arrived: dict[str, float] = {"": time.perf_counter()}
+    before, arrived = _processor_seconds(), {"": time.perf_counter()}
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:  # noqa: S603
         for line in process.stdout or ():
             event = json.loads(line)
@@ -81,8 +84,16 @@ def ask(film: Path, question: str, options: list[str]) -> Run:
     answer: dict[str, Any] = event["answer"]
     seconds = {stage["name"]: stage["seconds"] for stage in answer["stages"]}
     seconds |= {"read + encode": arrived["read"] - arrived["opened"], "all": time.perf_counter() - arrived[""]}
-    patches = answer["videos"][0]
-    return Run(seconds, answer["answer"], patches["patches_computed"] / patches["patches"])
+    seconds["CPU"] = _processor_seconds() - before
+    patches, encode = answer["videos"][0], next(each for each in answer["stages"] if each["name"] == "encode")
+    computed = patches["patches_computed"] / patches["patches"]
+    return Run(seconds, answer["answer"], computed, encode["flops"] / encode["flops_dense"])
+
+
+def _processor_seconds() -> float:
+    """What processes computed that were started here and have ended."""
+    spent = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return spent.ru_utime + spent.ru_stime
 
 
 def compare(film: Path, kind: str, common: list[str], ours: list[str], repeats: int) -> None:
@@ -91,12 +102,12 @@ def compare(film: Path, kind: str, common: list[str], ours: list[str], repeats: 
         (ask(film, QUESTIONS[kind], [*common, *ours]), ask(film, QUESTIONS[kind], [*common, "--no-compress"]))
         for _ in range(repeats)
     ]
-    print(f"\n{film.name:24}" + "".join(f"{name:>15}" for name in COLUMNS) + f"{'computed':>10}")
+    print(f"\n{film.name:24}" + "".join(f"{name:>14}" for name in COLUMNS) + f"{'computed':>10}{'FLOPs':>8}")
     for name, runs in zip(("compressed", "no compression"), zip(*pairs, strict=True), strict=True):
-        cells = (statistics.median(run.seconds[column] for run in runs) for column in COLUMNS)
-        print(f"{name:24}" + "".join(f"{cell:15.2f}" for cell in cells) + f"{runs[0].computed:10.3f}")
+        cells = (f"{statistics.median(run.seconds[column] for run in runs):14.2f}" for column in COLUMNS)
+        print(f"{name:24}{''.join(cells)}{runs[0].computed:10.3f}{runs[0].flops:8.3f}")
     faster = (statistics.median(b.seconds[column] / a.seconds[column] for a, b in pairs) for column in COLUMNS)
-    print(f"{'times as fast':24}" + "".join(f"{times:15.2f}" for times in faster))
+    print(f"{'times as fast':24}" + "".join(f"{times:14.2f}" for times in faster))
     same = all(a.answer == b.answer for a, b in pairs)
     print(f"the same answer: {same} ({pairs[0][0].answer[:60]!r}, {pairs[0][1].answer[:60]!r})", flush=True)
 
