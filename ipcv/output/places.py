@@ -73,8 +73,9 @@ class Places:
         if self.stream and not is_writable_stream(self.stream):
             raise ValueError(f"{shown(self.stream)} is a device or a socket: name a file")
         self._check_endings()
-        if self.output_dir and self.output_dir.exists() and not self.output_dir.is_dir():
-            raise ValueError(f"output_dir={self.output_dir} is not a folder")
+        for path in (self.output_dir, *self.output_dir.parents) if self.output_dir else ():
+            if path.exists() and not path.is_dir():
+                raise ValueError(f"output_dir={self.output_dir}: {path} is not a folder; name another place")
         for path in files:
             self._check_file(path)
         if len(set(map(resolved, files))) < len(files):

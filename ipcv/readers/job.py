@@ -54,8 +54,10 @@ class ReadJob:
                     yield span, clip, share
 
     def messages(self, scratch: Path) -> Iterator[Message]:
-        """What a reader process sends: `("clip", span, facts, times, size, warnings, share)`, `("frames", array)` and
-        `("closed", facts, warnings)` for each clip.
+        """Messages for whoever started the reader process, for each clip.
+
+        `("clip", span, facts, times, size, warnings, share)`, then `("frames", array)`, then
+        `("closed", facts, warnings)`.
         """
         for span, clip, share in self.clips(scratch):
             yield "clip", span, clip.facts, clip.times, clip.size, clip.warnings, share

@@ -1,5 +1,7 @@
 """The table of `ipcv models`, as plain text."""
 
+import shutil
+import textwrap
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -9,13 +11,13 @@ from ipcv_cli.display.render import magnitude
 if TYPE_CHECKING:
     from ipcv.models.catalog import ListedModel, Listing
 
-HEADINGS = ("", "params", "16 bit", "4 bit", "in the cache")
-LEGEND = """\
-16 bit, 4 bit: memory of the weights alone, computed. Frames, activations and
-the key-value cache come on top. 4 bit (--quant 4bit) is for the linear layers
-of the language model; the rest, experts too, has 16 bits.
-Tiny random weights: in the tests that every family passes. No published
-weights were run."""
+UNKNOWN_WIDTH = 200  # columns where stdout is no terminal: a line for each model
+HEADINGS = ("", "params", "16 bit", "4 bit", "cached")
+LEGEND = (
+    "16 bit, 4 bit: memory of the weights alone, computed. Frames, activations and the key-value cache come on top. "
+    "4 bit (--quant 4bit) is for the linear layers of the language model; the rest, experts too, has 16 bits.",
+    "Tiny random weights: in the tests that every family passes. No published weights were run.",
+)
 
 
 def model_table(listing: "Listing") -> str:
@@ -28,13 +30,17 @@ def model_table(listing: "Listing") -> str:
         if heading not in rows:
             rows.append(heading)
         rows.append(_cells(model))
-    width = max(len(row[0]) for row in rows if len(row) > 1)
-    lines = [row[0] if len(row) == 1 else _aligned(row, width) for row in rows]
-    return "\n".join((*lines, "", LEGEND, *_cache(listing), ""))
+    width = shutil.get_terminal_size((UNKNOWN_WIDTH, 0)).columns
+    names = max(len(row[0]) for row in rows if len(row) > 1)
+    lines = [row[0] if len(row) == 1 else _aligned(row, names) for row in rows]
+    if max(map(len, lines)) > width:
+        lines = [part for row in rows for part in _stacked(row, width)]
+    told = [part for text in LEGEND for part in textwrap.wrap(text, min(width, 78))]
+    return "\n".join((*lines, "", *told, *_cache(listing), ""))
 
 
 def _cells(model: "ListedModel") -> tuple[str, ...]:
-    here = "bundled" if model.bundled else ""
+    here = ""
     if model.cached:
         here = _short(model.cached.size, 1000, "B") + ("" if model.cached.path else " partial")
     return (
@@ -58,7 +64,14 @@ def _short(value: int, base: int, unit: str) -> str:
 
 def _aligned(cells: tuple[str, ...], width: int) -> str:
     name, parameters, plain, quantised, here = cells
-    return f"{name:{width}}  {parameters:>7}  {plain:>8}  {quantised:>8}  {here}".rstrip()
+    return f"{name:{width}} {parameters:>6}  {plain:>8}  {quantised:>8}  {here}".rstrip()
+
+
+def _stacked(row: tuple[str, ...], width: int) -> list[str]:
+    """The lines of a row on a narrow terminal: what it is about, then its numbers."""
+    name, *numbers = row
+    told = [_aligned(("", *numbers), 8)] if any(numbers) else []
+    return textwrap.wrap(name, width, subsequent_indent="  ") + told
 
 
 def _cache(listing: "Listing") -> Iterator[str]:

@@ -350,6 +350,7 @@ def test_two_runs_on_one_output_exclude_each_other(videos, capsys):
         (["-o", "no/such/folder.jsonl"], "there is no such folder"),
         (["-o", "s3://bucket/x.jsonl"], "is a URL: name a local place, and copy from there afterwards"),
         (["--sidecar", "txt", "--output-dir", "s3://bucket/x"], "is a URL: name a local place"),
+        (["--sidecar", "txt", "--output-dir", "videos/0.mp4/x"], "videos/0.mp4 is not a folder; name another place"),
         (["-o", "videos"], "videos is a folder: name a file"),
         (
             ["-o", "x.csv"],

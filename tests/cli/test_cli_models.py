@@ -22,15 +22,15 @@ from ipcv_cli.display.stdout import listing_schema
 from ipcv_cli.main import main
 
 TABLE = """\
-                                               params    16 bit     4 bit  in the cache
+                                             params    16 bit     4 bit  cached
 Bundled, tested with trained weights
-  demo                                         7.39 M  14.1 MiB  10.2 MiB  bundled
+  demo                                       7.39 M  14.1 MiB  10.2 MiB
 Qwen2-VL (qwen2_vl), tested with tiny random weights
-  Qwen/Qwen2-VL-2B-Instruct                    2.21 B  4.11 GiB  2.30 GiB
-  Qwen/Qwen2-VL-7B-Instruct                    8.29 B  15.4 GiB  6.42 GiB
-  Qwen/Qwen2-VL-72B-Instruct                   73.4 B   137 GiB  39.7 GiB
-  owner/model                                                              14.8 MB
-  owner/part                                                               14.8 MB partial
+  Qwen/Qwen2-VL-2B-Instruct                  2.21 B  4.11 GiB  2.30 GiB
+  Qwen/Qwen2-VL-7B-Instruct                  8.29 B  15.4 GiB  6.42 GiB
+  Qwen/Qwen2-VL-72B-Instruct                 73.4 B   137 GiB  39.7 GiB
+  owner/model                                                            14.8 MB
+  owner/part                                                             14.8 MB partial
 """
 
 
@@ -76,7 +76,8 @@ def wait_for(condition):
 
 
 @pytest.mark.parametrize("words", [["models"], ["models", "list"]])
-def test_the_list_is_a_table_that_says_what_it_counts(words, folder, cache, capsys):
+def test_the_list_is_a_table_that_says_what_it_counts(words, folder, cache, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "100")
     shutil.copytree(cache / "models--owner--model", cache / "models--owner--part", symlinks=True)
     (cache / "models--owner--part" / "snapshots" / COMMIT / "tokenizer_config.json").unlink()
     shutil.copytree(cache / "models--owner--model", cache / "models--owner--other", symlinks=True)
@@ -91,7 +92,18 @@ def test_the_list_is_a_table_that_says_what_it_counts(words, folder, cache, caps
     assert "No published\nweights were run." in out
     assert f"The cache is {cache}.\n" in out
     assert "\nIn it is also 1 repository, 14.83 MB, that ipcv cannot ask (`hf cache ls`).\n" in out
-    assert max(map(len, out.replace(str(cache), "").splitlines())) <= 92
+    assert max(map(len, out.replace(str(cache), "").splitlines())) <= 90
+
+
+@pytest.mark.parametrize("width", [48, 60, 80])
+def test_no_line_of_the_list_is_wider_than_the_terminal(width, folder, cache, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", str(width))
+    assert main(["models"]) == 0
+    out = capsys.readouterr().out.replace(str(cache), "")
+    assert max(map(len, out.splitlines())) <= width
+    numbers = "2.21 B  4.11 GiB  2.30 GiB\n"
+    separator = " " * 18 if width == 80 else "\n" + " " * 9
+    assert f"\n  Qwen/Qwen2-VL-2B-Instruct{separator}{numbers}" in out
 
 
 @pytest.mark.parametrize("words", [["models", "--json"], ["models", "list", "--json"]])

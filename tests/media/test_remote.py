@@ -101,7 +101,8 @@ def test_a_copy_is_bounded(store, tmp_path, clips, address):
     [
         ("memory://store/none.mp4", "does not exist: check the address"),
         ("zip://a.mp4::http://127.0.0.1:9/a.zip", "leads to another web address: download that first"),
-        ("nonsense://x/a.mp4", "cannot be fetched: ValueError: Protocol not known"),
+        ("zip://a.mp4::gopher://b/a.zip", "cannot be fetched: gopher:// is no kind of address that is known"),
+        ("nonsense://x/a.mp4", "cannot be fetched: nonsense:// is no kind of address that is known"),
         ("http://127.0.0.1:9/a.mp4", "cannot be fetched: the host refuses the connection"),
     ],
 )

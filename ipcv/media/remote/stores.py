@@ -71,7 +71,7 @@ def copy_of_store(url: str, target: Path, limit: int, seconds: float) -> None:
 
 
 def within(seconds: float, url: str, call: Callable[[], _Found]) -> _Found:
-    """What `call` returns. Raises `VideoError` where it fails, or is not done in time: it is left alone then."""
+    """Return the result of `call`. Raises `VideoError` where it fails or takes too long: it is left alone then."""
     done: list[_Found] = []
     errors: list[Exception] = []
 
@@ -97,9 +97,17 @@ def within(seconds: float, url: str, call: Callable[[], _Found]) -> _Found:
 
 def _open_system(url: str) -> tuple[Any, str]:
     from fsspec.core import url_to_fs  # only remote paths need it
+    from fsspec.registry import known_implementations, registry
 
     if any(is_web(part) for part in url.split("::")[1:]):  # it would go without the bounds of `ipcv.media.remote.web`
         raise VideoError(f"{shown(url)} leads to another web address: download that first")
+    for part in url.split("::"):
+        kind, separator, _ = part.partition("://")
+        if separator and kind not in known_implementations and kind not in registry:
+            raise VideoError(
+                f"{shown(url)} cannot be fetched: {shown(kind)}:// is no kind of address that is known; http://, "
+                "https:// and s3:// are some"
+            )
     try:
         return url_to_fs(url, **(_web_options() if is_web(url) else {}))
     except ImportError as error:

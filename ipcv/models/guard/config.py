@@ -94,7 +94,7 @@ def _is_left_out(key: str, value: Any) -> bool:
 
 
 def _warnings(values: dict[str, Any]) -> list[str]:
-    """What a reader should know was left out: code that belongs to the model, and kernels from the hub."""
+    """Warnings of what is left out: code that belongs to the model, and kernels from the hub."""
     warnings = []
     if "auto_map" in values:
         warnings.append("the model comes with code of its own, which is not run: transformers' classes are used")
