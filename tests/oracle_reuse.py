@@ -221,7 +221,9 @@ def _choose(
         torch.stack([known[token].states[block] for token in everything])
         for block in (settings.layer - 1, settings.layer)
     )
-    count = max(1, int(len(candidates) * settings.keep)) if candidates else 0
+    patches = len(encoder.places) - len(encoder.protected)
+    least = max(1, int(patches * settings.keep / 4))
+    count = max(int(len(candidates) * settings.keep), min(len(candidates), least))
     features = encoder.describe(x)
     ranking = encoder.ranking(settings.select, before, x, features, candidates, count) if count else []
     chosen = sorted(ranking[:count])

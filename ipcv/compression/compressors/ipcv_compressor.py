@@ -21,6 +21,7 @@ from ipcv.families import find_encoder
 
 Stabilizer = Literal["states", "neighbors"]
 
+FLOOR = 0.25  # of what would be kept of a pass without reuse is kept at least, if so much is computed
 REUSE = 0.1  # change of a patch from which on it is computed, unless asked for otherwise
 
 
@@ -182,10 +183,14 @@ class IPCV(Compressor):
         """When a patch or a whole slice is computed; `pixel_range` is from black to white in the encoder's input."""
         return Rule(self.threshold * pixel_range, self.cut, self.refresh)
 
-    def count(self, patches: int) -> int:
-        """How many of the computed patches of a pass are kept; only without `quality`."""
-        kept = kept_count(patches, self.keep or 0.0)
-        return max(kept, 1) if self.reuse and patches else kept
+    def count(self, computed: int, patches: int) -> int:
+        """How many of the `computed` ones of a pass's patches are kept; only without `quality`.
+
+        Where most are reused, more of the others are kept: all of the picture is seen through them.
+        """
+        keep = self.keep or 0.0
+        least = max(1, kept_count(patches, FLOOR * keep)) if self.reuse else 0
+        return max(kept_count(computed, keep), min(computed, least))
 
     @property
     def compares_features(self) -> bool:

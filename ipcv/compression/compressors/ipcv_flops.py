@@ -27,7 +27,7 @@ def pass_flops(shape: VisionShape, work: PassWork, settings: "IPCV") -> int:
     parts = work.windows if shape.window else work.frames
     computed = work.computed or parts
     kept = work.kept if settings.keep != 1 else computed
-    _check_kept(sum(kept) - head, sum(computed) - head, settings)
+    _check_kept(sum(kept) - head, sum(computed) - head, tokens - head, settings)
     first = settings.layer if settings.keep != 1 else shape.blocks
     flops = ends_flops(shape, tokens - head) + _compared_pixels(shape, tokens - head, settings)
     if settings.keep != 1:
@@ -48,10 +48,12 @@ def pass_flops(shape: VisionShape, work: PassWork, settings: "IPCV") -> int:
     return flops
 
 
-def _check_kept(kept: int, computed: int, settings: "IPCV") -> None:
-    """Raise `ValueError` if so many patches cannot be those that are kept of the computed ones."""
-    if settings.keep is not None and settings.keep != 1 and kept != settings.count(computed):
-        raise ValueError(f"kept={kept} tokens, but keep={settings.keep} of {computed} keeps {settings.count(computed)}")
+def _check_kept(kept: int, computed: int, patches: int, settings: "IPCV") -> None:
+    """Raise `ValueError` if so many patches cannot be those that are kept of the `computed` ones of all `patches`."""
+    if settings.keep in (None, 1):
+        return
+    if kept != (count := settings.count(computed, patches)):
+        raise ValueError(f"kept={kept} tokens, but keep={settings.keep} of {computed} keeps {count}")
 
 
 def _compared_pixels(shape: VisionShape, patches: int, settings: "IPCV") -> int:

@@ -124,7 +124,8 @@ class IPCVHooks:
 
     def count(self, patches: int) -> int:
         """How many of so many computed patches are kept. Raises `ValueError` where all of a pass would be dropped."""
-        count = self.settings.count(patches)
+        tokens, heads = self.current.wholes[0].rows, self.encoder.protected * self.current.wholes[0].count
+        count = self.settings.count(patches, tokens - heads)
         if not count and not self.reuse:
             raise ValueError(
                 f"keep={self.settings.keep} of {patches} visual tokens keeps none; raise keep or add frames"
