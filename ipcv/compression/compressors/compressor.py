@@ -22,11 +22,11 @@ class Kept(list["Tensor"]):
         self.computed: list[Tensor] = []  # per pass, tokens of each part that are computed and not reused
         self.masks: list[Tensor] = []  # per visual input of each pass, [slices, rows, columns] its computed patches
         self.quality: list[float] = []  # expected of each pass, if the method estimates it
-        self.forgotten = 0  # passes that were forgotten since one began
+        self.was_cut = False  # whether passes were forgotten since one began: the next one goes on from none
 
     def forget(self, passes: int) -> None:
-        """Forget all passes but the first so many, each of one visual input: the next one goes on from these."""
-        self.forgotten += max(0, len(self) - passes)
+        """Forget all passes but the first so many, each of one visual input: the next one begins anew."""
+        self.was_cut |= len(self) > passes
         for each in (self, self.computed, self.masks, self.quality):
             del each[passes:]
 

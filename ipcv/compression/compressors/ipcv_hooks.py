@@ -85,8 +85,8 @@ class IPCVHooks:
         if self.is_video:
             self.grids = [_of_one_video(self.grids)]
         if self.reuse:
-            pixels, forgotten = self.encoder.pixels(*args, **kwargs), self.kept.forgotten
-            self.masks, self.kept.forgotten = self.reuse.begin(self.grids, pixels, forgotten), 0
+            self.masks = self.reuse.begin(self.grids, self.encoder.pixels(*args, **kwargs), anew=self.kept.was_cut)
+            self.kept.was_cut = False
 
     def narrow(self, _: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...] | None:
         """Before the first block: hand on only the tokens that are computed."""

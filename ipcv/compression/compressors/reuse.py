@@ -36,7 +36,6 @@ class Reuse:
     def __init__(self, encoder: Encoder, rule: Rule, *, is_video: bool) -> None:
         self.encoder, self.rule, self.is_video = encoder, rule, is_video
         self.carried: Carried | None = None  # from the last pass that came to its end
-        self.earlier: Carried | None = None  # from the one before, until the next pass begins
         self.before: Carried | None  # what the pass under way goes on from
         self.after: Carried | None  # what it will leave behind
         self.row: Tensor  # [n] of each token among the rows carried over, then those of the computed tokens
@@ -45,16 +44,14 @@ class Reuse:
         self.slices: Sequence[int]  # tokens of each
         self.places: Sequence[Tensor]  # [c] where in its slice each computed token is, slice by slice
 
-    def begin(self, grids: Sequence[Grid], pixels: Tensor, forgotten: int = 0) -> list[Tensor]:
+    def begin(self, grids: Sequence[Grid], pixels: Tensor, *, anew: bool = False) -> list[Tensor]:
         """Begin a pass: which patches of each visual input are computed, `[slices, rows, columns]`.
 
-        `pixels` are those of all patches, as `Encoder.pixels` gives them. The last `forgotten` passes count as if they
-        had not been; more than one of them leaves nothing to go on from.
+        `pixels` are those of all patches, as `Encoder.pixels` gives them. A pass that begins `anew` goes on from none.
         """
         self.before = self.after = None
-        if forgotten:
-            self.carried = self.earlier if forgotten == 1 else None
-        self.earlier = None
+        if anew:
+            self.carried = None
         masks, sizes = [], [frames * rows * columns for frames, rows, columns in grids]
         for grid, part in zip(grids, pixels.split(sizes), strict=True):
             if not self.is_video and not self.encoder.parts_videos:
@@ -135,7 +132,7 @@ class Reuse:
 
     def end(self) -> None:
         """End a pass: the next one goes on from here."""
-        self.carried, self.earlier = self.after, self.before
+        self.carried = self.after
         self.before = self.after = None
 
 
