@@ -175,9 +175,9 @@ def test_torchs_attention_over_packed_rows_equals_that_segment_by_segment(family
 
 COMPRESSORS = [
     None,
-    IPCV(keep=1, reuse=0),
+    IPCV(keep=1, reuse=0),  # with reuse: test_reuse_flops.py
     IPCV(keep=0.35, reuse=0),
-    IPCV(quality=0.9, layer=1),
+    IPCV(quality=0.9, layer=1, reuse=0),
     IPCV.paper(keep=0.35, layer=2, stabilize=2),
     IPCV.paper(keep=0.1, layer=1, stabilize=0),
 ]
