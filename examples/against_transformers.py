@@ -164,7 +164,9 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--cameras", nargs="+", choices=("still", "moving"), default=["still", "moving"])
     parser.add_argument("--pixels", type=int, default=32_000, help="per frame at most")
     parser.add_argument("--layers", type=int, default=28, help="of the language model")
-    parser.add_argument("--settings", nargs="+", default=["coverage"], help="as `ipcv bench --settings` takes them")
+    parser.add_argument(
+        "--settings", nargs="+", default=["coverage", "coverage+reused"], help="as `ipcv bench --settings` takes them"
+    )
     parser.add_argument("--stages", action="store_true", help="print the seconds of each stage on stderr")
     return parser
 
