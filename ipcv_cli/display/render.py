@@ -122,6 +122,11 @@ class StageTable:
             row = self.rows.get(name)
             table.add_row(name, *(row[column] for column in columns if row), style=style)
         yield table
+        left_out = [
+            HEADINGS[at] for at in DISPENSABLE if at not in columns and any(row[at] for row in self.rows.values())
+        ]
+        if left_out and not self.running:
+            yield Text(f"a wider terminal also shows: {', '.join(left_out)}", style="dim")
 
     def _columns(self, width: int) -> list[int]:
         """Places of the columns that fit, of those that have anything to say."""
