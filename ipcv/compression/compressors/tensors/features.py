@@ -30,13 +30,11 @@ def describe(states: Tensor, grids: Sequence[Grid], merge: int, order: Tensor | 
 
 
 def _described(normed: Tensor, grid: Grid, merge: int) -> Tensor:
-    frames, rows, columns = grid
-    squares = normed.view(frames, rows // merge, columns // merge, merge, merge, -1)
-    image = squares.permute(0, 5, 1, 3, 2, 4).reshape(frames, -1, rows, columns)
-    around = F.avg_pool2d(image, 3, stride=1, padding=1, count_include_pad=False)
-    whole = image.mean((2, 3), keepdim=True)
-    mixed = (image + around + FRAME * whole).view(frames, -1, rows // merge, merge, columns // merge, merge)
-    return mixed.permute(0, 2, 4, 3, 5, 1).reshape(normed.shape)
+    image = in_rows(normed, grid, merge)
+    # the channels stay last in memory: nothing but whole patches is moved, and the pooling is faster so
+    around = F.avg_pool2d(image.permute(0, 3, 1, 2), 3, stride=1, padding=1, count_include_pad=False)
+    mixed = image + around.permute(0, 2, 3, 1) + FRAME * image.mean((1, 2), keepdim=True)
+    return in_squares(mixed, merge).view(normed.shape)
 
 
 def in_rows(patches: Tensor, grid: Grid, merge: int) -> Tensor:
@@ -47,7 +45,7 @@ def in_rows(patches: Tensor, grid: Grid, merge: int) -> Tensor:
 
 
 def in_squares(image: Tensor, merge: int) -> Tensor:
-    """Values `[frames, rows, columns]` as those of patches in squares `[frames, rows * columns]`."""
-    frames, rows, columns = image.shape
-    squares = image.view(frames, rows // merge, merge, columns // merge, merge)
-    return squares.transpose(2, 3).reshape(frames, -1)
+    """Values `[frames, rows, columns, ...]` as those of patches in squares `[frames, rows * columns, ...]`."""
+    frames, rows, columns = image.shape[:3]
+    squares = image.view(frames, rows // merge, merge, columns // merge, merge, *image.shape[3:])
+    return squares.transpose(2, 3).reshape(frames, rows * columns, *image.shape[3:])
