@@ -131,8 +131,9 @@ def _frames(left: int, sizes: Sizes, options: Options, patches: FrameSettings, w
     pixels = _patches(options, patches).max_pixels
     batch, least, given = options.frame_batch, max(patches.min_pixels, patches.factor**2), pixels
     while True:
-        count = batch // patches.temporal_patch_size * math.ceil(pixels / patches.patch_size**2)
-        if sizes.encoding(width, count) <= left:
+        picture = math.ceil(pixels / patches.patch_size**2)
+        held = sizes.carried(width, picture) if options.compressor and options.compressor.reuses else 0
+        if sizes.encoding(width, batch // patches.temporal_patch_size * picture) + held <= left:
             return batch, options.max_pixels if pixels == given else pixels
         if batch > 2:
             batch = max(2, batch // 4 * 2)

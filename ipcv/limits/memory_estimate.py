@@ -84,6 +84,16 @@ class Sizes:
         states = width * (12 * self.vision.width + 2 * self.vision.mlp_width)
         return patches * (pixels + states)
 
+    def carried(self, width: int, patches: int) -> int:
+        """Bytes that a compressor which reuses patches holds from batch to batch, of frames of so many `patches`.
+
+        Of two slices: the one that a batch goes on from, and the one that it leaves for the next.
+        """
+        vision = self.vision
+        states = 2 * vision.blocks + len(vision.deepstack) + 2  # keys and values; DeepStack's; the choice's, the output
+        pixels = 2 * 4 * vision.patch_values  # as last computed, and of the last whole slice
+        return 2 * (patches + vision.head) * (width * states * vision.width + pixels)
+
     def prompting(self, width: int, visual: int, batch_size: int | None = None) -> int:
         """Bytes for a prompt of so many `visual` tokens, left of up to four times as many: an estimate from above.
 

@@ -12,7 +12,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ipcv import MemoryExhaustedError, Options, fit_to_device
+from ipcv import IPCV, MemoryExhaustedError, Options, fit_to_device
 from ipcv.architecture.preprocess import PatchSettings
 from ipcv.architecture.shapes import TextShape, VisionShape
 from ipcv.limits.fit import SPARE, fit
@@ -87,6 +87,16 @@ def test_a_large_frame_batch_is_halved_and_then_pixels_are():
     assert (options.frame_batch, options.max_pixels) == (2, 4_000_000) or options.max_pixels < 4_000_000
 
 
+def test_what_is_carried_from_batch_to_batch_counts_where_patches_are_reused():
+    assert SEVEN_B.carried(2, 1024) // 2 == 1024 * (2 * 66 * 1280 + 2 * 4 * 1176)  # 183 MB for a slice of 448 px
+    reusing, computing = (Options(compressor=IPCV(reuse=reuse), max_pixels=1_500_000) for reuse in (0.03, 0))
+    patches = 8 * -(-1_500_000 // 14**2)
+    weights = SEVEN_B.weights(2, "4bit")
+    free = (2 * SEVEN_B.encoding(2, patches) + weights + 2**20) / SPARE / 2**30
+    assert chosen(free, computing, ["4bit"])[0].frame_batch == 16
+    assert chosen(free, reusing, ["4bit"])[0].frame_batch < 16
+
+
 def test_what_cannot_fit_says_what_would():
     with pytest.raises(MemoryExhaustedError, match=r"the weights take 6\.\d\d GiB, .* 4\.00 GiB that are free"):
         chosen(4)
@@ -102,7 +112,8 @@ def test_what_is_chosen_fits_by_its_own_count(free, batch, pixels):
     left = free * 2**30 * SPARE - SEVEN_B.weights(2, quant)
     patches = found.frame_batch // 2 * found.max_pixels / 14**2
     assert found.frame_batch % 2 == 0
-    assert SEVEN_B.encoding(2, int(patches)) <= left
+    carried = SEVEN_B.carried(2, int(found.max_pixels / 14**2))
+    assert SEVEN_B.encoding(2, int(patches)) + carried <= left
     assert SEVEN_B.prompting(2, found.max_visual_tokens or SEVEN_B.context) <= left
     assert (found.frame_batch, found.max_pixels) <= (options.frame_batch, options.max_pixels)
 
