@@ -6,7 +6,8 @@
 The model has Qwen2-VL-2B's sizes and random weights; films and weights are made in `--folder` once.
 `ask_transformers.py` and `ask_ipcv.py` run in processes of their own, in alternating order. Seconds are those from the
 path of the video to the answer's first token; loading the weights comes before them, and is given by itself. Memory is
-the peak of a process and those that it started, the weights included. At first both halves compute a few frames
+the peak of a process and those that it started, the weights included. "prompt" is tokens that went through all layers
+of the language model, "encoder's FLOPs" a share of the dense encoder's. At first both halves compute a few frames
 densely, and their visual embeddings and logits are compared, so that it is known that they do equal work.
 """
 

@@ -45,13 +45,14 @@ def main() -> None:
     options = replace(setting.options, sampling=sampling, max_pixels=args.pixels, max_new_tokens=1)
     answer = model.ask(args.video, args.question, options)
     seconds = time.perf_counter() - began
+    prefill = next(stage for stage in answer.stages if stage.name == "prefill")
     found = {
         "loading": loading,
         "seconds": seconds,
         "peak": resident.peak(),
         "frames": len(answer.frames.times),
         "size": (answer.frames.height, answer.frames.width),
-        "prompt": answer.stages[-2].tokens_in,
+        "prompt": prefill.tokens_computed,
         "stages": {stage.name: stage.seconds for stage in answer.stages},
         "computed": answer.savings.encode_flops,
     }
