@@ -403,7 +403,7 @@ def test_settings_are_frozen_and_by_name_only():
     )
     assert IPCV.paper() == paper
     assert IPCV.paper(keep=0.2, layer=4) == replace(paper, keep=0.2, layer=4)
-    assert IPCV(stabilize=3).reuse == 0
+    assert IPCV(stabilize=3).reuse == IPCV.paper(stabilize="all").reuse == 0
     with pytest.raises(AttributeError):
         IPCV().keep = 0.5
     with pytest.raises(TypeError):

@@ -89,7 +89,7 @@ class IPCV(Compressor):
         Any field can be changed by name.
         """
         paper = {"keep": 0.35, "layer": 3, "stabilize": 7, "neighbors": 10, "select": "change", "blend": "mean"}
-        return cls(**{**paper, **changes})
+        return cls(**{**paper, "stabilizer": "states", "reuse": 0.0, **changes})
 
     def __post_init__(self) -> None:
         if self.quality is not None:
