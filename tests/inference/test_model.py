@@ -56,7 +56,7 @@ def test_the_dense_encoder_in_batches_equals_the_dense_encoder_in_one_go(demo, c
 
 
 def test_compression_that_keeps_everything_changes_nothing(demo, clip):
-    everything = Options(compressor=IPCV(keep=1), pruner=Dart(keep=1))
+    everything = Options(compressor=IPCV(keep=1, reuse=0.0), pruner=Dart(keep=1))
     answer, plain = demo.ask(clip, COLOUR, everything), demo.ask(clip, COLOUR, PLAIN)
     assert answer.answer == plain.answer
     assert answer.savings.total_flops == 1
