@@ -53,6 +53,7 @@ def compressor(**settings: Any) -> IPCV:
 RUNS = [
     pytest.param({"keep": 1}, [6], id="all computed ones kept"),
     pytest.param({"keep": 1, "refresh": 2}, [4, 2], id="refreshed"),
+    pytest.param({"keep": 1, "cut": 0.35}, [2, 4], id="whole where small changes add up"),
     pytest.param({"keep": 0.4, "stabilizer": "neighbors"}, [3, 3], id="by neighbours"),
     pytest.param({"keep": 0.4, "stabilizer": "states", "select": "uniform"}, [2, 1, 3], id="by states"),
 ]
