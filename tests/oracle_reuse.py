@@ -222,7 +222,7 @@ def _choose(
         for block in (settings.layer - 1, settings.layer)
     )
     patches = len(encoder.places) - len(encoder.protected)
-    least = max(1, int(patches * settings.keep / 4))
+    least = max(1, int(patches * min(1 / 16, settings.keep / 4)))
     count = max(int(len(candidates) * settings.keep), min(len(candidates), least))
     features = encoder.describe(x)
     ranking = encoder.ranking(settings.select, before, x, features, candidates, count) if count else []

@@ -387,7 +387,7 @@ def test_settings_that_make_no_sense_are_refused_at_once(settings, message):
 
 def test_settings_are_frozen_and_by_name_only():
     assert IPCV() == IPCV(
-        keep=0.35,
+        keep=0.5,
         layer=2,
         stabilize="all",
         neighbors=4,

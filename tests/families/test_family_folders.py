@@ -203,7 +203,7 @@ def test_memory_is_planned_with_the_weights_that_there_are(model, folder):
 
 
 def test_what_keeps_everything_changes_nothing(model, video):
-    everything = replace(PLAIN, compressor=IPCV(keep=1), pruner=Dart(keep=1))
+    everything = replace(PLAIN, compressor=IPCV(keep=1, reuse=0), pruner=Dart(keep=1))
     answer = model.ask(video, QUESTION, everything)
     assert answer.answer == model.ask(video, QUESTION, PLAIN).answer
     assert answer.savings.total_flops == answer.savings.cache_share == 1

@@ -19,6 +19,7 @@ from ipcv.families import find_language
 
 SETTINGS = {
     "ours": IPCV(keep=0.4),
+    "ours, without reuse": IPCV(keep=0.4, reuse=0),
     "ours, not stabilised": IPCV(keep=0.4, stabilize=0),
     "paper": IPCV.paper(keep=0.4, layer=2, stabilize=1),
     "paper, not stabilised": IPCV.paper(keep=0.2, layer=1, stabilize=0),
@@ -63,21 +64,21 @@ def test_an_uncompressed_pass_waits_for_nothing_of_ours(name):
     ("name", "settings"),
     [*((name, settings) for name in CASES for settings in SETTINGS), ("qwen2_vl", "tome")],
 )
-def test_a_compressed_pass_asks_the_device_once_and_tells_what_it_kept_for_free(name, settings):
+def test_a_compressed_pass_asks_the_device_once_and_once_for_reuse_and_tells_what_it_kept_for_free(name, settings):
     case, here, there = family(name)
     compressor = (SETTINGS | {"tome": ToMe(keep=0.5)})[settings]
     want, kept = encode(case, here, compressor)
     with pretended() as gpu:
         got, kept_there = encode(case, there, compressor)
         assert [each.tolist() for each in kept_there] == [each.tolist() for each in kept]
-    assert [wait.what for wait in gpu.waits if wait.ours] == ["asked"]
+    assert [wait.what for wait in gpu.waits if wait.ours] == ["asked"] * (2 if compressor.reuses else 1)
     assert error(got.tokens.here, want.tokens) < 1e-5
 
 
 @pytest.mark.parametrize("name", [name for name, case in CASES.items() if case.step > 1])
 def test_a_grid_that_comes_on_the_device_is_asked_for_at_the_entrance_as_the_model_does(name):
     case, _, there = family(name)
-    with pretended() as gpu, IPCV(keep=0.4)(there):
+    with pretended() as gpu, IPCV(keep=0.4, reuse=0)(there):
         frames = [(1, rows, columns) for count, rows, columns in case.several for _ in range(count)]
         patches, grid = case.input(case.several).to(GPU), torch.tensor(frames, device=GPU)
         before = len(gpu.waits)

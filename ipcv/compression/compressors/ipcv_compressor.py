@@ -21,7 +21,7 @@ from ipcv.families import find_encoder
 
 Stabilizer = Literal["states", "neighbors"]
 
-FLOOR = 0.25  # of what would be kept of a pass without reuse is kept at least, if so much is computed
+FLOOR = (1 / 16, 0.25)  # of all patches, and of `keep` of them: the lesser is kept at least, if so many are computed
 REUSE = 0.1  # change of a patch from which on it is computed, unless asked for otherwise
 
 
@@ -38,7 +38,7 @@ class IPCV(Compressor):
     busy one. `IPCV.preset("fast")` and `IPCV.preset("careful")` save more and less, `IPCV.paper()` has the paper's
     settings.
 
-    >>> with IPCV(keep=0.35)(model):
+    >>> with IPCV()(model):
     ...     model.generate(**inputs)
 
     Raises `ValueError` for settings that make no sense (alone or for the model's depth) and when nothing would be
@@ -56,7 +56,9 @@ class IPCV(Compressor):
         "paper": "queries and outputs of dropped tokens, which the paper's code computes and throws away, are left out"
     }
 
-    keep: float | None = 0.35  # share of computed visual tokens that the later blocks compute; None with `quality`
+    keep: float | None = (
+        0.5  # share of computed visual tokens that the later blocks compute, more where few are; None with `quality`
+    )
     quality: float | None = None  # in place of `keep`: an expected fidelity for which as few as needed are kept
     layer: int = 2  # first block that runs on kept tokens
     stabilize: int | Literal["all"] = "all"  # blocks whose attention still sees every token
@@ -189,7 +191,7 @@ class IPCV(Compressor):
         Where most are reused, more of the others are kept: all of the picture is seen through them.
         """
         keep = self.keep or 0.0
-        least = max(1, kept_count(patches, FLOOR * keep)) if self.reuse else 0
+        least = max(1, kept_count(patches, min(FLOOR[0], FLOOR[1] * keep))) if self.reuse else 0
         return max(kept_count(computed, keep), min(computed, least))
 
     @property

@@ -171,10 +171,8 @@ class IPCVHooks:
         rotations: Rotation = named.get("position_embeddings")
         query = rotate(query, _at(rotations, now.present))
         key = rotate(key, _at(rotations, now.computed if everything else now.present))
-        division, mix = (
-            now.division(named.get("cu_seqlens")),
-            partial(attend, attention, scale=getattr(attention, style.scale)),
-        )
+        division = now.division(named.get("cu_seqlens"))
+        mix = partial(attend, attention, scale=getattr(attention, style.scale))
         if self.reuse:
             mixed = self.reuse.attend(str(number), (query, key, value), division, mix)
         else:
@@ -224,7 +222,7 @@ class IPCVHooks:
 
 
 def _embed(convolution: Any, patches: Tensor) -> Tensor:
-    """What a convolution makes of `patches` that are each as large as its kernel, many times faster on a CPU."""
+    """Convolve `patches`, each as large as the kernel, by a matrix product: many times faster on a CPU."""
     return F.linear(patches.flatten(1), convolution.weight.flatten(1), convolution.bias)
 
 
