@@ -47,7 +47,10 @@ class Question:
 
 def method(name: str, keep: float) -> Any:
     """The method called `name`; of several steps each keeps that much of the one before."""
-    several = get_origin(registry.settings_of(name)["keep"]) is tuple
+    known = registry.settings_of(name)
+    if "keep" not in known:
+        return registry.maker(name)()
+    several = get_origin(known["keep"]) is tuple
     return registry.maker(name)(keep=tuple(keep**step for step in (1, 2, 3)) if several else keep)
 
 

@@ -16,7 +16,7 @@ from ipcv.media.clip import clip_from_frames
 
 PLAIN = Options(compressor=None)
 COLOUR = "What colour is the circle?"
-OPTIONS = Options(compressor=IPCV(keep=0.2), baseline=True, repeats=3)
+OPTIONS = Options(compressor=IPCV(keep=0.35), baseline=True, repeats=3)
 
 
 def pair(ours: float, dense: float) -> Pair:

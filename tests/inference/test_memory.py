@@ -67,6 +67,6 @@ def test_what_is_carried_from_pass_to_pass_is_bounded_counted_and_freed(name):
             language.encode(model, case.input([grid], seed), grid)
         held = carried_bytes()
     assert len(kept) == 4
-    assert len(held) == 2
-    assert 0.9 < sum(held) / sizes.carried(4, grid[1] * grid[2]) <= 1
+    assert len(held) == 1
+    assert 0.9 < 2 * sum(held) / sizes.carried(4, grid[1] * grid[2]) <= 1  # in a pass the next state is beside it
     assert carried_bytes() == []
