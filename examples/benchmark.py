@@ -22,7 +22,7 @@ from ipcv.benchmark.settings import parse_settings
 from ipcv_cli.display.bench_report import WIDTH, plot, report_table
 
 MODEL = "dense,file,other"  # whether it is right, also through a file, and whether that is because of what it sees
-SETTINGS = "dense,coverage,coverage@0.1,coverage:layer=3:stabilizer=states:reuse=0,frames@0.7"
+SETTINGS = "dense,coverage,fast,careful,coverage@0.1,coverage@0.35:layer=3:stabilizer=states:reuse=0,paper,frames@0.7"
 JSON = Path(__file__).with_name("benchmark.json")
 PLOT = JSON.with_suffix(".svg")
 MARKS = ("<!-- benchmark.json, by examples/benchmark.py -->\n", "<!-- end of benchmark.json -->\n")

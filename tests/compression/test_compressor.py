@@ -108,7 +108,7 @@ def test_a_family_with_a_class_token_equals_the_method_written_naively(stabilize
 def test_stabilising_all_is_stabilising_to_the_last_block(qwen2_vl):
     with IPCV(keep=0.4, reuse=0, stabilize="all", stabilizer="states")(qwen2_vl):
         got = encode(qwen2_vl, MIXED)
-    with IPCV(keep=0.4, stabilizer="neighbors", stabilize=4)(qwen2_vl):
+    with IPCV(keep=0.4, stabilize=4)(qwen2_vl):
         assert torch.equal(encode(qwen2_vl, MIXED).pooler_output, got.pooler_output)
 
 
