@@ -125,7 +125,7 @@ def largest_gap(theirs: torch.Tensor, ours: torch.Tensor) -> float:
 
 
 def cell(model: Path, film: Path, frames: int, settings: list[str], args: argparse.Namespace) -> list[dict[str, Any]]:
-    """What transformers and ipcv need for one question, in this order, run in the order of `settings`: "" is theirs."""
+    """Measure one question under each of `settings`, in their order; "" is transformers alone."""
     found = {}
     for each in settings:
         half, more = ("ipcv", ["--setting", each]) if each else ("transformers", [])

@@ -46,7 +46,7 @@ def read(path: str, fps: float, count: int, side: int, most: int) -> Tensor:
 
 
 def patches(frames: Tensor, settings: dict[str, Any]) -> tuple[Tensor, Tensor]:
-    """What Qwen2-VL's processor makes of frames: patches [n, values] and their grid [1, 3]."""
+    """Turn frames into patches `[n, values]` and their grid `[1, 3]`, as Qwen2-VL's processor does."""
     mean, std = (torch.tensor(settings[name])[:, None, None] for name in ("image_mean", "image_std"))
     values = frames.permute(0, 3, 1, 2).float().div_(255).sub_(mean).div_(std)
     count, _, height, width = values.shape

@@ -74,7 +74,7 @@ Setting = IPCV | PixelPrune
 
 
 def settings(*, grid: bool) -> Iterator[tuple[str, Setting]]:
-    """What is measured, by name."""
+    """Name every setting that is measured."""
     for keep in KEEPS:
         yield f"frames apart, {keep:.2f}", IPCV(keep=keep, layer=3, stabilizer="states", reuse=0)
     for keep in KEEPS:

@@ -91,7 +91,7 @@ def ask(film: Path, question: str, options: list[str]) -> Run:
 
 
 def _processor_seconds() -> float:
-    """What processes computed that were started here and have ended."""
+    """CPU seconds of the processes that were started here and have ended."""
     spent = resource.getrusage(resource.RUSAGE_CHILDREN)
     return spent.ru_utime + spent.ru_stime
 

@@ -19,7 +19,7 @@ from torch import Tensor
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """What a pass is to do."""
+    """The settings of a pass."""
 
     keep: float = 1.0
     layer: int = 2
@@ -45,7 +45,7 @@ class Known:
 
 @dataclass
 class Memory:
-    """What one slice hands to the next one of its video."""
+    """All that one slice hands to the next one of its video."""
 
     size: int  # patches
     whole: list[Tensor]  # pixels of the slice that was last computed whole
@@ -186,7 +186,7 @@ def _through(encoder: Any, style: Any, settings: Settings, known: dict[int, Know
 
 
 def attention(query: Tensor, keys: Tensor, values: Tensor) -> Tensor:
-    """What a token gets from those that it sees."""
+    """The mixed values that a token gets from those that it sees."""
     logits = torch.einsum("hc,nhc->hn", query, keys) / query.shape[-1] ** 0.5
     return torch.einsum("hn,nhc->hc", logits.softmax(-1), values).flatten()
 

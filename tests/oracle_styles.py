@@ -32,7 +32,7 @@ class Packed:
         return rotate(heads, self.encoder.angles(self.encoder.places[token]))
 
     def output(self, mixed: Tensor, block: int) -> Tensor:
-        """What attention adds to the stream."""
+        """The sum that attention adds to the stream."""
         return self.encoder.linear(mixed, f"blocks.{block}.attn.proj")
 
     def pixels(self, given: Tensor, token: int) -> Tensor:
