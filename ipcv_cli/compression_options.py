@@ -50,7 +50,7 @@ Keep = Annotated[
         "Of the visual tokens that are not reused, the share that the encoder's later blocks compute. 1: all.",
         "--keep",
         metavar="SHARE",
-        default="0.5; 0.35 with --method paper",
+        default="0.5 (tome: 0.5)",
     ),
 ]
 Quality = Annotated[

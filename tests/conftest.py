@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import one_thread
 import pytest
 import tiny
 import torch

@@ -229,7 +229,7 @@ def test_the_key_changes_with_everything_that_matters(demo, clips, tmp_path):
             for change in (
                 {"pruner": ipcv.Dart()},
                 {"pruner": ipcv.FastV()},
-                {"compressor": ipcv.IPCV(keep=0.5)},
+                {"compressor": ipcv.IPCV(keep=0.6)},
                 {"system": "Be terse."},
                 {"seed": 1},
                 {"frame_batch": 4},

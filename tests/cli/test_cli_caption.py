@@ -96,14 +96,14 @@ def test_captions_from_other_settings_or_contents_are_only_replaced_on_demand(vi
     caption(videos, "-o", "captions.jsonl")
     first = lines()
     capsys.readouterr()
-    caption(videos, "-o", "captions.jsonl", "--keep", "0.5", "-q", code=2)
+    caption(videos, "-o", "captions.jsonl", "--keep", "0.6", "-q", code=2)
     assert capsys.readouterr().err == (
         "ipcv: error: captions.jsonl has captions of 4 of these videos from other settings, contents or an earlier "
         "version: "
         "name another --output to keep them, or give --overwrite to replace them\n"
     )
     assert lines() == first
-    caption(videos, "-o", "captions.jsonl", "--keep", "0.5", "--dry-run")
+    caption(videos, "-o", "captions.jsonl", "--keep", "0.6", "--dry-run")
     out, err = capsys.readouterr()
     assert out == "".join(f"replace\t{name}\n" for name in FOUR)
     assert err == (
@@ -111,7 +111,7 @@ def test_captions_from_other_settings_or_contents_are_only_replaced_on_demand(vi
         "ipcv: replace: 4 have captions from other settings, contents or an earlier version: "
         "--overwrite replaces them\n"
     )
-    caption(videos, "-o", "captions.jsonl", "--keep", "0.5", "--overwrite")
+    caption(videos, "-o", "captions.jsonl", "--keep", "0.6", "--overwrite")
     assert ids() == FOUR
     assert all(line["settings"]["compressor"]["keep"] == 0.5 for line in lines())
     caption(videos, "-o", "captions.jsonl", "--overwrite")

@@ -65,7 +65,7 @@ def test_a_variant_is_described_as_itself(capsys):
 def test_the_presets_of_the_default_are_told(capsys):
     main(["methods", "coverage"])
     out = " ".join(capsys.readouterr().out.split())
-    assert f"presets fast: keep={PRESETS['fast']['keep']}, " in out
+    assert f"presets fast: keep={PRESETS['fast']['keep']}" in out
     assert "balanced: these settings" in out
     main(["methods", "--json"])
     listed = {method["name"]: method["presets"] for method in json.loads(capsys.readouterr().out)["methods"]}

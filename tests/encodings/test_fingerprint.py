@@ -20,7 +20,7 @@ def test_keys_are_made_of_names_that_no_renaming_changes():
         "frame_batch": 16,
         "compressor": {
             "kind": "ipcv",
-            "keep": 0.35,
+            "keep": 0.5,
             "quality": None,
             "layer": 2,
             "stabilize": "all",
