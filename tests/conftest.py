@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import one_thread
+import numpy_threads  # noqa: F401 - ahead of numpy
 import pytest
 import tiny
 import torch

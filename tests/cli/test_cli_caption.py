@@ -113,7 +113,7 @@ def test_captions_from_other_settings_or_contents_are_only_replaced_on_demand(vi
     )
     caption(videos, "-o", "captions.jsonl", "--keep", "0.6", "--overwrite")
     assert ids() == FOUR
-    assert all(line["settings"]["compressor"]["keep"] == 0.5 for line in lines())
+    assert all(line["settings"]["compressor"]["keep"] == 0.6 for line in lines())
     caption(videos, "-o", "captions.jsonl", "--overwrite")
     assert lines() == first
     (videos / "1.mp4").write_bytes((videos / "2.mp4").read_bytes())
